@@ -1,0 +1,94 @@
+//! Builds the eBPF program, so that the `rampart` binary carries it inside itself.
+//!
+//! Sets `RAMPART_EBPF_OBJECT` (path of the object) and `RAMPART_EBPF_TOOLCHAIN` (what built it). Where no eBPF
+//! toolchain is found, a debug build goes on with an empty object and says what is missing; a release build fails.
+
+#[path = "build/object.rs"]
+mod object;
+#[path = "build/toolchain.rs"]
+mod toolchain;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use object::{DENY_WARNINGS, Job};
+use toolchain::Toolchain;
+
+fn main() -> ExitCode {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let workspace = package.parent().expect("the package is in a workspace").to_owned();
+    watch(&workspace);
+    match run(&workspace, &out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Names what the object depends on.
+fn watch(workspace: &Path) {
+    for crate_name in ["firewall-ebpf", "firewall-common"] {
+        for part in ["src", "Cargo.toml"] {
+            rerun_if_changed(&workspace.join(crate_name).join(part));
+        }
+    }
+    for part in ["Cargo.toml", "Cargo.lock", "firewall-user/build.rs", "firewall-user/build"] {
+        rerun_if_changed(&workspace.join(part));
+    }
+    println!("cargo::rerun-if-env-changed={DENY_WARNINGS}");
+}
+
+fn run(workspace: &Path, out: &Path) -> Result<(), String> {
+    let object = out.join("rampart-ebpf.o");
+    println!("cargo::rustc-env=RAMPART_EBPF_OBJECT={}", object.display());
+    let description = match Toolchain::find() {
+        Ok(toolchain) => {
+            rerun_if_changed(&toolchain.compiler.rustc);
+            rerun_if_changed(&toolchain.linker);
+            build(&toolchain, Job { workspace: workspace.to_owned(), target: out.join("ebpf") }, &object)?;
+            toolchain.to_string()
+        }
+        Err(missing) if env::var("PROFILE").is_ok_and(|profile| profile == "release") => {
+            return Err(format!("{missing}a release build of rampart carries the eBPF program, so it stops here"));
+        }
+        Err(missing) => {
+            missing.to_string().lines().for_each(warn);
+            warn("going on without it: this rampart can check rulesets and load none");
+            // A path that is never there: look again at the next build.
+            rerun_if_changed(&out.join("toolchain-missing"));
+            fs::write(&object, []).map_err(|error| format!("{}: {error}", object.display()))?;
+            "none: built without an eBPF toolchain".to_owned()
+        }
+    };
+    println!("cargo::rustc-env=RAMPART_EBPF_TOOLCHAIN={description}");
+    Ok(())
+}
+
+/// Builds the object and passes the compiler's warnings on: cargo hides what a build script prints.
+fn build(toolchain: &Toolchain, job: Job, object: &Path) -> Result<(), String> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    let mut command = job.command(toolchain).map_err(|error| failed("preparing the eBPF build", &error))?;
+    let output =
+        command.arg("--quiet").output().map_err(|error| failed("starting cargo for the eBPF program", &error))?;
+    let messages = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("building the eBPF program failed ({toolchain})\n{messages}"));
+    }
+    messages.lines().filter(|line| !line.is_empty()).for_each(warn);
+    fs::copy(job.object(), object).map_err(|error| failed("copying the eBPF object", &error))?;
+    Ok(())
+}
+
+fn warn(line: impl AsRef<str>) {
+    println!("cargo::warning={}", line.as_ref());
+}
+
+fn rerun_if_changed(path: &Path) {
+    println!("cargo::rerun-if-changed={}", path.display());
+}
