@@ -51,7 +51,7 @@ fn run(workspace: &Path, out: &Path) -> Result<(), String> {
         Ok(toolchain) => {
             rerun_if_changed(&toolchain.compiler.rustc);
             rerun_if_changed(&toolchain.linker);
-            build(&toolchain, Job { workspace: workspace.to_owned(), target: out.join("ebpf") }, &object)?;
+            build(&toolchain, &Job { workspace: workspace.to_owned(), target: out.join("ebpf") }, &object)?;
             toolchain.to_string()
         }
         Err(missing) if env::var("PROFILE").is_ok_and(|profile| profile == "release") => {
@@ -71,7 +71,7 @@ fn run(workspace: &Path, out: &Path) -> Result<(), String> {
 }
 
 /// Builds the object and passes the compiler's warnings on: cargo hides what a build script prints.
-fn build(toolchain: &Toolchain, job: Job, object: &Path) -> Result<(), String> {
+fn build(toolchain: &Toolchain, job: &Job, object: &Path) -> Result<(), String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let mut command = job.command(toolchain).map_err(|error| failed("preparing the eBPF build", &error))?;
     let output =

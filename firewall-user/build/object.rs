@@ -70,7 +70,7 @@ impl Job {
             .env("RUSTC", &compiler.rustc)
             .env("RUSTC_WRAPPER", "")
             .env("RUSTC_WORKSPACE_WRAPPER", "")
-            .env("CARGO_ENCODED_RUSTFLAGS", self.flags(toolchain))
+            .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain))
             .env("LD_LIBRARY_PATH", self.llvm_directory(&compiler.llvm)?);
         match compiler.core {
             Core::FromSource => command.args(["-Z", "build-std=core"]),
@@ -78,19 +78,6 @@ impl Job {
             Core::Prebuilt => command.env("RUSTC_BOOTSTRAP", "1"),
         };
         Ok(command)
-    }
-
-    /// Compiler flags, in cargo's encoding. `v3` is what Linux 5.1 and later take: 32-bit instructions and jumps.
-    fn flags(&self, toolchain: &Toolchain) -> String {
-        let linker = format!("linker={}", toolchain.linker.display());
-        let mut flags = Vec::new();
-        for flag in [&linker, "debuginfo=2", "link-arg=--btf", "target-cpu=v3"] {
-            flags.extend(["-C", flag]);
-        }
-        if env::var_os(DENY_WARNINGS).is_some() {
-            flags.extend(["-D", "warnings"]);
-        }
-        flags.join("\u{1f}")
     }
 
     /// A directory with nothing in it but the compiler's LLVM: bpf-linker takes the first libLLVM it meets in
@@ -108,4 +95,17 @@ impl Job {
         }
         Ok(directory)
     }
+}
+
+/// Compiler flags, in cargo's encoding. `v3` is what Linux 5.1 and later take: 32-bit instructions and jumps.
+fn flags(toolchain: &Toolchain) -> String {
+    let linker = format!("linker={}", toolchain.linker.display());
+    let mut flags = Vec::new();
+    for flag in [&linker, "debuginfo=2", "link-arg=--btf", "target-cpu=v3"] {
+        flags.extend(["-C", flag]);
+    }
+    if env::var_os(DENY_WARNINGS).is_some() {
+        flags.extend(["-D", "warnings"]);
+    }
+    flags.join("\u{1f}")
 }
