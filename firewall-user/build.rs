@@ -17,6 +17,9 @@ use std::{
 use object::{DENY_WARNINGS, Job};
 use toolchain::Toolchain;
 
+/// Set to anything, it makes a debug build go without the eBPF program, for who works on something else.
+const SKIP: &str = "RAMPART_EBPF_SKIP";
+
 fn main() -> ExitCode {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
@@ -41,33 +44,46 @@ fn watch(workspace: &Path) {
     for part in ["Cargo.toml", "Cargo.lock", "firewall-user/build.rs", "firewall-user/build"] {
         rerun_if_changed(&workspace.join(part));
     }
-    println!("cargo::rerun-if-env-changed={DENY_WARNINGS}");
+    for variable in [DENY_WARNINGS, SKIP] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
 }
 
 fn run(workspace: &Path, out: &Path) -> Result<(), String> {
     let object = out.join("rampart-ebpf.o");
     println!("cargo::rustc-env=RAMPART_EBPF_OBJECT={}", object.display());
-    let description = match Toolchain::find() {
+    let toolchain = if env::var_os(SKIP).is_some() { Err(format!("{SKIP} is set")) } else { find() };
+    let description = match toolchain {
         Ok(toolchain) => {
-            rerun_if_changed(&toolchain.compiler.rustc);
-            rerun_if_changed(&toolchain.linker);
             build(&toolchain, &Job { workspace: workspace.to_owned(), target: out.join("ebpf") }, &object)?;
             toolchain.to_string()
         }
-        Err(missing) if env::var("PROFILE").is_ok_and(|profile| profile == "release") => {
-            return Err(format!("{missing}a release build of rampart carries the eBPF program, so it stops here"));
-        }
-        Err(missing) => {
-            missing.to_string().lines().for_each(warn);
-            warn("going on without it: this rampart can check rulesets and load none");
-            // A path that is never there: look again at the next build.
-            rerun_if_changed(&out.join("toolchain-missing"));
-            fs::write(&object, []).map_err(|error| format!("{}: {error}", object.display()))?;
-            "none: built without an eBPF toolchain".to_owned()
+        Err(reason) => {
+            go_without(&reason, out, &object)?;
+            "none: built without the eBPF program".to_owned()
         }
     };
     println!("cargo::rustc-env=RAMPART_EBPF_TOOLCHAIN={description}");
     Ok(())
+}
+
+fn find() -> Result<Toolchain, String> {
+    let toolchain = Toolchain::find().map_err(|missing| missing.to_string())?;
+    rerun_if_changed(&toolchain.compiler.rustc);
+    rerun_if_changed(&toolchain.linker);
+    Ok(toolchain)
+}
+
+/// Leaves an empty object and says why; in a release build, fails.
+fn go_without(reason: &str, out: &Path, object: &Path) -> Result<(), String> {
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        return Err(format!("{reason}\na release build of rampart carries the eBPF program, so it stops here"));
+    }
+    reason.lines().for_each(warn);
+    warn("going on without it: this rampart can check rulesets and load none");
+    // A path that is never there: look again at the next build.
+    rerun_if_changed(&out.join("toolchain-missing"));
+    fs::write(object, []).map_err(|error| format!("{}: {error}", object.display()))
 }
 
 /// Builds the object and passes the compiler's warnings on: cargo hides what a build script prints.

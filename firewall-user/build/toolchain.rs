@@ -99,10 +99,7 @@ impl fmt::Display for Missing {
             writeln!(f, "  - {reason}")?;
         }
         writeln!(f, "run `cargo xtask setup` as root on Debian or Ubuntu, or install it yourself:")?;
-        for command in self.commands() {
-            writeln!(f, "    {command}")?;
-        }
-        Ok(())
+        write!(f, "    {}", self.commands().join("\n    "))
     }
 }
 
