@@ -83,16 +83,16 @@ fn two_hosts_talk_through_a_router() {
 fn every_refusal_has_its_outcome_and_the_referee_counts() {
     let pair = Pair::new();
     let referee = Referee::load(&pair.server, REFUSALS);
-    let tcp = |port: u16| tcp_connect(&pair.client, (SERVER, port), BRIEFLY);
-    assert_eq!(tcp(1001), Outcome::TimedOut);
-    assert_eq!(tcp(1002), Outcome::Refused);
-    assert_eq!(tcp(1003), Outcome::Unreachable(ErrorKind::HostUnreachable));
-    assert_eq!(tcp(1005), Outcome::Refused, "nobody listens there");
+    let tcp = |port: u16, patience| tcp_connect(&pair.client, (SERVER, port), patience);
+    assert_eq!(tcp(1001, BRIEFLY), Outcome::TimedOut);
+    assert_eq!(tcp(1002, PATIENTLY), Outcome::Refused);
+    assert_eq!(tcp(1003, PATIENTLY), Outcome::Unreachable(ErrorKind::HostUnreachable));
+    assert_eq!(tcp(1005, PATIENTLY), Outcome::Refused, "nobody listens there");
     assert_eq!(udp_echo(&pair.client, (SERVER, 1004), BRIEFLY), Outcome::TimedOut);
-    assert_eq!(udp_echo(&pair.client, (SERVER, 1005), BRIEFLY), Outcome::Refused);
+    assert_eq!(udp_echo(&pair.client, (SERVER, 1005), PATIENTLY), Outcome::Refused);
     assert_eq!(ping(&pair.client, SERVER, BRIEFLY), Outcome::TimedOut);
     let nowhere: SocketAddr = ([203, 0, 113, 1], 80).into();
-    assert_eq!(tcp_connect(&pair.client, nowhere, BRIEFLY), Outcome::Unreachable(ErrorKind::NetworkUnreachable));
+    assert_eq!(tcp_connect(&pair.client, nowhere, PATIENTLY), Outcome::Unreachable(ErrorKind::NetworkUnreachable));
     assert!(referee.packets("silent") >= 1);
     assert_eq!(referee.packets("no ping"), 1);
     assert_eq!(referee.counted().len(), 2);
