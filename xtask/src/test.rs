@@ -22,9 +22,12 @@ pub(crate) struct Arguments {
     /// Only tests that run in the kernel
     #[arg(long)]
     kernel: bool,
-    /// Passed to `cargo test`: a filter, then whatever follows `--`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// Passed to `cargo test`: a filter, `--test NAME` and the like
+    #[arg(allow_hyphen_values = true)]
     filter: Vec<String>,
+    /// Passed to the test programs
+    #[arg(last = true)]
+    options: Vec<String>,
 }
 
 /// Tests counted, over all test programs.
@@ -45,19 +48,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         setup::run(For::Tests)?;
     }
     if !arguments.kernel {
-        cargo_test(&[], &arguments.filter, &mut tally)?;
+        cargo_test(&[], arguments, &mut tally)?;
     }
     if !arguments.host {
         build::rampart(false)?;
-        cargo_test(&["--package", "firewall-tests"], &arguments.filter, &mut tally)?;
+        cargo_test(&["--package", "firewall-tests"], arguments, &mut tally)?;
     }
     tally.report()
 }
 
 /// Runs `cargo test`, passes on what it prints and counts.
-fn cargo_test(selection: &[&str], filter: &[String], tally: &mut Tally) -> Result<()> {
+fn cargo_test(selection: &[&str], arguments: &Arguments, tally: &mut Tally) -> Result<()> {
     let mut command = shell::cargo(&["test", "--no-fail-fast"]);
-    command.args(selection).args(filter).stdout(Stdio::piped());
+    command.args(selection).args(&arguments.filter).stdout(Stdio::piped());
+    if !arguments.options.is_empty() {
+        command.arg("--").args(&arguments.options);
+    }
     let line = shell::show(&command);
     let before = tally.failed;
     let mut child = command.spawn().with_context(|| format!("cannot run `{line}`"))?;
