@@ -43,8 +43,7 @@ struct Tally {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut tally = Tally::default();
     if !arguments.host {
-        shell::need_root("running tests in the kernel", "cargo xtask test")
-            .context("`cargo xtask test --host` runs the tests that need no root")?;
+        shell::need_root("running tests in the kernel (all but `cargo xtask test --host`)", "cargo xtask test")?;
         setup::run(For::Tests)?;
     }
     if !arguments.kernel {
