@@ -1,0 +1,357 @@
+//! What was written, with where it was written. Nothing is known here to make sense.
+
+use std::{net::Ipv4Addr, net::Ipv6Addr, rc::Rc};
+
+use super::{
+    ruleset::{Family, Selector},
+    source::Span,
+};
+
+/// A name or a text with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spanned {
+    /// The text, without quotes.
+    pub(super) text: Rc<str>,
+    /// Where.
+    pub(super) span: Span,
+}
+
+/// A value as written.
+#[derive(Clone, Debug)]
+pub(super) struct Expr {
+    /// What.
+    pub(super) kind: ExprKind,
+    /// Where.
+    pub(super) span: Span,
+}
+
+/// The kinds of values.
+#[derive(Clone, Debug)]
+pub(super) enum ExprKind {
+    /// A word: a name of a port, an interface, a state.
+    Word(Rc<str>),
+    /// A word ending in `*`, or a quoted text: an interface name.
+    Text(Rc<str>),
+    /// A number.
+    Number(u128),
+    /// An IPv4 address.
+    Ipv4(Ipv4Addr),
+    /// An IPv6 address.
+    Ipv6(Ipv6Addr),
+    /// A hardware address.
+    Mac,
+    /// `a - b`.
+    Range(Box<Expr>, Box<Expr>),
+    /// `a / length`.
+    Prefix(Box<Expr>, u128),
+    /// `a, b, c`.
+    List(Vec<Expr>),
+    /// `a | b` and the like.
+    Binary(Binary, Box<Expr>, Box<Expr>),
+    /// `{ a, b : verdict }`.
+    Set(Vec<Element>),
+    /// `@name`.
+    Named(Rc<str>),
+    /// `*` as an element.
+    Any,
+    /// `$name`: the value and where it is used.
+    Variable(Rc<Variable>),
+}
+
+/// The value of a variable, with what using it costs: a few lines of `define` can stand for more than memory holds.
+#[derive(Clone, Debug)]
+pub(super) struct Variable {
+    /// The value.
+    pub(super) value: Expr,
+    /// How deep it is nested.
+    pub(super) depth: usize,
+    /// How many values it holds.
+    pub(super) size: usize,
+}
+
+impl Expr {
+    /// How deep a value is nested and how many it holds. Ends at variables, which know.
+    pub(super) fn measure(&self) -> (usize, usize) {
+        let inner = |parts: &mut dyn Iterator<Item = (usize, usize)>| {
+            parts.fold((1, 1), |(depth, size): (usize, usize), (d, s)| (depth.max(d + 1), size.saturating_add(s)))
+        };
+        match &self.kind {
+            ExprKind::Range(a, b) | ExprKind::Binary(_, a, b) => inner(&mut [a.measure(), b.measure()].into_iter()),
+            ExprKind::Prefix(a, _) => inner(&mut [a.measure()].into_iter()),
+            ExprKind::List(values) => inner(&mut values.iter().map(Self::measure)),
+            ExprKind::Set(elements) => inner(&mut elements.iter().map(|element| element.key.measure())),
+            ExprKind::Variable(variable) => (variable.depth + 1, variable.size),
+            ExprKind::Word(_)
+            | ExprKind::Text(_)
+            | ExprKind::Number(_)
+            | ExprKind::Ipv4(_)
+            | ExprKind::Ipv6(_)
+            | ExprKind::Mac
+            | ExprKind::Named(_)
+            | ExprKind::Any => (1, 1),
+        }
+    }
+
+    /// The value behind variables.
+    pub(super) fn resolved(&self) -> &Self {
+        let mut at = self;
+        while let ExprKind::Variable(variable) = &at.kind {
+            at = &variable.value;
+        }
+        at
+    }
+}
+
+/// Operators between values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    /// `&`
+    And,
+    /// `|`
+    Or,
+    /// `^`
+    Xor,
+    /// `<<`
+    ShiftLeft,
+    /// `>>`
+    ShiftRight,
+}
+
+/// An element of a set or map.
+#[derive(Clone, Debug)]
+pub(super) struct Element {
+    /// The key.
+    pub(super) key: Expr,
+    /// What a verdict map gives for it.
+    pub(super) verdict: Option<Verdict>,
+    /// `comment "..."`
+    pub(super) comment: Option<Spanned>,
+}
+
+/// A verdict as written.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    /// What.
+    pub(super) kind: VerdictKind,
+    /// Where.
+    pub(super) span: Span,
+}
+
+/// The kinds of verdicts.
+#[derive(Clone, Debug)]
+pub(super) enum VerdictKind {
+    /// `accept`
+    Accept,
+    /// `drop`
+    Drop,
+    /// `return`
+    Return,
+    /// `continue`
+    Continue,
+    /// `jump chain`
+    Jump(Spanned),
+    /// `goto chain`
+    Goto(Spanned),
+}
+
+/// A comparison as written; none is `Implicit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// Nothing between the two sides.
+    Implicit,
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `!`: none of these bits.
+    NoneOf,
+    /// `<`
+    Less,
+    /// `<=`
+    LessEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterEqual,
+}
+
+/// The left side of a match.
+#[derive(Clone, Debug)]
+pub(super) struct Left {
+    /// What is looked at.
+    pub(super) selector: Selector,
+    /// `& mask`
+    pub(super) mask: Option<Expr>,
+    /// Where.
+    pub(super) span: Span,
+}
+
+/// A statement of a rule.
+#[derive(Clone, Debug)]
+pub(super) struct Statement {
+    /// What.
+    pub(super) kind: StatementKind,
+    /// Where.
+    pub(super) span: Span,
+}
+
+/// The kinds of statements.
+#[derive(Clone, Debug)]
+pub(super) enum StatementKind {
+    /// `tcp dport 22`
+    Match(Left, Relation, Expr),
+    /// `tcp flags syn / syn,ack`: with the mask behind the value.
+    Flags(Left, Relation, Expr, Expr),
+    /// `tcp dport vmap { .. }`
+    Map(Left, Expr),
+    /// `counter packets N bytes N`
+    Counter(u64, u64),
+    /// `log ...`
+    Log(Log),
+    /// `accept` and the like
+    Verdict(Verdict),
+}
+
+/// A log statement as written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    /// `prefix "..."`
+    pub(super) prefix: Option<Spanned>,
+    /// `level ...`
+    pub(super) level: Option<Spanned>,
+}
+
+/// A rule as written.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    /// Its statements, left to right.
+    pub(super) statements: Vec<Statement>,
+    /// `comment "..."` at its end.
+    pub(super) comment: Option<Spanned>,
+    /// Where.
+    pub(super) span: Span,
+}
+
+/// `type filter hook input priority 0`.
+#[derive(Clone, Debug)]
+pub(super) struct Hook {
+    /// `filter`
+    pub(super) kind: Spanned,
+    /// `input`
+    pub(super) hook: Spanned,
+    /// The priority's name, if it has one.
+    pub(super) priority: Option<Spanned>,
+    /// Its number, or what is added to the name.
+    pub(super) offset: i128,
+    /// Where the priority is.
+    pub(super) priority_span: Span,
+}
+
+/// What stands in a chain's braces.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ChainBody {
+    /// Makes it a base chain.
+    pub(super) hook: Option<Hook>,
+    /// `policy drop`
+    pub(super) policy: Option<Spanned>,
+    /// `comment "..."`
+    pub(super) comment: Option<Spanned>,
+    /// Its rules.
+    pub(super) rules: Vec<Rule>,
+}
+
+/// A chain as written.
+#[derive(Clone, Debug)]
+pub(super) struct Chain {
+    /// Its name.
+    pub(super) name: Spanned,
+    /// What stands in its braces.
+    pub(super) body: ChainBody,
+}
+
+/// What a set is keyed by.
+#[derive(Clone, Debug)]
+pub(super) enum SetKey {
+    /// `type ipv4_addr`
+    Type(Spanned),
+    /// `typeof ip saddr`
+    TypeOf(Selector),
+}
+
+/// What stands in a set's braces.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SetBody {
+    /// `type` or `typeof`.
+    pub(super) key: Option<SetKey>,
+    /// `flags ...`
+    pub(super) flags: Vec<Spanned>,
+    /// `auto-merge`
+    pub(super) auto_merge: bool,
+    /// `size N`
+    pub(super) size: Option<(u128, Span)>,
+    /// `comment "..."`
+    pub(super) comment: Option<Spanned>,
+    /// `elements = ...`
+    pub(super) elements: Option<Expr>,
+}
+
+/// A set as written.
+#[derive(Clone, Debug)]
+pub(super) struct Set {
+    /// Its name.
+    pub(super) name: Spanned,
+    /// What stands in its braces.
+    pub(super) body: SetBody,
+}
+
+/// What stands in a table's braces.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TableBody {
+    /// `comment "..."`
+    pub(super) comment: Option<Spanned>,
+    /// Its chains.
+    pub(super) chains: Vec<Chain>,
+    /// Its sets.
+    pub(super) sets: Vec<Set>,
+}
+
+/// Which table is meant.
+#[derive(Clone, Debug)]
+pub(super) struct TableName {
+    /// Its family.
+    pub(super) family: Family,
+    /// Its name.
+    pub(super) name: Spanned,
+}
+
+/// A top-level command.
+#[derive(Clone, Debug)]
+pub(super) enum Command {
+    /// `table inet filter { .. }`, `add table ..`
+    Table(TableName, TableBody),
+    /// `add chain ..`
+    Chain(TableName, Chain),
+    /// `add set ..`
+    Set(TableName, Set),
+    /// `add element ..`
+    Elements(TableName, Spanned, Expr),
+    /// `add rule ..`, or `insert rule ..`: at the chain's start
+    Rule {
+        /// In this table.
+        table: TableName,
+        /// In this chain.
+        chain: Spanned,
+        /// This rule.
+        rule: Box<Rule>,
+        /// At its start?
+        first: bool,
+    },
+    /// `flush ruleset`, for one family or all
+    FlushRuleset(Option<Family>),
+    /// `flush table ..`
+    FlushTable(TableName),
+    /// `flush chain ..`
+    FlushChain(TableName, Spanned),
+    /// `delete table ..`
+    DeleteTable(TableName),
+}

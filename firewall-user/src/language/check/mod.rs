@@ -1,0 +1,133 @@
+//! The syntax tree to a checked [`Ruleset`](super::ruleset::Ruleset).
+//!
+//! Commands are carried out one after the other on tables that start out empty, as `nft -f` carries them out: a name
+//! must be defined by the time it is used. Only the chains of one `table { .. }` block may refer to each other in any
+//! order.
+
+mod chains;
+mod context;
+mod jumps;
+mod matches;
+mod rules;
+mod sets;
+mod tables;
+mod values;
+
+pub(super) use self::chains::available as available_priority;
+
+use std::collections::{BTreeMap, HashMap};
+
+use self::{tables::TableState, values::Budget};
+use super::{
+    ast::{Command, Spanned, TableName},
+    diagnostic::{Diagnostic, Diagnostics},
+    ruleset::{Family, Table},
+};
+
+/// What a checking function gives: its part of the ruleset, or the message that stands for it.
+type Checked<T> = Result<T, Box<Diagnostic>>;
+
+/// Finds an interface's index by its name.
+pub(super) type Interfaces<'a> = &'a dyn Fn(&str) -> Option<u32>;
+
+/// The checker.
+struct Checker<'a> {
+    diagnostics: &'a mut Diagnostics,
+    interfaces: Interfaces<'a>,
+    /// Interfaces that were asked for.
+    found: BTreeMap<u32, String>,
+    budget: Budget,
+    tables: Vec<TableState>,
+    index: HashMap<(Family, String), usize>,
+}
+
+/// What came out.
+pub(super) struct Outcome {
+    pub(super) tables: Vec<Table>,
+    pub(super) interfaces: Vec<(u32, String)>,
+}
+
+/// Carries out the commands; the result is a ruleset only when no error was reported.
+pub(super) fn check(commands: Vec<Command>, diagnostics: &mut Diagnostics, interfaces: Interfaces<'_>) -> Outcome {
+    let mut checker = Checker {
+        diagnostics,
+        interfaces,
+        found: BTreeMap::new(),
+        budget: Budget::default(),
+        tables: Vec::new(),
+        index: HashMap::new(),
+    };
+    for command in commands {
+        checker.command(command);
+    }
+    checker.finish()
+}
+
+impl Checker<'_> {
+    fn report(&mut self, diagnostic: Box<Diagnostic>) {
+        self.diagnostics.push(*diagnostic);
+    }
+
+    fn command(&mut self, command: Command) {
+        let done = match command {
+            Command::Table(name, body) => self.table_block(&name, body),
+            Command::Chain(table, chain) => self.find(&table).and_then(|at| self.chain_block(at, chain)),
+            Command::Set(table, set) => self.find(&table).and_then(|at| self.named_set(at, set)),
+            Command::Elements(table, set, elements) => {
+                self.find(&table).and_then(|at| self.add_elements(at, &set, &elements))
+            }
+            Command::Rule { table, chain, rule, first } => self.lone_rule(&table, &chain, &rule, first),
+            Command::FlushRuleset(family) => {
+                self.forget(|table| family.is_none_or(|family| table.family == family));
+                Ok(())
+            }
+            Command::FlushTable(table) => self.find(&table).map(|at| self.tables[at].flush()),
+            Command::FlushChain(table, chain) => self.flush_chain(&table, &chain),
+            Command::DeleteTable(table) => self.find(&table).map(|at| {
+                let (family, name) = (self.tables[at].family, self.tables[at].name.clone());
+                self.forget(|table| table.family == family && table.name == name);
+            }),
+        };
+        if let Err(diagnostic) = done {
+            self.report(diagnostic);
+        }
+    }
+
+    fn lone_rule(&mut self, table: &TableName, chain: &Spanned, rule: &super::ast::Rule, first: bool) -> Checked<()> {
+        let at = self.find(table)?;
+        let chain = self.tables[at].chain(chain)?;
+        self.rule(at, chain, rule, first);
+        Ok(())
+    }
+
+    fn flush_chain(&mut self, table: &TableName, chain: &Spanned) -> Checked<()> {
+        let at = self.find(table)?;
+        let chain = self.tables[at].chain(chain)?;
+        self.tables[at].chains[chain].flush();
+        Ok(())
+    }
+
+    /// A table that must be there.
+    fn find(&self, name: &TableName) -> Checked<usize> {
+        let key = (name.family, name.name.text.to_string());
+        self.index.get(&key).copied().ok_or_else(|| {
+            let message = format!("there is no table `{} {}`", name.family.name(), name.name.text);
+            Box::new(Diagnostic::error(name.name.span, message))
+        })
+    }
+
+    fn forget(&mut self, which: impl Fn(&TableState) -> bool) {
+        self.tables.retain(|table| !which(table));
+        let keys = self.tables.iter().enumerate().map(|(at, table)| ((table.family, table.name.clone()), at));
+        self.index = keys.collect();
+    }
+
+    fn finish(mut self) -> Outcome {
+        let loops: Vec<_> = self.tables.iter().filter_map(|table| jumps::check(table).err()).collect();
+        for diagnostic in loops {
+            self.report(diagnostic);
+        }
+        let tables = self.tables.into_iter().map(TableState::finish).collect();
+        Outcome { tables, interfaces: self.found.into_iter().collect() }
+    }
+}

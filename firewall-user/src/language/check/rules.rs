@@ -1,0 +1,218 @@
+//! Rules: statement by statement, left to right.
+
+use super::{Checked, Checker, context::Context};
+use crate::language::{
+    ast::{self, Element, Expr, ExprKind, Left, Log, StatementKind, VerdictKind},
+    diagnostic::Diagnostic,
+    names,
+    ruleset::{MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
+    source::Span,
+    types::Type,
+};
+
+/// Bytes of a log prefix (`NF_LOG_PREFIXLEN` less its terminating zero).
+const MAX_PREFIX: usize = firewall_common::limits::MAX_LOG_PREFIX;
+
+/// The place of a rule while it is checked.
+struct Place {
+    table: usize,
+    chain: usize,
+}
+
+impl Checker<'_> {
+    /// Checks a rule and puts it at the end of its chain, or first.
+    pub(super) fn rule(&mut self, table: usize, chain: usize, written: &ast::Rule, first: bool) {
+        match self.checked_rule(&Place { table, chain }, written) {
+            Ok(rule) => self.place(table, chain, (rule, written.span), first),
+            Err(diagnostic) => self.report(diagnostic),
+        }
+    }
+
+    fn place(&mut self, table: usize, chain: usize, (rule, span): (Rule, Span), first: bool) {
+        let state = &mut self.tables[table].chains[chain];
+        let unreachable = state.closed && !first;
+        if first {
+            state.rules.insert(0, rule);
+            return;
+        }
+        let closes = rule.statements.iter().all(always_goes_on) && rule.statements.last().is_some_and(is_final);
+        // One warning a chain is enough.
+        state.closed = closes;
+        state.rules.push(rule);
+        if unreachable {
+            let warning = Diagnostic::warning(span, "no packet gets here: the rule before decides about every packet");
+            self.report(Box::new(warning));
+        }
+    }
+
+    fn checked_rule(&mut self, place: &Place, written: &ast::Rule) -> Checked<Rule> {
+        let mut context = Context::new(self.tables[place.table].family);
+        let mut statements = Vec::with_capacity(written.statements.len());
+        for statement in &written.statements {
+            statements.push(self.statement(place, statement, &mut context)?);
+        }
+        let comment = written.comment.as_ref().map(|comment| comment.text.to_string());
+        Ok(Rule { statements, comment, origin: self.origin(written.span) })
+    }
+
+    fn origin(&self, span: Span) -> Origin {
+        let line = self.diagnostics.sources.get(span.source).map_or(0, |source| source.line(span.start));
+        Origin { file: span.source, line }
+    }
+
+    fn statement(&mut self, place: &Place, written: &ast::Statement, context: &mut Context) -> Checked<Statement> {
+        Ok(match &written.kind {
+            StatementKind::Match(left, relation, right) => {
+                Statement::Match(self.a_match(place.table, (left, *relation, right), context)?)
+            }
+            StatementKind::Flags(left, relation, value, mask) => {
+                Statement::Match(self.flag_match((left, *relation, value, mask), context)?)
+            }
+            StatementKind::Map(left, elements) => self.map(place, left, elements, context)?,
+            StatementKind::Counter(packets, bytes) => Statement::Counter { packets: *packets, bytes: *bytes },
+            StatementKind::Log(log) => checked_log(log)?,
+            StatementKind::Verdict(verdict) => Statement::Verdict(self.verdict(place, verdict)?),
+        })
+    }
+
+    fn verdict(&mut self, place: &Place, written: &ast::Verdict) -> Checked<Verdict> {
+        Ok(match &written.kind {
+            VerdictKind::Accept => Verdict::Accept,
+            VerdictKind::Drop => Verdict::Drop,
+            VerdictKind::Return => Verdict::Return,
+            VerdictKind::Continue => Verdict::Continue,
+            VerdictKind::Jump(chain) => Verdict::Jump(self.jump(place, chain)?),
+            VerdictKind::Goto(chain) => Verdict::Goto(self.jump(place, chain)?),
+        })
+    }
+
+    fn jump(&mut self, place: &Place, name: &ast::Spanned) -> Checked<usize> {
+        let table = &mut self.tables[place.table];
+        let target = table.chain(name)?;
+        if table.chains[target].base.is_some() {
+            let message = format!("`{}` is a base chain: packets come to it from its hook, not by a jump", name.text);
+            return Err(Box::new(Diagnostic::error(name.span, message)));
+        }
+        table.chains[place.chain].jumps.push((target, name.span));
+        Ok(target)
+    }
+
+    fn map(&mut self, place: &Place, left: &Left, elements: &Expr, context: &mut Context) -> Checked<Statement> {
+        let subject = self.subject(left, context)?;
+        let ExprKind::Set(written) = &elements.resolved().kind else { return Err(no_map(elements)) };
+        if written.is_empty() {
+            return Err(Box::new(Diagnostic::error(elements.span, "an empty map matches nothing")));
+        }
+        if subject.mask.is_some() && subject.selector.value_type().bits() > 32 {
+            return Err(Box::new(Diagnostic::error(
+                left.span,
+                "a masked IPv6 address can only be compared with one value",
+            )));
+        }
+        self.budget.spend(written.len(), elements.span)?;
+        let ty = subject.selector.value_type();
+        let mut placed = Vec::with_capacity(written.len());
+        for element in written {
+            placed.push((self.map_element(place, element, ty)?, element.key.span));
+        }
+        let elements = arranged(placed)?;
+        Ok(Statement::Map { subject: Subject { ..subject }, elements })
+    }
+
+    fn map_element(&mut self, place: &Place, element: &Element, ty: Type) -> Checked<MapElement> {
+        let Some(verdict) = &element.verdict else {
+            let error = Diagnostic::error(element.key.span, "an element of a map needs a verdict");
+            return Err(Box::new(error.help("write `key : accept`")));
+        };
+        let verdict = self.verdict(place, verdict)?;
+        let key = match element.key.kind {
+            ExprKind::Any => None,
+            _ => Some(self.values(&element.key, ty)?),
+        };
+        Ok(MapElement { key, verdict })
+    }
+}
+
+fn no_map(elements: &Expr) -> Box<Diagnostic> {
+    let error = match elements.resolved().kind {
+        ExprKind::Named(_) => Diagnostic::error(elements.span, "named maps are not supported yet"),
+        _ => Diagnostic::error(elements.span, "expected `{ key : verdict, .. }` after `vmap`"),
+    };
+    Box::new(error.help("write the elements in place: `vmap { 22 : accept, 80 : jump web }`"))
+}
+
+/// Elements in order of their keys, `*` last. A key given twice must say the same twice.
+fn arranged(mut placed: Vec<(MapElement, Span)>) -> Checked<Vec<MapElement>> {
+    let order = |values: Values| (values.low, values.high);
+    placed.sort_by_key(|(element, _)| (element.key.is_none(), element.key.map(order)));
+    let mut kept: Vec<(MapElement, Span)> = Vec::with_capacity(placed.len());
+    for (element, span) in placed {
+        match kept.last() {
+            Some((last, _)) if *last == element => {}
+            Some((last, other)) if overlaps(*last, element) => {
+                let message = "this key overlaps another one of the map";
+                return Err(Box::new(Diagnostic::error(span.max(*other), message)));
+            }
+            Some(_) | None => kept.push((element, span)),
+        }
+    }
+    Ok(kept.into_iter().map(|(element, _)| element).collect())
+}
+
+fn overlaps(before: MapElement, after: MapElement) -> bool {
+    match (before.key, after.key) {
+        (Some(before), Some(after)) => after.low <= before.high,
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+fn checked_log(log: &Log) -> Checked<Statement> {
+    if let Some(prefix) = &log.prefix {
+        if prefix.text.len() > MAX_PREFIX {
+            let message = format!("a log prefix has at most {MAX_PREFIX} bytes");
+            return Err(Box::new(Diagnostic::error(prefix.span, message)));
+        }
+        if prefix.text.contains('$') {
+            let message = "variables in a log prefix are not supported yet";
+            return Err(Box::new(Diagnostic::error(prefix.span, message)));
+        }
+    }
+    let level = match &log.level {
+        Some(level) => log_level(level)?,
+        None => None,
+    };
+    Ok(Statement::Log { prefix: log.prefix.as_ref().map(|prefix| prefix.text.to_string()), level })
+}
+
+fn log_level(level: &ast::Spanned) -> Checked<Option<&'static str>> {
+    if let Some(known) = names::LOG_LEVELS.iter().find(|known| **known == &*level.text) {
+        return Ok(Some(*known).filter(|known| *known != "warn"));
+    }
+    let error = match &*level.text {
+        "audit" => Diagnostic::error(level.span, "`log level audit` is not supported yet"),
+        other => Diagnostic::error(level.span, format!("unknown log level `{other}`")),
+    };
+    Err(Box::new(match names::nearest(&level.text, names::LOG_LEVELS.iter().copied()) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error.help(format!("log levels: {}", names::LOG_LEVELS.join(", "))),
+    }))
+}
+
+/// Does every packet get past this statement, or end at it?
+fn always_goes_on(statement: &Statement) -> bool {
+    match statement {
+        Statement::Match(_) | Statement::Map { .. } => false,
+        Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => true,
+    }
+}
+
+fn is_final(statement: &Statement) -> bool {
+    match statement {
+        Statement::Verdict(verdict) => match verdict {
+            Verdict::Accept | Verdict::Drop | Verdict::Return | Verdict::Goto(_) => true,
+            Verdict::Continue | Verdict::Jump(_) => false,
+        },
+        Statement::Match(_) | Statement::Map { .. } | Statement::Counter { .. } | Statement::Log { .. } => false,
+    }
+}

@@ -1,0 +1,142 @@
+//! Tables while commands are carried out on them.
+
+use std::collections::HashMap;
+
+use super::{Checked, Checker};
+use crate::language::{
+    ast::{Spanned, TableBody, TableName},
+    diagnostic::Diagnostic,
+    names,
+    ruleset::{Base, Chain, Family, Rule, Set, Table},
+    source::Span,
+};
+
+/// A table so far.
+pub(super) struct TableState {
+    pub(super) family: Family,
+    pub(super) name: String,
+    pub(super) comment: Option<String>,
+    pub(super) sets: Vec<Set>,
+    pub(super) set_index: HashMap<String, usize>,
+    pub(super) chains: Vec<ChainState>,
+    pub(super) chain_index: HashMap<String, usize>,
+}
+
+/// A chain so far.
+pub(super) struct ChainState {
+    pub(super) name: String,
+    pub(super) base: Option<Base>,
+    /// Was its policy written down?
+    pub(super) policy: Option<bool>,
+    pub(super) comment: Option<String>,
+    pub(super) rules: Vec<Rule>,
+    /// Jumps out of it: where to, and where they stand.
+    pub(super) jumps: Vec<(usize, Span)>,
+    /// Does its last rule decide about every packet, so that no packet gets to the next one?
+    pub(super) closed: bool,
+}
+
+impl ChainState {
+    pub(super) fn new(name: String) -> Self {
+        let (rules, jumps) = (Vec::new(), Vec::new());
+        Self { name, base: None, policy: None, comment: None, rules, jumps, closed: false }
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.rules.clear();
+        self.jumps.clear();
+        self.closed = false;
+    }
+
+    fn finish(self) -> Chain {
+        let Self { name, base, policy: _, comment, rules, jumps: _, closed: _ } = self;
+        Chain { name, base, comment, rules }
+    }
+}
+
+impl TableState {
+    fn new(name: &TableName) -> Self {
+        Self {
+            family: name.family,
+            name: name.name.text.to_string(),
+            comment: None,
+            sets: Vec::new(),
+            set_index: HashMap::new(),
+            chains: Vec::new(),
+            chain_index: HashMap::new(),
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.chains.iter_mut().for_each(ChainState::flush);
+    }
+
+    /// A chain that must be there.
+    pub(super) fn chain(&self, name: &Spanned) -> Checked<usize> {
+        self.chain_index.get(&*name.text).copied().ok_or_else(|| {
+            let message = format!("there is no chain `{}` in table `{} {}`", name.text, self.family.name(), self.name);
+            near(Diagnostic::error(name.span, message), &name.text, self.chain_index.keys())
+        })
+    }
+
+    /// A set that must be there.
+    pub(super) fn set(&self, name: &str, span: Span) -> Checked<usize> {
+        self.set_index.get(name).copied().ok_or_else(|| {
+            let message = format!("there is no set `{name}` in table `{} {}`", self.family.name(), self.name);
+            near(Diagnostic::error(span, message), name, self.set_index.keys())
+        })
+    }
+
+    pub(super) fn finish(self) -> Table {
+        let Self { family, name, comment, sets, set_index: _, chains, chain_index: _ } = self;
+        Table { family, name, comment, sets, chains: chains.into_iter().map(ChainState::finish).collect() }
+    }
+}
+
+fn near<'a>(error: Diagnostic, word: &str, known: impl Iterator<Item = &'a String>) -> Box<Diagnostic> {
+    let mut known: Vec<&str> = known.map(String::as_str).collect();
+    known.sort_unstable();
+    Box::new(match names::nearest(word, known) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error,
+    })
+}
+
+impl Checker<'_> {
+    /// `table inet filter { .. }`: chains, then sets, then rules, so that rules find both.
+    pub(super) fn table_block(&mut self, name: &TableName, body: TableBody) -> Checked<()> {
+        let at = self.open_table(name);
+        if let Some(comment) = body.comment {
+            self.tables[at].comment.get_or_insert_with(|| comment.text.to_string());
+        }
+        let mut rules = Vec::new();
+        for mut chain in body.chains {
+            let written = std::mem::take(&mut chain.body.rules);
+            match self.declare_chain(at, &chain) {
+                Ok(number) => rules.push((number, written)),
+                Err(diagnostic) => self.report(diagnostic),
+            }
+        }
+        for set in body.sets {
+            if let Err(diagnostic) = self.named_set(at, set) {
+                self.report(diagnostic);
+            }
+        }
+        for (chain, written) in rules {
+            for rule in &written {
+                self.rule(at, chain, rule, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_table(&mut self, name: &TableName) -> usize {
+        let key = (name.family, name.name.text.to_string());
+        if let Some(at) = self.index.get(&key) {
+            return *at;
+        }
+        self.tables.push(TableState::new(name));
+        self.index.insert(key, self.tables.len() - 1);
+        self.tables.len() - 1
+    }
+}

@@ -1,0 +1,85 @@
+//! The nftables language: text to a checked [`Ruleset`], and back to text.
+//!
+//! ```text
+//! text -> lexer -> parser -> ast -> check -> ruleset -> print, json
+//! ```
+//!
+//! Whatever nftables has and this does not is refused by name, with its place; nothing is skipped, nothing is read as
+//! something else. `docs/LANGUAGE.md` lists what is supported.
+
+mod ast;
+mod check;
+pub mod diagnostic;
+pub mod lexer;
+pub mod names;
+mod parser;
+pub mod print;
+pub mod ruleset;
+pub mod source;
+pub mod types;
+
+use std::path::{Path, PathBuf};
+
+pub use self::{
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    ruleset::Ruleset,
+};
+use self::{ruleset::File, source::Span};
+
+/// What a text cannot say about the machine it is read on.
+pub struct Options<'a> {
+    /// Finds an interface's index by its name, for `iif` and `oif`.
+    pub interface: &'a dyn Fn(&str) -> Option<u32>,
+    /// Where included files without a path are looked for. `nft` looks in `/etc`.
+    pub include_directories: Vec<PathBuf>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { interface: &|_| None, include_directories: vec![PathBuf::from("/etc")] }
+    }
+}
+
+/// A ruleset, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The ruleset.
+    pub ruleset: Ruleset,
+    /// Warnings only.
+    pub warnings: Diagnostics,
+}
+
+/// Reads and checks a ruleset file.
+pub fn parse_file(path: &Path, options: &Options<'_>) -> Result<Parsed, Diagnostics> {
+    match source::read(path) {
+        Ok(text) => parse_named(path.display().to_string(), text, options),
+        Err(error) => Err(Diagnostics::unread(error.to_string())),
+    }
+}
+
+/// Checks a ruleset that is already in memory; `name` stands for it in messages.
+pub fn parse_text(name: &str, text: &str, options: &Options<'_>) -> Result<Parsed, Diagnostics> {
+    match source::check_text(Path::new(name), text.as_bytes().to_vec()) {
+        Ok(text) => parse_named(name.to_owned(), text, options),
+        Err(error) => Err(Diagnostics::unread(error.to_string())),
+    }
+}
+
+fn parse_named(name: String, text: String, options: &Options<'_>) -> Result<Parsed, Diagnostics> {
+    let mut diagnostics = Diagnostics::default();
+    let number = diagnostics.sources.add(name, text, None);
+    let commands = parser::parse(&mut diagnostics, number, &options.include_directories);
+    let outcome = check::check(commands, &mut diagnostics, options.interface);
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
+    let files = diagnostics.sources.iter();
+    let files = files.map(|source| File { name: source.name.clone(), text: source.text.clone() }).collect();
+    let ruleset = Ruleset::checked(outcome.tables, files, outcome.interfaces);
+    if ruleset.is_empty() {
+        let span = Span { source: number, start: 0, end: 0 };
+        let warning = Diagnostic::warning(span, "no chain in this ruleset: it accepts every packet");
+        diagnostics.push(warning);
+    }
+    Ok(Parsed { ruleset, warnings: diagnostics })
+}

@@ -1,0 +1,149 @@
+//! Names that stand for numbers: ports, protocols, ICMP types, flags, states, priorities, log levels.
+
+mod protocols;
+mod services;
+
+/// Names and numbers of one kind. Of several names for a number the first one is printed.
+pub type Names = &'static [(&'static str, u16)];
+
+/// Ports.
+pub const SERVICES: Names = services::SERVICES;
+/// IP protocols.
+pub const PROTOCOLS: Names = protocols::PROTOCOLS;
+
+/// EtherTypes.
+pub const ETHER_TYPES: Names =
+    &[("ip", 0x0800), ("arp", 0x0806), ("ip6", 0x86dd), ("8021q", 0x8100), ("8021ad", 0x88a8), ("vlan", 0x8100)];
+
+/// Network families (`NFPROTO_*`, include/uapi/linux/netfilter.h).
+pub const NF_PROTOS: Names = &[("ipv4", 2), ("ipv6", 10)];
+
+/// TCP flags, lowest bit first.
+pub const TCP_FLAGS: Names = &[
+    ("fin", 0x01),
+    ("syn", 0x02),
+    ("rst", 0x04),
+    ("psh", 0x08),
+    ("ack", 0x10),
+    ("urg", 0x20),
+    ("ecn", 0x40),
+    ("cwr", 0x80),
+];
+
+/// Connection states: `NF_CT_STATE_BIT` of `enum ip_conntrack_info`
+/// (include/uapi/linux/netfilter/nf_conntrack_common.h), in the order nftables prints them.
+pub const CT_STATES: Names = &[("invalid", 1), ("established", 2), ("related", 4), ("new", 8), ("untracked", 64)];
+
+/// ICMP types (RFC 792, 950, 1256).
+pub const ICMP_TYPES: Names = &[
+    ("echo-reply", 0),
+    ("destination-unreachable", 3),
+    ("source-quench", 4),
+    ("redirect", 5),
+    ("echo-request", 8),
+    ("router-advertisement", 9),
+    ("router-solicitation", 10),
+    ("time-exceeded", 11),
+    ("parameter-problem", 12),
+    ("timestamp-request", 13),
+    ("timestamp-reply", 14),
+    ("info-request", 15),
+    ("info-reply", 16),
+    ("address-mask-request", 17),
+    ("address-mask-reply", 18),
+];
+
+/// ICMP codes: those of "destination unreachable" (RFC 792, 1812).
+pub const ICMP_CODES: Names = &[
+    ("net-unreachable", 0),
+    ("host-unreachable", 1),
+    ("prot-unreachable", 2),
+    ("port-unreachable", 3),
+    ("frag-needed", 4),
+    ("net-prohibited", 9),
+    ("host-prohibited", 10),
+    ("admin-prohibited", 13),
+];
+
+/// ICMPv6 types (RFC 4443, 4861, 2710, 3810, 2894, 3122).
+pub const ICMPV6_TYPES: Names = &[
+    ("destination-unreachable", 1),
+    ("packet-too-big", 2),
+    ("time-exceeded", 3),
+    ("parameter-problem", 4),
+    ("echo-request", 128),
+    ("echo-reply", 129),
+    ("mld-listener-query", 130),
+    ("mld-listener-report", 131),
+    ("mld-listener-done", 132),
+    ("mld-listener-reduction", 132),
+    ("nd-router-solicit", 133),
+    ("nd-router-advert", 134),
+    ("nd-neighbor-solicit", 135),
+    ("nd-neighbor-advert", 136),
+    ("nd-redirect", 137),
+    ("router-renumbering", 138),
+    ("ind-neighbor-solicit", 141),
+    ("ind-neighbor-advert", 142),
+    ("mld2-listener-report", 143),
+];
+
+/// ICMPv6 codes: those of "destination unreachable" (RFC 4443).
+pub const ICMPV6_CODES: Names = &[
+    ("no-route", 0),
+    ("admin-prohibited", 1),
+    ("addr-unreachable", 3),
+    ("port-unreachable", 4),
+    ("policy-fail", 5),
+    ("reject-route", 6),
+];
+
+/// Chain priorities by name (`enum nf_ip_hook_priorities`, include/uapi/linux/netfilter_ipv4.h).
+pub const PRIORITIES: &[(&str, i32)] =
+    &[("raw", -300), ("mangle", -150), ("dstnat", -100), ("filter", 0), ("security", 50), ("srcnat", 100)];
+
+/// Log levels; `warn` is what `log` alone means. `audit` is another thing altogether: it feeds the audit daemon.
+pub const LOG_LEVELS: &[&str] = &["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"];
+
+/// The number of a name.
+pub fn number(names: Names, name: &str) -> Option<u16> {
+    names.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
+/// The name of a number.
+pub fn name(names: Names, number: u128) -> Option<&'static str> {
+    names.iter().find(|(_, known)| u128::from(*known) == number).map(|(name, _)| *name)
+}
+
+/// The known word nearest to `word`, when it is near enough to be meant.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 32 {
+        return None;
+    }
+    let limit = if word.len() < 4 { 1 } else { 2 };
+    known
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits between two words, a swap of neighbours counted as one (optimal string alignment).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}

@@ -1,0 +1,233 @@
+//! Commands at the top of a file: `table`, `add`, `flush`, `delete`.
+
+use super::{Parsed, Parser, hints, unsupported};
+use crate::language::{
+    ast::{Command, ExprKind, Spanned, TableBody, TableName},
+    diagnostic::Diagnostic,
+    lexer::{Kind, Mark},
+    names,
+    ruleset::Family,
+};
+
+/// Words that start a command.
+const COMMANDS: &[&str] =
+    &["table", "add", "create", "insert", "flush", "delete", "define", "include", "chain", "rule"];
+
+impl Parser<'_> {
+    pub(super) fn commands(&mut self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        loop {
+            self.skip_separators();
+            if self.peek().kind == Kind::End || self.diagnostics.is_full() {
+                return commands;
+            }
+            let parsed = self.command(&mut commands);
+            if let Err(diagnostic) = parsed.and_then(|()| self.end_statement("the command")) {
+                self.report(diagnostic);
+                self.recover_command();
+            }
+        }
+    }
+
+    /// A stray `}` must not stop the parser for ever.
+    fn recover_command(&mut self) {
+        self.recover(0);
+        while self.take_mark(Mark::BraceClose).is_some() {
+            self.recover(0);
+        }
+    }
+
+    fn command(&mut self, commands: &mut Vec<Command>) -> Parsed<()> {
+        if self.at_include() {
+            return self.include();
+        }
+        if let Some(parsed) = self.definition() {
+            return parsed;
+        }
+        let Some(word) = self.word().map(str::to_owned) else { return Err(self.no_command()) };
+        let verb = match word.as_str() {
+            "add" | "create" | "insert" | "flush" | "delete" => {
+                let verb = word;
+                self.bump();
+                verb
+            }
+            _ => "add".to_owned(),
+        };
+        let command = match verb.as_str() {
+            "flush" => self.flush()?,
+            "delete" => self.delete()?,
+            "insert" => self.add(true)?,
+            _ => self.add(false)?,
+        };
+        commands.push(command);
+        Ok(())
+    }
+
+    fn no_command(&self) -> Box<Diagnostic> {
+        if self.at_mark(Mark::BraceClose) {
+            return Box::new(Diagnostic::error(self.here(), "this `}` closes nothing"));
+        }
+        if self.at_mark(Mark::Minus) {
+            return self.iptables_option();
+        }
+        let error = self.unexpected("a command such as `table`, `add`, `flush`, `define` or `include`");
+        if self.at_mark(Mark::Star) || self.at_mark(Mark::Colon) {
+            return Box::new(error.help("this looks like iptables-save output, which is another language: `iptables-restore-translate -f FILE` turns it into nftables"));
+        }
+        error
+    }
+
+    /// What follows `add`, `create` or `insert`, or stands alone.
+    fn add(&mut self, first: bool) -> Parsed<Command> {
+        match self.word() {
+            Some("table") if !first => self.add_table(),
+            Some("chain") if !first => {
+                self.bump();
+                let table = self.table_name()?;
+                Ok(Command::Chain(table, self.chain_declaration()?))
+            }
+            Some("set") if !first => {
+                self.bump();
+                let table = self.table_name()?;
+                Ok(Command::Set(table, self.set_declaration()?))
+            }
+            Some("element") if !first => self.add_elements(),
+            Some("rule") => {
+                self.bump();
+                self.add_rule(first)
+            }
+            Some(word) if unsupported::COMMANDS.contains(&word) => {
+                Err(unsupported::feature(self.here(), &format!("`{word}` as a command")))
+            }
+            Some(word) if first || !hints::is_foreign(word) => Err(self.unknown_command(word)),
+            _ => Err(self.foreign_command()),
+        }
+    }
+
+    fn unknown_command(&self, word: &str) -> Box<Diagnostic> {
+        let error = Diagnostic::error(self.here(), format!("unknown command `{word}`"));
+        Box::new(match names::nearest(word, COMMANDS.iter().copied()) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help("a ruleset is made of `table FAMILY NAME { chain NAME { RULES } }`"),
+        })
+    }
+
+    fn add_table(&mut self) -> Parsed<Command> {
+        self.bump();
+        let name = self.table_name()?;
+        let mut body = TableBody::default();
+        if self.at_mark(Mark::BraceOpen) {
+            self.table_body(&mut body)?;
+        }
+        Ok(Command::Table(name, body))
+    }
+
+    fn add_elements(&mut self) -> Parsed<Command> {
+        self.bump();
+        let table = self.table_name()?;
+        let set = self.name("set")?;
+        let elements = self.primary()?;
+        match &elements.kind {
+            ExprKind::Set(_) | ExprKind::Variable(_) => Ok(Command::Elements(table, set, elements)),
+            ExprKind::Word(_)
+            | ExprKind::Text(_)
+            | ExprKind::Number(_)
+            | ExprKind::Ipv4(_)
+            | ExprKind::Ipv6(_)
+            | ExprKind::Mac
+            | ExprKind::Range(..)
+            | ExprKind::Prefix(..)
+            | ExprKind::List(_)
+            | ExprKind::Binary(..)
+            | ExprKind::Named(_)
+            | ExprKind::Any => Err(Box::new(Diagnostic::error(elements.span, "expected `{ elements }`"))),
+        }
+    }
+
+    fn add_rule(&mut self, first: bool) -> Parsed<Command> {
+        let table = self.table_name()?;
+        let chain = self.name("chain")?;
+        if let Some(word) = self.word().filter(|word| ["handle", "index", "position"].contains(word)) {
+            let error =
+                Diagnostic::error(self.here(), format!("`{word}` is not supported: a file has no handles to refer to"));
+            return Err(Box::new(error.help("write the rule where it belongs in its chain")));
+        }
+        let rule = Box::new(self.rule()?);
+        Ok(Command::Rule { table, chain, rule, first })
+    }
+
+    fn flush(&mut self) -> Parsed<Command> {
+        match self.word() {
+            Some("ruleset") => {
+                self.bump();
+                Ok(Command::FlushRuleset(self.family()?))
+            }
+            Some("table") => {
+                self.bump();
+                Ok(Command::FlushTable(self.table_name()?))
+            }
+            Some("chain") => {
+                self.bump();
+                let table = self.table_name()?;
+                Ok(Command::FlushChain(table, self.name("chain")?))
+            }
+            Some(word @ ("set" | "map" | "flowtable" | "meter")) => {
+                Err(unsupported::feature(self.here(), &format!("`flush {word}`")))
+            }
+            Some(_) | None => Err(self.unexpected("`ruleset`, `table` or `chain` after `flush`")),
+        }
+    }
+
+    fn delete(&mut self) -> Parsed<Command> {
+        if self.take_word("table").is_some() {
+            return Ok(Command::DeleteTable(self.table_name()?));
+        }
+        match self.word() {
+            Some(word) => Err(unsupported::feature(self.here(), &format!("`delete {word}`"))),
+            None => Err(self.unexpected("`table` after `delete`")),
+        }
+    }
+
+    /// A family, if one stands here.
+    fn family(&mut self) -> Parsed<Option<Family>> {
+        let family = match self.word() {
+            Some("ip") => Family::Ip,
+            Some("ip6") => Family::Ip6,
+            Some("inet") => Family::Inet,
+            Some(word @ ("netdev" | "bridge" | "arp")) => {
+                let error = Diagnostic::error(self.here(), format!("family `{word}` is not supported yet"));
+                return Err(Box::new(error.help("supported families: inet, ip, ip6")));
+            }
+            Some(_) | None => return Ok(None),
+        };
+        self.bump();
+        Ok(Some(family))
+    }
+
+    pub(super) fn table_name(&mut self) -> Parsed<TableName> {
+        let family = self.family()?.unwrap_or(Family::Ip);
+        if let Some(near) = self.misspelt_family() {
+            return Err(near);
+        }
+        Ok(TableName { family, name: self.name("table")? })
+    }
+
+    /// `table ine filter {`: two words, the first of which is no family.
+    fn misspelt_family(&self) -> Option<Box<Diagnostic>> {
+        let word =
+            self.word().filter(|_| self.word_at(1).is_some() && self.peek_at(2).kind == Kind::Mark(Mark::BraceOpen))?;
+        let error = Diagnostic::error(self.here(), format!("unknown family `{word}`"));
+        Some(Box::new(match names::nearest(word, ["inet", "ip", "ip6"]) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help("supported families: inet, ip, ip6"),
+        }))
+    }
+
+    /// Two words that must be there.
+    pub(super) fn required_word(&mut self, expected: &str) -> Parsed<Spanned> {
+        if self.word().is_none() {
+            return Err(self.unexpected(expected));
+        }
+        Ok(self.spanned())
+    }
+}

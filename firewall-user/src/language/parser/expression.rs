@@ -1,0 +1,233 @@
+//! Values: numbers, names, addresses, ranges, prefixes, sets.
+
+use super::{Parsed, Parser, shorten};
+use crate::language::{
+    ast::{Binary, Element, Expr, ExprKind},
+    diagnostic::Diagnostic,
+    lexer::{Kind, Mark},
+    source::Span,
+};
+
+/// Parentheses, sets and variables inside one another: deeper is no ruleset that anybody wrote.
+const MAX_NESTING: usize = 32;
+
+impl Parser<'_> {
+    /// What `define` gives a name: a value, a list, or a set (which may be empty).
+    pub(super) fn initializer(&mut self) -> Parsed<Expr> {
+        self.list()
+    }
+
+    /// The right side of a match: a value, or several with commas.
+    pub(super) fn list(&mut self) -> Parsed<Expr> {
+        let first = self.value()?;
+        if !self.at_mark(Mark::Comma) {
+            return Ok(first);
+        }
+        let start = first.span;
+        let mut values = vec![first];
+        while self.take_mark(Mark::Comma).is_some() {
+            self.skip_newlines();
+            values.push(self.value()?);
+        }
+        let span = values.last().map_or(start, |last| start.to(last.span));
+        Ok(Expr { kind: ExprKind::List(values), span })
+    }
+
+    /// One value: also a range, a prefix, or bits joined by `|`.
+    pub(super) fn value(&mut self) -> Parsed<Expr> {
+        let first = self.bits()?;
+        let value = match self.peek().kind {
+            Kind::Mark(Mark::Minus) => {
+                self.bump();
+                let last = self.bits()?;
+                let span = first.span.to(last.span);
+                Expr { kind: ExprKind::Range(Box::new(first), Box::new(last)), span }
+            }
+            Kind::Mark(Mark::Slash) if self.peek_at(1).kind == Kind::Number => {
+                self.bump();
+                let (length, end) = self.number("a prefix length")?;
+                let span = first.span.to(end);
+                Expr { kind: ExprKind::Prefix(Box::new(first), length), span }
+            }
+            _ => first,
+        };
+        if self.at_mark(Mark::Dot) {
+            return Err(self.concatenation());
+        }
+        Ok(value)
+    }
+
+    /// Values joined by `|`, `&`, `^`, `<<`, `>>`, in C's order of strength.
+    fn bits(&mut self) -> Parsed<Expr> {
+        const LEVELS: &[&[(Mark, Binary)]] = &[
+            &[(Mark::Or, Binary::Or)],
+            &[(Mark::Xor, Binary::Xor)],
+            &[(Mark::And, Binary::And)],
+            &[(Mark::ShiftLeft, Binary::ShiftLeft), (Mark::ShiftRight, Binary::ShiftRight)],
+        ];
+        self.binary(LEVELS)
+    }
+
+    fn binary(&mut self, levels: &[&[(Mark, Binary)]]) -> Parsed<Expr> {
+        let Some((operators, tighter)) = levels.split_first() else { return self.primary() };
+        let mut left = self.binary(tighter)?;
+        let mut terms = 0;
+        while let Some((_, operator)) = operators.iter().find(|(mark, _)| self.at_mark(*mark)) {
+            terms += 1;
+            if terms > MAX_NESTING {
+                return Err(self.too_deep());
+            }
+            self.bump();
+            let right = self.binary(tighter)?;
+            let span = left.span.to(right.span);
+            left = Expr { kind: ExprKind::Binary(*operator, Box::new(left), Box::new(right)), span };
+        }
+        Ok(left)
+    }
+
+    fn too_deep(&self) -> Box<Diagnostic> {
+        Box::new(Diagnostic::error(self.here(), format!("more than {MAX_NESTING} values inside one another")))
+    }
+
+    /// A value without operators.
+    pub(super) fn primary(&mut self) -> Parsed<Expr> {
+        self.nesting += 1;
+        let parsed = if self.nesting > MAX_NESTING { Err(self.too_deep()) } else { self.primary_inside() };
+        self.nesting -= 1;
+        parsed
+    }
+
+    fn primary_inside(&mut self) -> Parsed<Expr> {
+        match self.peek().kind {
+            Kind::Word => Ok(self.leaf(|text| ExprKind::Word(text.into()))),
+            Kind::Wildcard => Ok(self.leaf(|text| ExprKind::Text(text.into()))),
+            Kind::Text => Ok(self.leaf(|text| ExprKind::Text(text[1..text.len() - 1].into()))),
+            Kind::Mac => Ok(self.leaf(|_| ExprKind::Mac)),
+            Kind::Number => self.number("a number").map(|(value, span)| Expr { kind: ExprKind::Number(value), span }),
+            Kind::Ipv4 => self.address("IPv4", |text| text.parse().map(ExprKind::Ipv4).ok()),
+            Kind::Ipv6 => self.address("IPv6", |text| text.parse().map(ExprKind::Ipv6).ok()),
+            Kind::Mark(Mark::ParenOpen) => self.parenthesis(),
+            Kind::Mark(Mark::BraceOpen) => self.set_literal(),
+            Kind::Mark(Mark::Dollar) => self.variable(),
+            Kind::Mark(Mark::At) => self.named_set(),
+            Kind::Mark(Mark::Minus) => self.negative(),
+            Kind::Mark(_) | Kind::OpenText | Kind::Newline | Kind::Stray | Kind::End => Err(self.unexpected("a value")),
+        }
+    }
+
+    fn leaf(&mut self, kind: impl FnOnce(&str) -> ExprKind) -> Expr {
+        let span = self.bump();
+        Expr { kind: kind(self.text(span)), span }
+    }
+
+    fn address(&mut self, what: &str, parse: impl FnOnce(&str) -> Option<ExprKind>) -> Parsed<Expr> {
+        let span = self.bump();
+        let text = self.text(span);
+        match parse(text) {
+            Some(kind) => Ok(Expr { kind, span }),
+            None => Err(Box::new(Diagnostic::error(span, format!("`{}` is not an {what} address", shorten(text))))),
+        }
+    }
+
+    /// A number: decimal, hexadecimal with `0x`, octal with a leading zero, as nftables reads it.
+    pub(super) fn number(&mut self, expected: &str) -> Parsed<(u128, Span)> {
+        if self.peek().kind != Kind::Number {
+            return Err(self.unexpected(expected));
+        }
+        let span = self.bump();
+        let text = self.text(span);
+        let parsed = match text.as_bytes() {
+            [b'0', b'x' | b'X', ..] => u128::from_str_radix(&text[2..], 16),
+            [b'0', _, ..] => u128::from_str_radix(&text[1..], 8),
+            _ => text.parse(),
+        };
+        let Ok(value) = parsed else {
+            return Err(Box::new(Diagnostic::error(span, format!("`{}` is not a number in range", shorten(text)))));
+        };
+        self.no_word_behind(span)?;
+        Ok((value, span))
+    }
+
+    /// `80ab` would be the number 80 and the word `ab`: never meant so.
+    fn no_word_behind(&self, span: Span) -> Parsed<()> {
+        let next = self.peek();
+        if !matches!(next.kind, Kind::Word | Kind::Wildcard | Kind::Number) || self.span(next).start != span.end {
+            return Ok(());
+        }
+        let span = span.to(self.span(next));
+        Err(Box::new(Diagnostic::error(span, format!("`{}` is not a number", shorten(self.text(span))))))
+    }
+
+    fn negative(&mut self) -> Parsed<Expr> {
+        if self.peek_at(1).kind == Kind::Number {
+            let message = "negative numbers only occur in priorities";
+            return Err(Box::new(Diagnostic::error(self.here(), message)));
+        }
+        Err(self.iptables_option())
+    }
+
+    fn parenthesis(&mut self) -> Parsed<Expr> {
+        self.bump();
+        let inside = self.list()?;
+        self.expect_mark(Mark::ParenClose, "`)`")?;
+        Ok(inside)
+    }
+
+    fn named_set(&mut self) -> Parsed<Expr> {
+        let at = self.bump();
+        let next = self.peek_at(1).kind;
+        if matches!(self.word(), Some("nh" | "th" | "ll" | "ih")) && next == Kind::Mark(Mark::Comma) {
+            return Err(super::unsupported::feature(at.to(self.here()), "raw payload (`@nh,..`)"));
+        }
+        let name = self.name("set")?;
+        Ok(Expr { span: at.to(name.span), kind: ExprKind::Named(name.text) })
+    }
+
+    /// `{ 22, 80-90 }`, or with verdicts `{ 22 : accept }`.
+    fn set_literal(&mut self) -> Parsed<Expr> {
+        let open = self.bump();
+        let mut elements = Vec::new();
+        loop {
+            self.skip_newlines();
+            if let Some(close) = self.take_mark(Mark::BraceClose) {
+                return Ok(Expr { kind: ExprKind::Set(elements), span: open.to(close) });
+            }
+            elements.push(self.element()?);
+            self.skip_newlines();
+            if self.take_mark(Mark::Comma).is_none() && !self.at_mark(Mark::BraceClose) {
+                return Err(self.unexpected("`,` or `}` in the set"));
+            }
+        }
+    }
+
+    fn element(&mut self) -> Parsed<Element> {
+        let key = match self.take_mark(Mark::Star) {
+            Some(span) => Expr { kind: ExprKind::Any, span },
+            None => self.value()?,
+        };
+        let comment = self.element_options()?;
+        self.skip_newlines();
+        let verdict = if self.take_mark(Mark::Colon).is_some() { Some(self.verdict_of_element()?) } else { None };
+        Ok(Element { key, verdict, comment })
+    }
+
+    fn element_options(&mut self) -> Parsed<Option<crate::language::ast::Spanned>> {
+        let mut comment = None;
+        while let Some(word) = self.word() {
+            match word {
+                "comment" => self.comment(&mut comment)?,
+                "timeout" | "expires" | "counter" | "limit" | "quota" => {
+                    let what = format!("`{word}` on a set element");
+                    return Err(super::unsupported::feature(self.here(), &what));
+                }
+                _ => break,
+            }
+        }
+        Ok(comment)
+    }
+
+    pub(super) fn concatenation(&self) -> Box<Diagnostic> {
+        let error = Diagnostic::error(self.here(), "concatenations (`a . b`) are not supported yet");
+        Box::new(error.help("write a rule for each combination, or one match after the other"))
+    }
+}

@@ -1,0 +1,204 @@
+//! The left side of a match: `tcp dport`, `meta iifname`, `ct state`.
+
+use super::{Parsed, Parser, unsupported};
+use crate::language::{
+    ast::Left,
+    diagnostic::Diagnostic,
+    names,
+    ruleset::{Selector, Transport},
+    source::Span,
+};
+
+/// A header's word and the fields of it that can be matched.
+struct Group {
+    word: &'static str,
+    fields: &'static [(&'static str, Selector)],
+    /// Fields that nftables knows and rampart does not yet.
+    refused: &'static [&'static str],
+}
+
+const fn ports(transport: Transport) -> [(&'static str, Selector); 2] {
+    [("sport", Selector::SourcePort(transport)), ("dport", Selector::DestinationPort(transport))]
+}
+
+const GROUPS: &[Group] = &[
+    Group {
+        word: "ip",
+        fields: &[("saddr", Selector::IpSaddr), ("daddr", Selector::IpDaddr), ("protocol", Selector::IpProtocol)],
+        refused: &["version", "hdrlength", "dscp", "ecn", "length", "id", "frag-off", "ttl", "checksum", "option"],
+    },
+    Group {
+        word: "ip6",
+        fields: &[("saddr", Selector::Ip6Saddr), ("daddr", Selector::Ip6Daddr)],
+        refused: &["version", "dscp", "ecn", "flowlabel", "length", "nexthdr", "hoplimit"],
+    },
+    Group {
+        word: "tcp",
+        fields: &[
+            ("sport", Selector::SourcePort(Transport::Tcp)),
+            ("dport", Selector::DestinationPort(Transport::Tcp)),
+            ("flags", Selector::TcpFlags),
+        ],
+        refused: &["sequence", "ackseq", "doff", "reserved", "window", "checksum", "urgptr", "option"],
+    },
+    Group { word: "udp", fields: &ports(Transport::Udp), refused: &["length", "checksum"] },
+    Group { word: "udplite", fields: &ports(Transport::UdpLite), refused: &["csumcov", "checksum"] },
+    Group { word: "sctp", fields: &ports(Transport::Sctp), refused: &["vtag", "checksum", "chunk"] },
+    Group { word: "dccp", fields: &ports(Transport::Dccp), refused: &["type", "option"] },
+    Group { word: "th", fields: &ports(Transport::Any), refused: &[] },
+    Group {
+        word: "icmp",
+        fields: &[("type", Selector::IcmpType), ("code", Selector::IcmpCode)],
+        refused: &["checksum", "id", "sequence", "gateway", "mtu"],
+    },
+    Group {
+        word: "icmpv6",
+        fields: &[("type", Selector::Icmp6Type), ("code", Selector::Icmp6Code)],
+        refused: &["checksum", "parameter-problem", "packet-too-big", "id", "sequence", "max-delay", "taddr", "daddr"],
+    },
+    Group {
+        word: "ct",
+        fields: &[("state", Selector::CtState), ("mark", Selector::CtMark)],
+        refused: &[
+            "direction",
+            "status",
+            "expiration",
+            "helper",
+            "label",
+            "l3proto",
+            "saddr",
+            "daddr",
+            "protocol",
+            "proto-src",
+            "proto-dst",
+            "bytes",
+            "packets",
+            "avgpkt",
+            "zone",
+            "original",
+            "reply",
+            "count",
+            "id",
+            "event",
+            "secmark",
+            "timeout",
+            "expectation",
+            "ip",
+            "ip6",
+        ],
+    },
+    Group {
+        word: "meta",
+        fields: &[
+            ("iif", Selector::Iif),
+            ("oif", Selector::Oif),
+            ("iifname", Selector::IifName),
+            ("oifname", Selector::OifName),
+            ("l4proto", Selector::L4Proto),
+            ("nfproto", Selector::NfProto),
+            ("protocol", Selector::Protocol),
+            ("length", Selector::Length),
+            ("mark", Selector::Mark),
+        ],
+        refused: &[
+            "priority",
+            "random",
+            "secmark",
+            "ibrvproto",
+            "ibrpvid",
+            "skuid",
+            "skgid",
+            "nftrace",
+            "rtclassid",
+            "ibriport",
+            "ibrname",
+            "obriport",
+            "obrname",
+            "pkttype",
+            "cpu",
+            "iifgroup",
+            "oifgroup",
+            "cgroup",
+            "ipsec",
+            "time",
+            "hour",
+            "day",
+            "iiftype",
+            "oiftype",
+            "iifkind",
+            "oifkind",
+            "sdif",
+            "sdifname",
+        ],
+    },
+];
+
+/// Words of `meta` that may stand alone.
+const ALONE: &[(&str, Selector)] = &[
+    ("iif", Selector::Iif),
+    ("oif", Selector::Oif),
+    ("iifname", Selector::IifName),
+    ("oifname", Selector::OifName),
+    ("mark", Selector::Mark),
+];
+
+/// Words that a match can start with, for "did you mean".
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().map(|group| group.word).chain(ALONE.iter().map(|(word, _)| *word))
+}
+
+impl Parser<'_> {
+    /// A selector, if one stands here.
+    pub(super) fn selector(&mut self) -> Parsed<Option<Left>> {
+        let Some(word) = self.word() else { return Ok(None) };
+        if let Some((_, selector)) = ALONE.iter().find(|(alone, _)| *alone == word) {
+            let span = self.bump();
+            return Ok(Some(Left { selector: *selector, mask: None, span }));
+        }
+        let Some(group) = GROUPS.iter().find(|group| group.word == word) else { return Ok(None) };
+        let start = self.bump();
+        let selector = self.field(group)?;
+        let span = start.to(self.bump());
+        Ok(Some(Left { selector, mask: None, span }))
+    }
+
+    /// The field behind the group's word; not yet read past.
+    fn field(&self, group: &Group) -> Parsed<Selector> {
+        let Some(word) = self.word() else {
+            let fields = group.fields.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            let message = format!("a field behind `{}`: {fields}", group.word);
+            return Err(self.unexpected(&message));
+        };
+        match group.fields.iter().find(|(field, _)| *field == word) {
+            Some((_, selector)) => Ok(*selector),
+            None => Err(self.no_field(group, word)),
+        }
+    }
+
+    fn no_field(&self, group: &Group, word: &str) -> Box<Diagnostic> {
+        let fields = group.fields.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        if group.refused.contains(&word) {
+            return refused(group, word, &fields, self.here());
+        }
+        let error = Diagnostic::error(self.here(), format!("unknown field `{word}` behind `{}`", group.word));
+        Box::new(match names::nearest(word, group.fields.iter().map(|(word, _)| *word)) {
+            Some(near) => error.help(format!("did you mean `{} {near}`?", group.word)),
+            None => error.help(format!("`{}` knows: {fields}", group.word)),
+        })
+    }
+}
+
+fn refused(group: &Group, word: &str, fields: &str, span: Span) -> Box<Diagnostic> {
+    let what = format!("`{} {word}`", group.word);
+    if (group.word, word) == ("ip6", "nexthdr") {
+        let error = Diagnostic::error(
+            span,
+            format!(
+                "{what} is not supported: it is the first header behind the IPv6 header, which an extension header hides"
+            ),
+        );
+        return Box::new(error.help("`meta l4proto` looks behind extension headers"));
+    }
+    let error = unsupported::feature(span, &what);
+    Box::new(error.help(format!("supported behind `{}`: {fields}", group.word)))
+}

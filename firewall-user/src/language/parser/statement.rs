@@ -1,0 +1,194 @@
+//! Statements: matches, `counter`, `log`, verdicts.
+
+use super::{Parsed, Parser, unsupported};
+use crate::language::{
+    ast::{Left, Log, Relation, Statement, StatementKind, Verdict, VerdictKind},
+    diagnostic::Diagnostic,
+    lexer::{Kind, Mark},
+    source::Span,
+};
+
+impl Parser<'_> {
+    pub(super) fn statement(&mut self) -> Parsed<Statement> {
+        let start = self.here();
+        let kind = match self.word() {
+            Some("counter") => self.counter()?,
+            Some("log") => self.log()?,
+            Some("accept" | "drop" | "return" | "continue" | "jump" | "goto") => {
+                StatementKind::Verdict(self.verdict()?)
+            }
+            Some(_) | None => self.match_or_unknown()?,
+        };
+        Ok(Statement { kind, span: start.to(self.previous_end(start)) })
+    }
+
+    /// The end of what was read last, for spans.
+    fn previous_end(&self, start: Span) -> Span {
+        let Some(frame) = self.frames.last() else { return start };
+        let token = frame.at.checked_sub(1).and_then(|at| frame.tokens.get(at));
+        token.map_or(start, |token| self.span(*token))
+    }
+
+    fn match_or_unknown(&mut self) -> Parsed<StatementKind> {
+        if let Some(left) = self.selector()? {
+            return self.relation(left);
+        }
+        if self.at_mark(Mark::At) {
+            return Err(unsupported::feature(self.here(), "raw payload (`@nh,..`)"));
+        }
+        Err(self.unknown_statement())
+    }
+
+    fn relation(&mut self, mut left: Left) -> Parsed<StatementKind> {
+        self.left_mask(&mut left)?;
+        if self.at_mark(Mark::Dot) {
+            return Err(self.concatenation());
+        }
+        if let Some(word @ ("set" | "map")) = self.word() {
+            let what = format!("`{word}` behind `{}`", self.text(left.span));
+            return Err(unsupported::feature(self.here(), &what));
+        }
+        if self.take_word("vmap").is_some() {
+            return Ok(StatementKind::Map(left, self.primary()?));
+        }
+        let relation = self.operator();
+        let written = relation != Relation::Implicit;
+        if left.mask.is_some() && !written {
+            return Err(self.unexpected("`==` or `!=` after the mask"));
+        }
+        let right = self.list()?;
+        if self.take_mark(Mark::Slash).is_some() {
+            let mask = self.list()?;
+            return Ok(StatementKind::Flags(left, relation, right, mask));
+        }
+        Ok(StatementKind::Match(left, relation, right))
+    }
+
+    fn left_mask(&mut self, left: &mut Left) -> Parsed<()> {
+        let and = self.at_mark(Mark::And) || self.at_word("and");
+        if and {
+            self.bump();
+            left.mask = Some(self.primary()?);
+        }
+        let other = [Mark::Or, Mark::Xor, Mark::ShiftLeft, Mark::ShiftRight].iter().any(|mark| self.at_mark(*mark))
+            || self.word().is_some_and(|word| ["or", "xor", "lshift", "rshift", "and"].contains(&word))
+            || self.at_mark(Mark::And);
+        if other {
+            return Err(unsupported::feature(self.here(), "arithmetic other than one `& mask` on what is matched"));
+        }
+        Ok(())
+    }
+
+    fn operator(&mut self) -> Relation {
+        let relation = match (self.peek().kind, self.word()) {
+            (Kind::Mark(Mark::EqualsEquals), _) | (_, Some("eq")) => Relation::Equal,
+            (Kind::Mark(Mark::NotEquals), _) | (_, Some("ne")) => Relation::NotEqual,
+            (Kind::Mark(Mark::Not), _) | (_, Some("not")) => Relation::NoneOf,
+            (Kind::Mark(Mark::Less), _) | (_, Some("lt")) => Relation::Less,
+            (Kind::Mark(Mark::LessEquals), _) | (_, Some("le")) => Relation::LessEqual,
+            (Kind::Mark(Mark::Greater), _) | (_, Some("gt")) => Relation::Greater,
+            (Kind::Mark(Mark::GreaterEquals), _) | (_, Some("ge")) => Relation::GreaterEqual,
+            _ => return Relation::Implicit,
+        };
+        self.bump();
+        relation
+    }
+
+    fn counter(&mut self) -> Parsed<StatementKind> {
+        self.bump();
+        let (mut packets, mut bytes) = (0, 0);
+        loop {
+            match self.word() {
+                Some("packets") => packets = self.count()?,
+                Some("bytes") => bytes = self.count()?,
+                Some("name") => return Err(unsupported::feature(self.here(), "a named counter")),
+                Some(_) | None => break,
+            }
+        }
+        if self.peek().kind == Kind::Text {
+            return Err(unsupported::feature(self.here(), "a named counter"));
+        }
+        Ok(StatementKind::Counter(packets, bytes))
+    }
+
+    fn count(&mut self) -> Parsed<u64> {
+        self.bump();
+        let (value, span) = self.number("a number")?;
+        u64::try_from(value).map_err(|_| Box::new(Diagnostic::error(span, "a counter has 64 bits")))
+    }
+
+    fn log(&mut self) -> Parsed<StatementKind> {
+        self.bump();
+        let mut log = Log::default();
+        loop {
+            match self.word() {
+                Some("prefix") => {
+                    self.bump();
+                    log.prefix = Some(self.string("a text after `prefix`")?);
+                }
+                Some("level") => {
+                    self.bump();
+                    log.level = Some(self.required_word("a log level such as `info`")?);
+                }
+                Some(word @ ("flags" | "group" | "snaplen" | "queue-threshold")) => return Err(self.log_option(word)),
+                Some(_) | None => return Ok(StatementKind::Log(log)),
+            }
+        }
+    }
+
+    fn log_option(&self, word: &str) -> Box<Diagnostic> {
+        let error = Diagnostic::error(self.here(), format!("`log {word}` is not supported yet"));
+        Box::new(error.help("supported: `log`, with `prefix \"..\"` and `level ..`; events go to `rampart monitor`, not to the kernel log"))
+    }
+
+    /// `accept` and the like.
+    pub(super) fn verdict(&mut self) -> Parsed<Verdict> {
+        let start = self.here();
+        let kind = match self.word() {
+            Some("accept") => VerdictKind::Accept,
+            Some("drop") => VerdictKind::Drop,
+            Some("return") => VerdictKind::Return,
+            Some("continue") => VerdictKind::Continue,
+            Some("jump") => return self.jump(VerdictKind::Jump),
+            Some("goto") => return self.jump(VerdictKind::Goto),
+            Some(_) | None => return Err(self.unexpected("a verdict: accept, drop, jump, goto, return or continue")),
+        };
+        self.bump();
+        Ok(Verdict { kind, span: start })
+    }
+
+    fn jump(&mut self, kind: impl FnOnce(crate::language::ast::Spanned) -> VerdictKind) -> Parsed<Verdict> {
+        let start = self.bump();
+        if self.at_mark(Mark::BraceOpen) {
+            return Err(unsupported::feature(self.here(), "a chain without a name"));
+        }
+        if self.at_mark(Mark::Dollar) {
+            return Err(unsupported::feature(self.here(), "a variable as chain name"));
+        }
+        let chain = self.name("chain")?;
+        let span = start.to(chain.span);
+        Ok(Verdict { kind: kind(chain), span })
+    }
+
+    pub(super) fn verdict_of_element(&mut self) -> Parsed<Verdict> {
+        self.skip_newlines();
+        if !matches!(self.word(), Some("accept" | "drop" | "return" | "continue" | "jump" | "goto")) {
+            return Err(self.unexpected("a verdict (maps to other data are not supported yet)"));
+        }
+        self.verdict()
+    }
+
+    /// A value alone, for messages about what should have been one.
+    pub(super) fn unknown_statement(&self) -> Box<Diagnostic> {
+        let Some(word) = self.word() else {
+            if self.at_mark(Mark::Minus) {
+                return self.iptables_option();
+            }
+            return self.unexpected("a match, a statement or a verdict");
+        };
+        if let Some(refusal) = unsupported::statement(word, self.here()) {
+            return refusal;
+        }
+        self.foreign_statement(word)
+    }
+}

@@ -1,0 +1,57 @@
+//! What stands in a table's braces: chains, sets, definitions, a comment.
+
+use super::{Parsed, Parser, unsupported};
+use crate::language::{
+    ast::{Set, TableBody},
+    diagnostic::Diagnostic,
+    names,
+};
+
+/// Words that start a part of a table.
+const PARTS: &[&str] = &["chain", "set", "comment", "define", "redefine", "undefine", "include"];
+
+impl Parser<'_> {
+    pub(super) fn table_body(&mut self, body: &mut TableBody) -> Parsed<()> {
+        self.block("table", &mut |parser| parser.table_part(body))
+    }
+
+    fn table_part(&mut self, body: &mut TableBody) -> Parsed<()> {
+        if self.at_include() {
+            return self.include();
+        }
+        if let Some(parsed) = self.definition() {
+            return parsed;
+        }
+        match self.word() {
+            Some("chain") => {
+                self.bump();
+                body.chains.push(self.chain()?);
+                self.end_statement("the chain's `}`")
+            }
+            Some("set") => {
+                self.bump();
+                let name = self.name("set")?;
+                let set_body = self.set_body()?;
+                body.sets.push(Set { name, body: set_body });
+                self.end_statement("the set's `}`")
+            }
+            Some("comment") => {
+                self.comment(&mut body.comment)?;
+                self.end_statement("the comment")
+            }
+            _ => Err(self.no_table_part()),
+        }
+    }
+
+    fn no_table_part(&self) -> Box<Diagnostic> {
+        let Some(word) = self.word() else { return self.unexpected("`chain`, `set`, `comment` or `}` in the table") };
+        if unsupported::TABLE_PARTS.contains(&word) {
+            return unsupported::feature(self.here(), &format!("`{word}` in a table"));
+        }
+        let error = Diagnostic::error(self.here(), format!("unknown word `{word}` in a table"));
+        Box::new(match names::nearest(word, PARTS.iter().copied()) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help("a table holds `chain NAME { .. }` and `set NAME { .. }`; rules stand inside a chain"),
+        })
+    }
+}

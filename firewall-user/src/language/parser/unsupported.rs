@@ -1,0 +1,110 @@
+//! What nftables has and rampart does not yet: recognised, so that it is refused by name and never read as something
+//! else.
+
+use crate::language::{diagnostic::Diagnostic, source::Span};
+
+/// Words that nftables keeps for itself: no table, chain or set can have them as name.
+#[rustfmt::skip]
+pub(super) const RESERVED: &[&str] = &[
+    "log", "fwd", "limit", "counter", "drop", "accept", "tcp", "ip", "ip6", "type", "hook", "priority", "policy",
+    "mark", "list", "ruleset", "set", "map", "element", "quota", "queue", "dup", "redirect", "masquerade", "snat",
+    "dnat", "reject", "icmp", "icmpv6", "th", "meta", "ct", "iif", "oif", "iifname", "oifname", "all", "table",
+    "chain", "rule", "include", "define", "add", "delete", "flush", "insert", "replace", "create", "get", "reset",
+    "monitor", "export", "import", "rename", "describe", "size", "flags", "interval", "constant", "timeout",
+    "dynamic", "elements", "gc-interval", "auto-merge", "comment", "hour", "day", "cpu", "random", "time", "secmark",
+    "exthdr", "frag", "rt", "hbh", "dst", "mh", "srh", "fib", "numgen", "jhash", "symhash", "synproxy", "flow",
+    "offload", "tproxy", "notrack", "flowtable", "device", "devices", "vmap", "jump", "goto", "return", "continue",
+    "exists", "missing", "skuid", "skgid", "ether", "vlan", "arp", "udp", "sctp", "dccp", "udplite", "comp", "ah",
+    "esp", "ecn", "typeof", "socket", "cgroup", "osf", "inet", "netdev", "bridge", "eq", "ne", "lt", "gt", "le", "ge",
+    "and", "or", "xor", "not", "lshift", "rshift", "meter", "position", "index", "handle", "igmp", "redefine",
+    "undefine",
+];
+
+/// Commands that are not part of a ruleset file, or not yet.
+pub(super) const COMMANDS: &[&str] = &[
+    "map",
+    "flowtable",
+    "counter",
+    "quota",
+    "limit",
+    "ct",
+    "secmark",
+    "synproxy",
+    "replace",
+    "list",
+    "reset",
+    "rename",
+    "monitor",
+    "export",
+    "import",
+    "describe",
+    "get",
+    "destroy",
+    "meter",
+];
+
+/// Parts of a table.
+pub(super) const TABLE_PARTS: &[&str] =
+    &["map", "flowtable", "counter", "quota", "limit", "ct", "secmark", "synproxy", "flags"];
+
+/// Statements and the reason, or the way round, that is worth a word.
+#[rustfmt::skip]
+const STATEMENTS: &[(&str, &str)] = &[
+    ("reject", "`drop` is supported: the other side then sees a timeout instead of a refusal"),
+    ("limit", ""),
+    ("quota", ""),
+    ("snat", ""),
+    ("dnat", ""),
+    ("masquerade", ""),
+    ("redirect", ""),
+    ("queue", "packets cannot be handed to a program in user space from XDP"),
+    ("notrack", ""),
+    ("dup", ""),
+    ("fwd", ""),
+    ("tproxy", "XDP sees packets before they have a socket"),
+    ("synproxy", ""),
+    ("flow", ""),
+    ("add", "sets that rules change"),
+    ("update", "sets that rules change"),
+    ("delete", "sets that rules change"),
+    ("set", "sets that rules change"),
+    ("map", "maps to data"),
+    ("meter", ""),
+    ("last", ""),
+    ("xt", "an extension of iptables that nftables itself cannot run"),
+];
+
+/// Selectors, likewise.
+#[rustfmt::skip]
+const SELECTORS: &[&str] = &[
+    "ether", "vlan", "arp", "igmp", "ah", "esp", "comp", "rt", "rt0", "rt2", "rt4", "hbh", "mh", "frag", "dst", "srh",
+    "exthdr", "fib", "socket", "osf", "numgen", "jhash", "symhash", "ipsec", "time", "hour", "day", "skuid", "skgid",
+    "nftrace", "rtclassid", "pkttype", "cpu", "iifgroup", "oifgroup", "iiftype", "oiftype", "cgroup", "ibrname",
+    "obrname", "ibriport", "obriport", "gre", "geneve", "vxlan", "gretap", "random", "secmark",
+];
+
+/// A refusal of something that nftables has.
+pub(super) fn feature(span: Span, what: &str) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(span, format!("{what} is not supported yet")))
+}
+
+/// The refusal of a statement or match by its first word, when nftables has such a one.
+pub(super) fn statement(word: &str, span: Span) -> Option<Box<Diagnostic>> {
+    if let Some((_, reason)) = STATEMENTS.iter().find(|(known, _)| *known == word) {
+        let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
+        let error = if reason.is_empty() { error } else { error.help(*reason) };
+        return Some(Box::new(
+            error.help("supported statements: accept, drop, jump, goto, return, continue, counter, log"),
+        ));
+    }
+    if SELECTORS.contains(&word) {
+        let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
+        let known = super::selector::words().collect::<Vec<_>>().join(", ");
+        return Some(Box::new(error.help(format!("supported matches: {known}"))));
+    }
+    None
+}
+
+/// Words that start a statement, for "did you mean".
+pub(super) const KNOWN_STATEMENTS: &[&str] =
+    &["accept", "drop", "return", "continue", "jump", "goto", "counter", "log", "comment", "policy", "type"];

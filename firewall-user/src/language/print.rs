@@ -1,0 +1,368 @@
+//! A ruleset as canonical text: what `nft list ruleset` prints.
+
+use std::fmt::Write;
+
+use super::{
+    check::available_priority,
+    names,
+    ruleset::{
+        Base, Chain, Comparison, Form, MapElement, Match, Operand, Rule, Ruleset, Set, SetElement, Statement, Subject,
+        Table, Values, Verdict,
+    },
+    types::Type,
+};
+
+/// An object that has a handle. Numbers count from 0 in the order of [`Ruleset::tables`] and within a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Object {
+    /// A table.
+    Table(usize),
+    /// A set of a table.
+    Set(usize, usize),
+    /// A chain of a table.
+    Chain(usize, usize),
+    /// A rule of a chain of a table.
+    Rule(usize, usize, usize),
+}
+
+/// A counter: table, chain, rule, and which of the rule's counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CounterRef {
+    /// Number of the table.
+    pub table: usize,
+    /// Number of the chain in it.
+    pub chain: usize,
+    /// Number of the rule in it.
+    pub rule: usize,
+    /// Number of the counter in it.
+    pub nth: usize,
+}
+
+/// What a listing shows beside the ruleset.
+pub struct Shown<'a> {
+    /// Packets and bytes of a counter.
+    pub counter: &'a dyn Fn(CounterRef, (u64, u64)) -> (u64, u64),
+    /// The handle of an object.
+    pub handle: &'a dyn Fn(Object) -> Option<u64>,
+}
+
+/// The ruleset as it was written: counters at their first values, no handles.
+pub fn text(ruleset: &Ruleset) -> String {
+    listing(ruleset, &Shown { counter: &|_, written| written, handle: &|_| None })
+}
+
+/// The ruleset with what `shown` knows.
+pub fn listing(ruleset: &Ruleset, shown: &Shown<'_>) -> String {
+    let mut out = String::new();
+    for (number, table) in ruleset.tables().iter().enumerate() {
+        Printer { ruleset, table, number, shown }.table(&mut out);
+    }
+    out
+}
+
+/// A rule on one line. Its counters are printed without numbers: the text then stays the same for ever.
+pub fn rule_text(ruleset: &Ruleset, table: &Table, rule: &Rule) -> String {
+    let names = Names { ruleset, table };
+    let mut words: Vec<String> = rule
+        .statements
+        .iter()
+        .map(|statement| match statement {
+            Statement::Counter { .. } => "counter".to_owned(),
+            other => names.statement(other),
+        })
+        .collect();
+    words.extend(rule.comment.as_ref().map(|comment| format!("comment \"{comment}\"")));
+    words.join(" ")
+}
+
+struct Printer<'a> {
+    ruleset: &'a Ruleset,
+    table: &'a Table,
+    number: usize,
+    shown: &'a Shown<'a>,
+}
+
+impl Printer<'_> {
+    fn table(&self, out: &mut String) {
+        let Table { family, name, comment, sets, chains } = self.table;
+        let _ = writeln!(out, "table {} {name} {{{}", family.name(), self.handle(Object::Table(self.number)));
+        comment_line(comment.as_deref(), "\t", out);
+        let mut first = true;
+        let mut separate = |out: &mut String| {
+            if !std::mem::take(&mut first) {
+                out.push('\n');
+            }
+        };
+        for (at, set) in sets.iter().enumerate() {
+            separate(out);
+            self.set(at, set, out);
+        }
+        for (at, chain) in chains.iter().enumerate() {
+            separate(out);
+            self.chain(at, chain, out);
+        }
+        out.push_str("}\n");
+    }
+
+    fn handle(&self, object: Object) -> String {
+        (self.shown.handle)(object).map_or_else(String::new, |handle| format!(" # handle {handle}"))
+    }
+
+    fn set(&self, at: usize, set: &Set, out: &mut String) {
+        let Set { name, element_type, type_of, constant, interval, auto_merge, size, comment, elements } = set;
+        let _ = writeln!(out, "\tset {name} {{{}", self.handle(Object::Set(self.number, at)));
+        let _ = match type_of {
+            Some(selector) => writeln!(out, "\t\ttypeof {}", words(selector.words())),
+            None => writeln!(out, "\t\ttype {}", element_type.name()),
+        };
+        if let Some(size) = size {
+            let _ = writeln!(out, "\t\tsize {size}");
+        }
+        let flags = [(*constant, "constant"), (*interval, "interval")];
+        let flags: Vec<_> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+        if !flags.is_empty() {
+            let _ = writeln!(out, "\t\tflags {}", flags.join(","));
+        }
+        if *auto_merge {
+            out.push_str("\t\tauto-merge\n");
+        }
+        comment_line(comment.as_deref(), "\t\t", out);
+        if !elements.is_empty() {
+            let _ = writeln!(out, "\t\telements = {{ {} }}", self.elements(elements, *element_type));
+        }
+        out.push_str("\t}\n");
+    }
+
+    fn elements(&self, elements: &[SetElement], ty: Type) -> String {
+        let names = Names { ruleset: self.ruleset, table: self.table };
+        let mut out = String::new();
+        for (at, SetElement { values, comment }) in elements.iter().enumerate() {
+            if at > 0 {
+                out.push_str(if at.is_multiple_of(ty.per_line()) { ",\n\t\t\t     " } else { ", " });
+            }
+            names.values(*values, ty, &mut out);
+            if let Some(comment) = comment {
+                let _ = write!(out, " comment \"{comment}\"");
+            }
+        }
+        out
+    }
+
+    fn chain(&self, at: usize, chain: &Chain, out: &mut String) {
+        let Chain { name, base, comment, rules } = chain;
+        let _ = writeln!(out, "\tchain {name} {{{}", self.handle(Object::Chain(self.number, at)));
+        comment_line(comment.as_deref(), "\t\t", out);
+        if let Some(base) = base {
+            let Base { hook, priority: _, drops } = base;
+            let policy = if *drops { "drop" } else { "accept" };
+            let _ = writeln!(out, "\t\ttype filter hook {} priority {}; policy {policy};", hook.name(), priority(base));
+        }
+        for (number, rule) in rules.iter().enumerate() {
+            let _ = write!(out, "\t\t{}", self.rule(at, number, rule));
+            let _ = writeln!(out, "{}", self.handle(Object::Rule(self.number, at, number)));
+        }
+        out.push_str("\t}\n");
+    }
+
+    fn rule(&self, chain: usize, number: usize, rule: &Rule) -> String {
+        let names = Names { ruleset: self.ruleset, table: self.table };
+        let mut nth = 0;
+        let mut words = Vec::with_capacity(rule.statements.len() + 1);
+        for statement in &rule.statements {
+            words.push(match statement {
+                Statement::Counter { packets, bytes } => {
+                    let counter = CounterRef { table: self.number, chain, rule: number, nth };
+                    nth += 1;
+                    let (packets, bytes) = (self.shown.counter)(counter, (*packets, *bytes));
+                    format!("counter packets {packets} bytes {bytes}")
+                }
+                other => names.statement(other),
+            });
+        }
+        words.extend(rule.comment.as_ref().map(|comment| format!("comment \"{comment}\"")));
+        words.join(" ")
+    }
+}
+
+fn comment_line(comment: Option<&str>, indent: &str, out: &mut String) {
+    if let Some(comment) = comment {
+        let _ = writeln!(out, "{indent}comment \"{comment}\"");
+    }
+}
+
+fn words((group, field): (&str, &str)) -> String {
+    if field.is_empty() { group.to_owned() } else { format!("{group} {field}") }
+}
+
+/// A priority by the nearest name, as nftables prints it: names are used up to ten away.
+pub fn priority(base: &Base) -> String {
+    let Base { hook, priority, drops: _ } = *base;
+    let near = names::PRIORITIES
+        .iter()
+        .filter(|(name, _)| available_priority(name, hook))
+        .map(|(name, number)| (name, i64::from(priority) - i64::from(*number)))
+        .filter(|(_, distance)| distance.abs() <= 10)
+        .min_by_key(|(_, distance)| distance.abs());
+    match near {
+        Some((name, 0)) => (*name).to_owned(),
+        Some((name, distance)) if distance > 0 => format!("{name} + {distance}"),
+        Some((name, distance)) => format!("{name} - {}", -distance),
+        None => priority.to_string(),
+    }
+}
+
+/// What numbers are called.
+struct Names<'a> {
+    ruleset: &'a Ruleset,
+    table: &'a Table,
+}
+
+impl Names<'_> {
+    fn statement(&self, statement: &Statement) -> String {
+        match statement {
+            Statement::Match(held) => self.a_match(held),
+            Statement::Map { subject, elements } => self.map(*subject, elements),
+            Statement::Counter { packets, bytes } => format!("counter packets {packets} bytes {bytes}"),
+            Statement::Log { prefix, level } => log(prefix.as_deref(), *level),
+            Statement::Verdict(verdict) => self.verdict(*verdict),
+        }
+    }
+
+    fn verdict(&self, verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Accept => "accept".to_owned(),
+            Verdict::Drop => "drop".to_owned(),
+            Verdict::Return => "return".to_owned(),
+            Verdict::Continue => "continue".to_owned(),
+            Verdict::Jump(chain) => format!("jump {}", self.table.chains[chain].name),
+            Verdict::Goto(chain) => format!("goto {}", self.table.chains[chain].name),
+        }
+    }
+
+    fn a_match(&self, held: &Match) -> String {
+        let Match { subject, comparison, operand } = held;
+        let ty = subject.selector.value_type();
+        if let (true, Some(mask), Operand::One(values)) = (ty.is_flags(), subject.mask, operand) {
+            if mask.count_ones() > 1 {
+                return flags_under_mask(*subject, *comparison, (values.low, mask));
+            }
+        }
+        let mut out = self.subject(*subject);
+        out.push(' ');
+        out.push_str(operator(*comparison, subject.mask.is_some() || ty.is_flags(), operand));
+        match operand {
+            Operand::One(values) => match comparison {
+                Comparison::AnyBit | Comparison::NoBit => out.push_str(&ty.flag_text(values.low, ",")),
+                Comparison::Equal
+                | Comparison::NotEqual
+                | Comparison::Less
+                | Comparison::LessEqual
+                | Comparison::Greater
+                | Comparison::GreaterEqual => self.compared(*values, ty, &mut out),
+            },
+            Operand::Set(set) => {
+                let elements = set.iter().map(|values| self.values_text(*values, ty));
+                let _ = write!(out, "{{ {} }}", elements.collect::<Vec<_>>().join(", "));
+            }
+            Operand::Named(set) => {
+                let _ = write!(out, "@{}", self.table.sets[*set].name);
+            }
+        }
+        out
+    }
+
+    /// A value behind `==`. Several TCP flags are printed as a number: joined by `|` they would read as "any of".
+    fn compared(&self, values: Values, ty: Type, out: &mut String) {
+        if ty == Type::TcpFlag && values.low.count_ones() > 1 {
+            let _ = write!(out, "0x{:x}", values.low);
+        } else {
+            self.values(values, ty, out);
+        }
+    }
+
+    fn subject(&self, subject: Subject) -> String {
+        let Subject { selector, mask, network: _ } = subject;
+        let mut out = words(selector.words());
+        if let Some(mask) = mask {
+            let ty = selector.value_type();
+            out.push_str(" & ");
+            let several = ty.is_flags() && mask.count_ones() > 1;
+            if several {
+                let _ = write!(out, "({})", ty.flag_text(mask, " | "));
+            } else {
+                ty.print_one(mask, &mut out);
+            }
+        }
+        out
+    }
+
+    fn map(&self, subject: Subject, elements: &[MapElement]) -> String {
+        let ty = subject.selector.value_type();
+        let elements = elements.iter().map(|MapElement { key, verdict }| {
+            let key = key.map_or_else(|| "*".to_owned(), |key| self.values_text(key, ty));
+            format!("{key} : {}", self.verdict(*verdict))
+        });
+        format!("{} vmap {{ {} }}", self.subject(subject), elements.collect::<Vec<_>>().join(", "))
+    }
+
+    fn values_text(&self, values: Values, ty: Type) -> String {
+        let mut out = String::new();
+        self.values(values, ty, &mut out);
+        out
+    }
+
+    fn values(&self, values: Values, ty: Type, out: &mut String) {
+        if ty != Type::IfIndex {
+            return ty.print(values, out);
+        }
+        out.push_str(&self.interface(values.low));
+        if values.form == Form::Range {
+            out.push('-');
+            out.push_str(&self.interface(values.high));
+        }
+    }
+
+    fn interface(&self, index: u128) -> String {
+        let known = self.ruleset.interfaces().iter().find(|(known, _)| u128::from(*known) == index);
+        known.map_or_else(|| index.to_string(), |(_, name)| format!("\"{name}\""))
+    }
+}
+
+/// `tcp flags syn / fin,syn`
+fn flags_under_mask(subject: Subject, comparison: Comparison, (value, mask): (u128, u128)) -> String {
+    let ty = subject.selector.value_type();
+    let slash = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+    let left = words(subject.selector.words());
+    if slash {
+        let not = if comparison == Comparison::NotEqual { "!= " } else { "" };
+        return format!("{left} {not}{} / {}", ty.flag_text(value, ","), ty.flag_text(mask, ","));
+    }
+    let sign = operator(comparison, true, &Operand::One(Values::single(value)));
+    format!("{left} & ({}) {sign}0x{value:x}", ty.flag_text(mask, " | "))
+}
+
+/// The operator with a blank behind it; empty for the one that is not written.
+fn operator(comparison: Comparison, written: bool, operand: &Operand) -> &'static str {
+    match comparison {
+        // Flags without an operator would mean "any of"; but a set says itself what it means.
+        Comparison::Equal if written && matches!(operand, Operand::One(_)) => "== ",
+        Comparison::Equal | Comparison::AnyBit => "",
+        Comparison::NotEqual => "!= ",
+        Comparison::NoBit => "! ",
+        Comparison::Less => "< ",
+        Comparison::LessEqual => "<= ",
+        Comparison::Greater => "> ",
+        Comparison::GreaterEqual => ">= ",
+    }
+}
+
+fn log(prefix: Option<&str>, level: Option<&'static str>) -> String {
+    let mut out = "log".to_owned();
+    if let Some(prefix) = prefix {
+        let _ = write!(out, " prefix \"{prefix}\"");
+    }
+    if let Some(level) = level {
+        let _ = write!(out, " level {level}");
+    }
+    out
+}

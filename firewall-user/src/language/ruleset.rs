@@ -1,0 +1,453 @@
+//! A checked ruleset: every name resolved, every value in the range of its type, every jump leading somewhere.
+//!
+//! Only the checker of this module's parent makes a [`Ruleset`], so whoever holds one need not check again.
+
+use firewall_common::image::Hook;
+
+use super::types::Type;
+
+/// A table's family: which packets its chains see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    Ip,
+    /// IPv6.
+    Ip6,
+    /// Both.
+    Inet,
+}
+
+impl Family {
+    /// The word nftables uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+            Self::Inet => "inet",
+        }
+    }
+}
+
+/// Layer-4 protocols with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// UDP-Lite.
+    UdpLite,
+    /// SCTP.
+    Sctp,
+    /// DCCP.
+    Dccp,
+    /// `th`: whichever of them the rule has asked for before.
+    Any,
+}
+
+impl Transport {
+    /// The word nftables uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::UdpLite => "udplite",
+            Self::Sctp => "sctp",
+            Self::Dccp => "dccp",
+            Self::Any => "th",
+        }
+    }
+
+    /// Its protocol number.
+    pub const fn number(self) -> Option<u8> {
+        match self {
+            Self::Tcp => Some(6),
+            Self::Udp => Some(17),
+            Self::UdpLite => Some(136),
+            Self::Sctp => Some(132),
+            Self::Dccp => Some(33),
+            Self::Any => None,
+        }
+    }
+}
+
+/// What a match looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is spelled out in `Selector::words`")]
+pub enum Selector {
+    Iif,
+    Oif,
+    IifName,
+    OifName,
+    L4Proto,
+    NfProto,
+    Protocol,
+    Length,
+    Mark,
+    CtState,
+    CtMark,
+    IpSaddr,
+    IpDaddr,
+    IpProtocol,
+    Ip6Saddr,
+    Ip6Daddr,
+    SourcePort(Transport),
+    DestinationPort(Transport),
+    TcpFlags,
+    IcmpType,
+    IcmpCode,
+    Icmp6Type,
+    Icmp6Code,
+}
+
+impl Selector {
+    /// The words nftables prints.
+    pub const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Iif => ("iif", ""),
+            Self::Oif => ("oif", ""),
+            Self::IifName => ("iifname", ""),
+            Self::OifName => ("oifname", ""),
+            Self::L4Proto => ("meta", "l4proto"),
+            Self::NfProto => ("meta", "nfproto"),
+            Self::Protocol => ("meta", "protocol"),
+            Self::Length => ("meta", "length"),
+            Self::Mark => ("meta", "mark"),
+            Self::CtState => ("ct", "state"),
+            Self::CtMark => ("ct", "mark"),
+            Self::IpSaddr => ("ip", "saddr"),
+            Self::IpDaddr => ("ip", "daddr"),
+            Self::IpProtocol => ("ip", "protocol"),
+            Self::Ip6Saddr => ("ip6", "saddr"),
+            Self::Ip6Daddr => ("ip6", "daddr"),
+            Self::SourcePort(transport) => (transport.name(), "sport"),
+            Self::DestinationPort(transport) => (transport.name(), "dport"),
+            Self::TcpFlags => ("tcp", "flags"),
+            Self::IcmpType => ("icmp", "type"),
+            Self::IcmpCode => ("icmp", "code"),
+            Self::Icmp6Type => ("icmpv6", "type"),
+            Self::Icmp6Code => ("icmpv6", "code"),
+        }
+    }
+
+    /// The type of its values.
+    pub const fn value_type(self) -> Type {
+        match self {
+            Self::Iif | Self::Oif => Type::IfIndex,
+            Self::IifName | Self::OifName => Type::IfName,
+            Self::L4Proto | Self::IpProtocol => Type::InetProto,
+            Self::NfProto => Type::NfProto,
+            Self::Protocol => Type::EtherType,
+            Self::Length => Type::Integer,
+            Self::Mark | Self::CtMark => Type::Mark,
+            Self::CtState => Type::CtState,
+            Self::IpSaddr | Self::IpDaddr => Type::Ipv4Addr,
+            Self::Ip6Saddr | Self::Ip6Daddr => Type::Ipv6Addr,
+            Self::SourcePort(_) | Self::DestinationPort(_) => Type::InetService,
+            Self::TcpFlags => Type::TcpFlag,
+            Self::IcmpType => Type::IcmpType,
+            Self::IcmpCode => Type::IcmpCode,
+            Self::Icmp6Type => Type::Icmpv6Type,
+            Self::Icmp6Code => Type::Icmpv6Code,
+        }
+    }
+}
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// One value.
+    Single,
+    /// The values that share the first so many bits.
+    Prefix(u8),
+    /// From one to another.
+    Range,
+}
+
+/// A run of values, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Values {
+    /// The lowest.
+    pub low: u128,
+    /// The highest.
+    pub high: u128,
+    /// How it is written.
+    pub form: Form,
+}
+
+impl Values {
+    /// One value.
+    pub const fn single(value: u128) -> Self {
+        Self { low: value, high: value, form: Form::Single }
+    }
+}
+
+/// What a match does with the value it looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// It is (in) the right side.
+    Equal,
+    /// It is not.
+    NotEqual,
+    /// It is smaller.
+    Less,
+    /// It is not larger.
+    LessEqual,
+    /// It is larger.
+    Greater,
+    /// It is not smaller.
+    GreaterEqual,
+    /// Some bit of the right side is set.
+    AnyBit,
+    /// No bit of the right side is set.
+    NoBit,
+}
+
+/// The right side of a match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// One value, prefix or range.
+    One(Values),
+    /// An anonymous set: sorted and disjoint.
+    Set(Vec<Values>),
+    /// A named set of the same table, by its index there.
+    Named(usize),
+}
+
+/// A network layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// IPv4.
+    Ip,
+    /// IPv6.
+    Ip6,
+}
+
+/// The left side of a match or map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Subject {
+    /// What is looked at.
+    pub selector: Selector,
+    /// Which of its bits, when not all.
+    pub mask: Option<u128>,
+    /// The network layer that must be tested first, because nothing before in the rule or table says so.
+    pub network: Option<Network>,
+}
+
+/// A match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// What is looked at.
+    pub subject: Subject,
+    /// What it must be to the right side.
+    pub comparison: Comparison,
+    /// The right side.
+    pub operand: Operand,
+}
+
+/// A verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The packet is done with this base chain.
+    Accept,
+    /// The packet ends here.
+    Drop,
+    /// Back to the rule after the jump; in a base chain, its policy.
+    Return,
+    /// The next rule; in a map, the rule goes on.
+    Continue,
+    /// Through another chain of the table, by its index, and back.
+    Jump(usize),
+    /// Through another chain of the table, and back to where this chain was jumped from.
+    Goto(usize),
+}
+
+/// An element of a verdict map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapElement {
+    /// The key; `None` for `*`.
+    pub key: Option<Values>,
+    /// What it gives.
+    pub verdict: Verdict,
+}
+
+/// A statement of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// Ends the rule when it does not hold.
+    Match(Match),
+    /// Gives the verdict of the element that the value is in; ends the rule when there is none.
+    Map {
+        /// What is looked at.
+        subject: Subject,
+        /// Sorted by key, disjoint, `*` last.
+        elements: Vec<MapElement>,
+    },
+    /// Counts, starting from these numbers.
+    Counter {
+        /// Packets.
+        packets: u64,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Logs.
+    Log {
+        /// Text in front.
+        prefix: Option<String>,
+        /// Severity, when not the usual `warn`.
+        level: Option<&'static str>,
+    },
+    /// Decides.
+    Verdict(Verdict),
+}
+
+/// Where a rule was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Number of the file in [`Ruleset::files`].
+    pub file: u32,
+    /// Its line.
+    pub line: u32,
+}
+
+/// A rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its statements, left to right.
+    pub statements: Vec<Statement>,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+impl PartialEq for Rule {
+    /// Rules are the same when they say the same, wherever they were written.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { statements, comment, origin: _ } = self;
+        *statements == other.statements && *comment == other.comment
+    }
+}
+
+/// A base chain's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Its hook.
+    pub hook: Hook,
+    /// Its priority: lower ones see packets first.
+    pub priority: i32,
+    /// Does it drop what no rule decided?
+    pub drops: bool,
+}
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// Its name.
+    pub name: String,
+    /// Where it hangs; `None` for one that is only jumped to.
+    pub base: Option<Base>,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+/// An element of a named set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetElement {
+    /// The values.
+    pub values: Values,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// A named set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub element_type: Type,
+    /// Declared by `typeof` this instead of `type`.
+    pub type_of: Option<Selector>,
+    /// `flags constant`
+    pub constant: bool,
+    /// `flags interval`
+    pub interval: bool,
+    /// `auto-merge`
+    pub auto_merge: bool,
+    /// `size`
+    pub size: Option<u32>,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Sorted and disjoint.
+    pub elements: Vec<SetElement>,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Its family.
+    pub family: Family,
+    /// Its name.
+    pub name: String,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Its named sets.
+    pub sets: Vec<Set>,
+    /// Its chains.
+    pub chains: Vec<Chain>,
+}
+
+/// A text that a ruleset was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// What it is called.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// A whole ruleset that passed every check.
+#[derive(Clone, Debug, Default)]
+pub struct Ruleset {
+    tables: Vec<Table>,
+    files: Vec<File>,
+    interfaces: Vec<(u32, String)>,
+}
+
+impl Ruleset {
+    /// Only the checker may say that a ruleset is one.
+    pub(in crate::language) fn checked(tables: Vec<Table>, files: Vec<File>, interfaces: Vec<(u32, String)>) -> Self {
+        Self { tables, files, interfaces }
+    }
+
+    /// Interfaces that `iif` and `oif` named, with the indexes they had when the ruleset was checked.
+    pub fn interfaces(&self) -> &[(u32, String)] {
+        &self.interfaces
+    }
+
+    /// The tables, in the order in which they were defined.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// The texts it was read from.
+    pub fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// Is there no chain at all?
+    pub fn is_empty(&self) -> bool {
+        self.tables.iter().all(|table| table.chains.is_empty())
+    }
+}
+
+impl PartialEq for Ruleset {
+    /// Rulesets are the same when they say the same, wherever that was written.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { tables, files: _, interfaces: _ } = self;
+        *tables == other.tables
+    }
+}
