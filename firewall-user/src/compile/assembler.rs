@@ -1,0 +1,126 @@
+//! Instructions with names for places that are not known yet.
+
+use std::collections::HashMap;
+
+use firewall_common::image::{Image, Insn, Interval, Settings, Target};
+
+/// A place in the image, known or not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// The packet passes the hook.
+    Accept,
+    /// The packet is dropped.
+    Drop,
+    /// Wherever this label will be bound.
+    Label(Label),
+}
+
+/// The name of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Label(u32);
+
+/// A label's instruction targets, until they are known: verdicts have the top bit, these the next one.
+const LABEL_BIT: u32 = 0x4000_0000;
+
+impl Place {
+    fn encode(self) -> Target {
+        match self {
+            Self::Accept => Target::ACCEPT,
+            Self::Drop => Target::DROP,
+            Self::Label(Label(number)) => Target(LABEL_BIT | number),
+        }
+    }
+}
+
+/// An image being written.
+#[derive(Default)]
+pub(super) struct Assembler {
+    insns: Vec<Insn>,
+    /// Where labels are bound, encoded.
+    labels: Vec<Option<Target>>,
+    constants: Vec<[u32; 4]>,
+    constant_index: HashMap<[u32; 4], u32>,
+    wide_sets: HashMap<Vec<[u32; 4]>, u32>,
+    intervals: Vec<Interval>,
+    sets: HashMap<Vec<(u32, u32)>, u32>,
+    pub(super) uses: u32,
+}
+
+impl Assembler {
+    pub(super) fn label(&mut self) -> Label {
+        self.labels.push(None);
+        Label(self.labels.len() as u32 - 1)
+    }
+
+    /// The label is the next instruction.
+    pub(super) fn bind_here(&mut self, label: Label) {
+        self.labels[label.0 as usize] = Some(Target::at(self.insns.len() as u32));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.insns.len()
+    }
+
+    /// Writes an instruction; its targets are the places given.
+    pub(super) fn push(&mut self, insn: Insn, pass: Place, fail: Place) {
+        self.insns.push(Insn { pass: pass.encode(), fail: fail.encode(), ..insn });
+    }
+
+    /// The number of a constant.
+    pub(super) fn constant(&mut self, value: u128) -> u32 {
+        let words = words(value);
+        *self.constant_index.entry(words).or_insert_with(|| {
+            self.constants.push(words);
+            self.constants.len() as u32 - 1
+        })
+    }
+
+    /// Where the intervals of a 32-bit set start.
+    pub(super) fn intervals(&mut self, set: &[(u32, u32)]) -> u32 {
+        if let Some(known) = self.sets.get(set) {
+            return *known;
+        }
+        let start = self.intervals.len() as u32;
+        self.intervals.extend(set.iter().map(|(low, high)| Interval { low: *low, high: *high }));
+        self.sets.insert(set.to_vec(), start);
+        start
+    }
+
+    /// Where the intervals of a 128-bit set start: two constants each.
+    pub(super) fn wide_intervals(&mut self, set: &[(u128, u128)]) -> u32 {
+        let flat: Vec<[u32; 4]> = set.iter().flat_map(|(low, high)| [words(*low), words(*high)]).collect();
+        if let Some(known) = self.wide_sets.get(&flat) {
+            return *known;
+        }
+        let start = self.constants.len() as u32;
+        self.constants.extend(flat.iter());
+        self.wide_sets.insert(flat, start);
+        start
+    }
+
+    /// Puts every label's place in.
+    pub(super) fn finish(mut self, entry: [Place; firewall_common::image::HOOKS]) -> Image {
+        for at in 0..self.insns.len() {
+            let Insn { pass, fail, .. } = self.insns[at];
+            self.insns[at].pass = self.resolve(pass);
+            self.insns[at].fail = self.resolve(fail);
+        }
+        let settings = Settings { entry: entry.map(|place| self.resolve(place.encode())), uses: self.uses };
+        Image { insns: self.insns, constants: self.constants, intervals: self.intervals, settings }
+    }
+
+    /// An unbound label would be an error of the compiler: such a packet is dropped, never passed.
+    fn resolve(&self, target: Target) -> Target {
+        if target.is_verdict() || target.0 & LABEL_BIT == 0 {
+            return target;
+        }
+        let bound = self.labels.get((target.0 & !LABEL_BIT) as usize).copied().flatten();
+        debug_assert!(bound.is_some(), "label without a place");
+        bound.unwrap_or(Target::DROP)
+    }
+}
+
+/// A 128-bit number as the image has it: most significant word first.
+pub(super) const fn words(value: u128) -> [u32; 4] {
+    [(value >> 96) as u32, (value >> 64) as u32, (value >> 32) as u32, value as u32]
+}

@@ -1,0 +1,293 @@
+//! Chains and rules as instructions.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use firewall_common::{
+    image::{DECIDES, HOOKS, Hook, Image, Insn, NO_RULE, Op, POLICY, Target, USES_LOG},
+    limits::MAX_STEPS,
+};
+
+use super::{
+    CompileError,
+    assembler::{Assembler, Label, Place},
+    manifest::Manifest,
+    numbers::Numbers,
+    words::{self, Way},
+};
+use crate::language::{
+    Ruleset,
+    ruleset::{Base, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
+};
+
+/// Compiles all hooks.
+pub(super) fn image(ruleset: &Ruleset, manifest: &Manifest) -> Result<Image, CompileError> {
+    let numbers = Numbers::of(ruleset);
+    let mut writer =
+        Writer { ruleset, manifest, numbers, out: Assembler::default(), copies: HashMap::new(), waiting: Vec::new() };
+    let mut entry = [Place::Accept; HOOKS];
+    for hook in Hook::ALL {
+        entry[hook as usize] = writer.hook(hook)?;
+    }
+    Ok(writer.out.finish(entry))
+}
+
+/// A chain's copy: which chain, where its `accept` leads, and where its end leads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Copy {
+    table: usize,
+    chain: usize,
+    accept: Place,
+    end: Place,
+}
+
+struct Writer<'a> {
+    ruleset: &'a Ruleset,
+    manifest: &'a Manifest,
+    numbers: Numbers,
+    out: Assembler,
+    copies: HashMap<Copy, Label>,
+    /// Copies that are jumped to and not written yet.
+    waiting: Vec<(Copy, Label)>,
+}
+
+/// What a rule's statements need to know.
+struct Frame<'a> {
+    copy: Copy,
+    table: &'a Table,
+    number: u32,
+    /// The rule behind it, or the chain's end.
+    next: Place,
+}
+
+impl<'a> Writer<'a> {
+    /// Base chains in the order in which packets meet them. Of those with the same priority the kernel runs the one
+    /// that was registered last first (`nf_hook_entries_grow`, net/netfilter/core.c, Linux 6.18): so do we.
+    fn base_chains(&self, hook: Hook) -> Vec<(usize, usize, Base)> {
+        let tables = self.ruleset.tables().iter().enumerate();
+        let chains = tables.flat_map(|(table, content)| {
+            content.chains.iter().enumerate().filter_map(move |(chain, content)| Some((table, chain, content.base?)))
+        });
+        let mut found: Vec<_> = chains.filter(|(_, _, base)| base.hook == hook).collect();
+        found.sort_by_key(|(table, chain, base)| (base.priority, Reverse((*table, *chain))));
+        found
+    }
+
+    fn hook(&mut self, hook: Hook) -> Result<Place, CompileError> {
+        let chains = self.base_chains(hook);
+        let labels: Vec<Label> = chains.iter().map(|_| self.out.label()).collect();
+        let entry = |at: usize| labels.get(at).map_or(Place::Accept, |label| Place::Label(*label));
+        for (at, (table, chain, base)) in chains.iter().enumerate() {
+            self.out.bind_here(labels[at]);
+            self.base_chain((*table, *chain), base, entry(at + 1))?;
+            self.write_waiting()?;
+        }
+        Ok(entry(0))
+    }
+
+    fn base_chain(&mut self, (table, chain): (usize, usize), base: &Base, after: Place) -> Result<(), CompileError> {
+        let policy = self.out.label();
+        let attribution = POLICY | self.numbers.chain(table, chain);
+        let network = match self.ruleset.tables()[table].family {
+            Family::Ip => Some(Network::Ip),
+            Family::Ip6 => Some(Network::Ip6),
+            Family::Inet => None,
+        };
+        if let Some(network) = network {
+            let start = self.out.label();
+            let way = Way { rule: attribution, flags: 0, pass: Place::Label(start), fail: after };
+            words::network_test(&mut self.out, network, way);
+            self.out.bind_here(start);
+        }
+        self.rules(Copy { table, chain, accept: after, end: Place::Label(policy) })?;
+        self.out.bind_here(policy);
+        let verdict = if base.drops { Place::Drop } else { after };
+        self.always(attribution, DECIDES, verdict);
+        Ok(())
+    }
+
+    /// Writes the chains that were jumped to, and those that they jump to.
+    fn write_waiting(&mut self) -> Result<(), CompileError> {
+        while let Some((copy, label)) = self.waiting.pop() {
+            self.out.bind_here(label);
+            let before = self.out.len();
+            self.rules(copy)?;
+            if self.out.len() == before {
+                self.always(NO_RULE, 0, copy.end);
+            }
+        }
+        Ok(())
+    }
+
+    fn rules(&mut self, copy: Copy) -> Result<(), CompileError> {
+        let table: &'a Table = &self.ruleset.tables()[copy.table];
+        let chain = &table.chains[copy.chain];
+        let rules: Vec<_> = chain.rules.iter().enumerate().filter(|(_, rule)| does_something(rule)).collect();
+        for (at, (number, rule)) in rules.iter().enumerate() {
+            let label = (at + 1 < rules.len()).then(|| self.out.label());
+            let next = label.map_or(copy.end, Place::Label);
+            let number = self.numbers.rule(copy.table, copy.chain, *number);
+            self.rule(&Frame { copy, table, number, next }, rule);
+            if let Some(label) = label {
+                self.out.bind_here(label);
+            }
+            if self.out.len() > MAX_STEPS as usize {
+                return Err(CompileError::TooLong { table: table.name.clone(), chain: chain.name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, frame: &Frame<'_>, rule: &Rule) {
+        let (statements, verdict) = split(rule);
+        let (end, flags) = match verdict {
+            Some(verdict) => self.verdict(frame, verdict, frame.next),
+            None => (frame.next, 0),
+        };
+        let Some((last, before)) = statements.split_last() else { return self.always(frame.number, flags, end) };
+        let (mut counters, mut logs) = (0, 0);
+        for statement in before {
+            let next = self.out.label();
+            let way = Way { rule: frame.number, flags: 0, pass: Place::Label(next), fail: frame.next };
+            self.statement(frame, statement, way, (&mut counters, &mut logs));
+            self.out.bind_here(next);
+        }
+        let way = Way { rule: frame.number, flags, pass: end, fail: frame.next };
+        self.statement(frame, last, way, (&mut counters, &mut logs));
+    }
+
+    fn statement(
+        &mut self,
+        frame: &Frame<'_>,
+        statement: &Statement,
+        way: Way,
+        (counters, logs): (&mut usize, &mut usize),
+    ) {
+        let record = &self.manifest.rules[frame.number as usize];
+        match statement {
+            Statement::Match(held) => {
+                let test = (held.subject, held.comparison, &held.operand);
+                words::write_match(&mut self.out, frame.table, test, way);
+            }
+            Statement::Map { subject, elements } => self.map(frame, *subject, elements, way),
+            Statement::Counter { .. } => {
+                let slot = record.counters[*counters].slot;
+                *counters += 1;
+                self.act(Op::Counter, slot, way);
+            }
+            Statement::Log { .. } => {
+                let number = record.logs[*logs].number;
+                *logs += 1;
+                self.out.uses |= USES_LOG;
+                self.act(Op::Log, number, way);
+            }
+            // Taken off the rule's end, or says nothing.
+            Statement::Verdict(_) => {}
+        }
+    }
+
+    fn act(&mut self, op: Op, operand: u32, way: Way) {
+        let insn = Insn { op: op as u8, flags: way.flags, rule: way.rule, low: operand, ..Insn::default() };
+        self.out.push(insn, way.pass, way.pass);
+    }
+
+    /// One test for each verdict: keys are disjoint, so their order does not matter.
+    fn map(&mut self, frame: &Frame<'_>, subject: Subject, elements: &[MapElement], way: Way) {
+        words::write_preconditions(&mut self.out, subject, Way { flags: 0, ..way });
+        let mut left = grouped(elements);
+        let any = elements.iter().find(|element| element.key.is_none()).map(|element| element.verdict);
+        let last = left.pop();
+        for (verdict, keys) in left {
+            let next = self.out.label();
+            self.keys(frame, subject, (verdict, keys), Way { fail: Place::Label(next), ..way });
+            self.out.bind_here(next);
+        }
+        let rest = any.map(|any| (any, self.out.label()));
+        if let Some(group) = last {
+            let fail = rest.map_or(way.fail, |(_, label)| Place::Label(label));
+            self.keys(frame, subject, group, Way { fail, ..way });
+        }
+        if let Some((verdict, label)) = rest {
+            self.out.bind_here(label);
+            let (pass, flags) = self.element_verdict(frame, verdict, way);
+            words::write_any(&mut self.out, subject, Way { pass, flags, ..way });
+        }
+    }
+
+    fn keys(&mut self, frame: &Frame<'_>, subject: Subject, (verdict, keys): (Verdict, Vec<(u128, u128)>), way: Way) {
+        let (pass, flags) = self.element_verdict(frame, verdict, way);
+        words::write_keys(&mut self.out, subject, keys, Way { pass, flags, ..way });
+    }
+
+    /// `continue` in a map goes on with the rule, behind the map.
+    fn element_verdict(&mut self, frame: &Frame<'_>, verdict: Verdict, way: Way) -> (Place, u8) {
+        match verdict {
+            Verdict::Continue => (way.pass, way.flags),
+            Verdict::Accept | Verdict::Drop | Verdict::Return | Verdict::Jump(_) | Verdict::Goto(_) => {
+                self.verdict(frame, verdict, frame.next)
+            }
+        }
+    }
+
+    /// Where a verdict leads, and whether it decides.
+    fn verdict(&mut self, frame: &Frame<'_>, verdict: Verdict, next: Place) -> (Place, u8) {
+        let Copy { table, accept, end, chain: _ } = frame.copy;
+        match verdict {
+            Verdict::Accept => (accept, DECIDES),
+            Verdict::Drop => (Place::Drop, DECIDES),
+            Verdict::Return => (end, 0),
+            Verdict::Continue => (next, 0),
+            Verdict::Jump(chain) => (self.copy(Copy { table, chain, accept, end: next }), 0),
+            Verdict::Goto(chain) => (self.copy(Copy { table, chain, accept, end }), 0),
+        }
+    }
+
+    fn copy(&mut self, copy: Copy) -> Place {
+        if let Some(label) = self.copies.get(&copy) {
+            return Place::Label(*label);
+        }
+        let label = self.out.label();
+        self.copies.insert(copy, label);
+        self.waiting.push((copy, label));
+        Place::Label(label)
+    }
+
+    fn always(&mut self, rule: u32, flags: u8, place: Place) {
+        self.out.push(Insn::always(rule, flags, Target::ACCEPT), place, place);
+    }
+}
+
+fn is_continue(statement: &Statement) -> bool {
+    matches!(statement, Statement::Verdict(Verdict::Continue))
+}
+
+/// A rule of nothing but `continue` needs no instruction.
+fn does_something(rule: &Rule) -> bool {
+    !rule.statements.iter().all(is_continue)
+}
+
+/// A rule's statements, and the verdict at its end.
+fn split(rule: &Rule) -> (Vec<&Statement>, Option<Verdict>) {
+    let mut statements: Vec<_> = rule.statements.iter().filter(|statement| !is_continue(statement)).collect();
+    match statements.last() {
+        Some(Statement::Verdict(verdict)) => {
+            statements.pop();
+            (statements, Some(*verdict))
+        }
+        Some(_) | None => (statements, None),
+    }
+}
+
+/// The keys of each verdict, verdicts in order of their first key.
+fn grouped(elements: &[MapElement]) -> Vec<(Verdict, Vec<(u128, u128)>)> {
+    let mut groups: Vec<(Verdict, Vec<(u128, u128)>)> = Vec::new();
+    let mut index: HashMap<Verdict, usize> = HashMap::new();
+    for MapElement { key, verdict } in elements {
+        let Some(key) = key else { continue };
+        let at = *index.entry(*verdict).or_insert_with(|| {
+            groups.push((*verdict, Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push((key.low, key.high));
+    }
+    groups
+}

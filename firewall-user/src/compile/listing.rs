@@ -1,0 +1,148 @@
+//! An image and a manifest as text for people.
+
+use std::fmt::Write;
+
+use firewall_common::image::{DECIDES, HOOKS, Hook, Image, Insn, NEGATE, NO_RULE, POLICY, Target};
+
+use super::{Manifest, RuleRecord, numbers::Numbers};
+use crate::language::{
+    Diagnostics, Ruleset,
+    print::{self, CounterRef, Object, Shown},
+};
+
+/// Every instruction on a line, then constants and intervals: for tests and for debugging.
+pub fn image_listing(image: &Image) -> String {
+    let mut out = String::new();
+    for hook in Hook::ALL {
+        let _ = writeln!(out, "{} -> {}", hook.name(), target(image.settings.entry[hook as usize]));
+    }
+    let _ = writeln!(out, "uses {:#x}", image.settings.uses);
+    debug_assert_eq!(Hook::ALL.len(), HOOKS);
+    for (at, insn) in image.insns.iter().enumerate() {
+        let _ = writeln!(out, "{at:4} {}", instruction(insn));
+    }
+    for (at, constant) in image.constants.iter().enumerate() {
+        let words = constant.map(|word| format!("{word:08x}")).join(":");
+        let _ = writeln!(out, "constant {at} {words}");
+    }
+    for (at, interval) in image.intervals.iter().enumerate() {
+        let _ = writeln!(out, "interval {at} {:#x}-{:#x}", interval.low, interval.high);
+    }
+    out
+}
+
+fn target(target: Target) -> String {
+    match target {
+        Target::ACCEPT => "accept".to_owned(),
+        Target::DROP => "drop".to_owned(),
+        Target(index) => index.to_string(),
+    }
+}
+
+fn attribution(rule: u32) -> String {
+    match rule {
+        NO_RULE => "-".to_owned(),
+        rule if rule & POLICY != 0 => format!("policy {}", rule & !POLICY),
+        rule => format!("rule {rule}"),
+    }
+}
+
+fn instruction(insn: &Insn) -> String {
+    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra: _, pass, fail } = *insn;
+    let not = if flags & NEGATE != 0 { "not " } else { "" };
+    let decides = if flags & DECIDES != 0 { " decides" } else { "" };
+    let body = match op {
+        1 if field == 0 && low == 0 => "always".to_owned(),
+        1 => format!("range {} & {mask:#x} in {low:#x}-{high:#x}", field_name(field)),
+        2 => format!("masked {} == {low} & {high}", field_name(field)),
+        3 => format!("range {} in {low}-{high}", field_name(field)),
+        4 => format!("set {} & {mask:#x} in {low}+{high}", field_name(field)),
+        5 => format!("set {} in {low}+{high}", field_name(field)),
+        6 => format!("counter {low}"),
+        7 => format!("log {low}"),
+        _ => format!("op {op}"),
+    };
+    format!("[{}]{decides} {not}{body} ? {} : {}", attribution(rule), target(pass), target(fail))
+}
+
+fn field_name(field: u8) -> String {
+    const NAMES: &[(u8, &str)] = &[
+        (0, "zero"),
+        (1, "nfproto"),
+        (2, "l4proto"),
+        (3, "l4header"),
+        (4, "saddr"),
+        (8, "daddr"),
+        (12, "sport"),
+        (13, "dport"),
+        (14, "icmp"),
+        (15, "ctstate"),
+        (16, "iif"),
+        (17, "oif"),
+        (18, "iifname"),
+        (22, "oifname"),
+        (26, "tcpflags"),
+        (27, "length"),
+        (28, "fragment"),
+        (29, "mark"),
+        (30, "ctmark"),
+        (31, "ethertype"),
+    ];
+    NAMES
+        .iter()
+        .find(|(number, _)| *number == field)
+        .map_or_else(|| format!("field {field}"), |(_, name)| (*name).to_owned())
+}
+
+/// Packets and bytes of a counter slot.
+pub type Counts<'a> = &'a dyn Fn(u32) -> (u64, u64);
+
+/// The rules that are in force, as `nft list ruleset` prints them, with their counts.
+pub fn listing(manifest: &Manifest, counts: Counts<'_>, handles: bool) -> Result<String, Diagnostics> {
+    let ruleset = manifest.ruleset()?;
+    let shown = Recorded::new(manifest, &ruleset);
+    let counter = |counter: CounterRef, written| shown.counter(counter, written, counts);
+    let handle = |object| if handles { shown.handle(object) } else { None };
+    Ok(print::listing(&ruleset, &Shown { counter: &counter, handle: &handle }))
+}
+
+/// The records of a ruleset's objects.
+pub(super) struct Recorded<'a> {
+    manifest: &'a Manifest,
+    numbers: Numbers,
+    /// By table: the number of its first set.
+    first_set: Vec<usize>,
+}
+
+impl<'a> Recorded<'a> {
+    pub(super) fn new(manifest: &'a Manifest, ruleset: &Ruleset) -> Self {
+        let mut next = 0;
+        let mut start_of = |sets: usize| {
+            next += sets;
+            next - sets
+        };
+        let first_set = ruleset.tables().iter().map(|table| start_of(table.sets.len())).collect();
+        Self { manifest, numbers: Numbers::of(ruleset), first_set }
+    }
+
+    fn rule(&self, table: usize, chain: usize, rule: usize) -> Option<&RuleRecord> {
+        self.manifest.rule(self.numbers.rule(table, chain, rule))
+    }
+
+    pub(super) fn counter(&self, counter: CounterRef, written: (u64, u64), counts: Counts<'_>) -> (u64, u64) {
+        let CounterRef { table, chain, rule, nth } = counter;
+        let record = self.rule(table, chain, rule).and_then(|record| record.counters.get(nth));
+        record.map_or(written, |record| counts(record.slot))
+    }
+
+    pub(super) fn handle(&self, object: Object) -> Option<u64> {
+        match object {
+            Object::Table(table) => self.manifest.tables.get(table).map(|table| table.handle),
+            Object::Set(table, set) => self.manifest.sets.get(self.first_set[table] + set).map(|set| set.handle),
+            Object::Chain(table, chain) => {
+                self.manifest.chain(self.numbers.chain(table, chain)).map(|chain| chain.handle)
+            }
+            Object::Rule(table, chain, rule) => self.rule(table, chain, rule).map(|rule| rule.handle),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A checked ruleset to the image that the programs run.
+//!
+//! Chains of a hook stand in the order of their priorities. A jump becomes a copy of the chain jumped to that goes on
+//! where the jump stands, so at run time there is no call stack and every packet walks forward only. Copies that go
+//! on at the same place are shared.
+
+mod assembler;
+mod chains;
+mod manifest;
+mod numbers;
+mod slots;
+mod words;
+
+pub mod listing;
+
+use firewall_common::{
+    image::Image,
+    limits::{MAX_RULE_COUNTERS, MAX_STEPS},
+};
+
+pub use self::manifest::{
+    ChainRecord, CounterRecord, LogRecord, Manifest, RuleRecord, SCHEMA, SetRecord, SourceRecord, TableRecord,
+};
+use crate::language::Ruleset;
+
+/// What a ruleset becomes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compiled {
+    /// What the programs run.
+    pub image: Image,
+    /// What a person wants to know about it.
+    pub manifest: Manifest,
+    /// Counter slots that no rule of the previous ruleset had: they must be set to their first values.
+    pub fresh_counters: Vec<u32>,
+}
+
+/// Why a ruleset cannot be compiled. Everything about its meaning was checked before: what is left is size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// The jumps make too many copies of chains.
+    #[error(
+        "chain `{chain}` of table `{table}`: with the chains jumped to, the ruleset has more than {MAX_STEPS} instructions; \
+         use sets instead of many rules, or jump to large chains from fewer places"
+    )]
+    TooLong {
+        /// The table.
+        table: String,
+        /// The chain being written when it became too much.
+        chain: String,
+    },
+    /// More counters than there are slots.
+    #[error(
+        "the ruleset has more than {MAX_RULE_COUNTERS} rules with counters, those of the previous ruleset included"
+    )]
+    TooManyCounters,
+}
+
+/// Compiles a ruleset. Rules that `previous` has too keep their counter slots and handles.
+pub fn compile(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<Compiled, CompileError> {
+    let (manifest, fresh_counters) = manifest::build(ruleset, previous)?;
+    let image = chains::image(ruleset, &manifest)?;
+    Ok(Compiled { image, manifest, fresh_counters })
+}
