@@ -1,0 +1,124 @@
+//! Connection states, and how a packet changes them: pure functions of (state, packet, direction, age).
+//!
+//! The behaviour is nf_conntrack's (Linux 6.18), whose users rulesets were written for; where it differs the function
+//! says so. Window tracking is not done yet: a segment is judged by its flags and its place in the connection.
+
+mod state;
+mod tcp;
+mod timeout;
+
+pub use state::{CtState, Direction, Phase, State};
+pub use timeout::{TICK_NS_SHIFT, Timeout, ticks_of_seconds};
+
+use crate::{
+    packet::{Field, Packet},
+    wire::{icmp, tcp as tcp_wire},
+};
+
+/// Age from which a UDP flow that goes both ways is a stream: 2 s (`udp_packet`,
+/// net/netfilter/nf_conntrack_proto_udp.c, Linux 6.18).
+const STREAM_AGE: u32 = ticks_of_seconds(2);
+
+/// What becomes of a connection by a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It takes this state, and lives so many ticks from now.
+    To(State, u32),
+    /// The packet belongs to it but says nothing new (a retransmitted handshake segment).
+    Stay,
+    /// The packet cannot belong to the connection as it is: `ct state invalid`, and the connection stays as it is.
+    Invalid,
+    /// The packet starts a new connection on the tuple of one that has ended.
+    Reopen,
+}
+
+/// What a packet is to connection tracking when no connection is known for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fresh {
+    /// It may start a connection in this state, which then lives so many ticks.
+    Start(State, u32),
+    /// It neither starts nor belongs to one.
+    Invalid,
+    /// It is never tracked (IPv6 neighbour and multicast listener discovery).
+    Untracked,
+    /// It quotes another packet, and is related if that one's connection is known.
+    Error,
+}
+
+/// Judges a packet that no connection is known for.
+#[inline(always)]
+pub fn fresh(packet: &Packet) -> Fresh {
+    let protocol = packet.get(Field::L4Proto) as u8;
+    match protocol {
+        tcp_wire::PROTOCOL => match tcp::start(packet.get(Field::TcpFlags) as u8) {
+            Some(phase) => Fresh::Start(State::new(phase), Timeout::of_tcp(phase).ticks()),
+            None => Fresh::Invalid,
+        },
+        icmp::PROTOCOL => fresh_icmp(packet, icmp::is_error, icmp::query),
+        icmp::PROTOCOL_V6 if icmp::is_untracked_v6(icmp_kind(packet)) => Fresh::Untracked,
+        icmp::PROTOCOL_V6 => fresh_icmp(packet, icmp::is_error_v6, icmp::query_v6),
+        _ => Fresh::Start(State::new(Phase::Open), Timeout::of_open(protocol, false, false).ticks()),
+    }
+}
+
+#[inline(always)]
+fn fresh_icmp(packet: &Packet, is_error: fn(u8) -> bool, query: fn(u8) -> Option<(u8, bool)>) -> Fresh {
+    let kind = icmp_kind(packet);
+    if is_error(kind) {
+        return Fresh::Error;
+    }
+    match query(kind) {
+        Some((_, false)) => Fresh::Start(State::new(Phase::Open), Timeout::Icmp.ticks()),
+        Some((_, true)) | None => Fresh::Invalid,
+    }
+}
+
+/// Type of an ICMP or ICMPv6 message.
+#[inline(always)]
+pub fn icmp_kind(packet: &Packet) -> u8 {
+    (packet.get(Field::IcmpType) >> 8) as u8
+}
+
+/// Can this packet belong to a connection at all? ICMP messages other than queries and their answers cannot, and are
+/// not looked up.
+#[inline(always)]
+pub fn is_looked_up(packet: &Packet) -> bool {
+    match packet.get(Field::L4Proto) as u8 {
+        icmp::PROTOCOL => icmp::query(icmp_kind(packet)).is_some(),
+        icmp::PROTOCOL_V6 => icmp::query_v6(icmp_kind(packet)).is_some(),
+        _ => true,
+    }
+}
+
+/// The change that a packet makes to a known connection, `age` ticks after it began.
+#[inline(always)]
+pub fn update(state: State, packet: &Packet, direction: Direction, age: u32) -> Change {
+    let protocol = packet.get(Field::L4Proto) as u8;
+    if protocol == tcp_wire::PROTOCOL {
+        tcp::update(state, packet.get(Field::TcpFlags) as u8, direction)
+    } else {
+        update_open(state, protocol, direction, age)
+    }
+}
+
+#[inline(always)]
+fn update_open(state: State, protocol: u8, direction: Direction, age: u32) -> Change {
+    let replied = state.is_replied() || direction == Direction::Reply;
+    let stream = replied && has_streams(protocol) && age >= STREAM_AGE;
+    let next = if stream { state.replied().assured() } else if replied { state.replied() } else { state };
+    Change::To(next, Timeout::of_open(protocol, replied, stream).ticks())
+}
+
+/// UDP and UDP-Lite flows that go both ways for a while are taken for lasting ones; so are SCTP, DCCP and unknown
+/// protocols, whose states are not followed yet: their flows must not be the first to go when the table is full.
+#[inline(always)]
+const fn has_streams(protocol: u8) -> bool {
+    protocol != icmp::PROTOCOL && protocol != icmp::PROTOCOL_V6
+}
+
+/// The conntrack state of a packet of a known connection, before the packet changed it (`resolve_normal_ct`,
+/// net/netfilter/nf_conntrack_core.c).
+#[inline(always)]
+pub fn seen(state: State, direction: Direction) -> CtState {
+    if direction == Direction::Reply || state.is_replied() { CtState::Established } else { CtState::New }
+}

@@ -1,0 +1,38 @@
+//! Counters: one of each, for each CPU, added up by whoever reads them.
+
+use crate::verdict::REASONS;
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes: of frames in an interface's counters, from the network header on in a rule's, as nftables counts.
+    pub bytes: u64,
+}
+
+impl Counter {
+    /// Adds a packet of so many bytes.
+    #[inline(always)]
+    pub fn add(&mut self, bytes: u32) {
+        self.packets += 1;
+        self.bytes += u64::from(bytes);
+    }
+}
+
+/// What came in by an interface and what left by it, each packet counted exactly once: under [`PASSED`] or under the
+/// number of its drop reason.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct InterfaceCounters {
+    /// Received packets.
+    pub ingress: [Counter; REASONS],
+    /// Sent packets.
+    pub egress: [Counter; REASONS],
+}
+
+/// Index of the packets that were not dropped: that of [`crate::verdict::Reason::None`].
+pub const PASSED: usize = 0;
+
+crate::shared!(Counter = 16, InterfaceCounters = 2 * 16 * REASONS);

@@ -1,0 +1,212 @@
+//! One step of running a ruleset image over a packet.
+//!
+//! The same function runs in the kernel, where `bpf_loop` repeats it, and on the host, where it is the reference for
+//! tests. What differs is only where instructions and constants come from: [`Store`].
+
+use crate::{
+    image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target},
+    limits::MAX_SET_STEPS,
+    packet::{Packet, WORDS},
+};
+
+/// Where an image's parts are, and what its statements do.
+pub trait Store {
+    /// Instruction `index`.
+    fn insn(&self, index: u32) -> Option<&Insn>;
+    /// 128-bit constant `index`.
+    fn constant(&self, index: u32) -> Option<&[u32; 4]>;
+    /// Interval `index` of all 32-bit sets.
+    fn interval(&self, index: u32) -> Option<&Interval>;
+    /// Adds the packet to rule counter `index`.
+    fn count(&mut self, index: u32, packet: &Packet);
+    /// Emits log statement `index` for rule `rule`.
+    fn log(&mut self, index: u32, rule: u32, packet: &Packet);
+}
+
+/// Where a packet stands in a ruleset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Cursor {
+    /// The next instruction, or the verdict.
+    pub at: Target,
+    /// The rule or policy that decided last, [`NO_RULE`] before one did.
+    pub rule: u32,
+}
+
+crate::shared!(Cursor = 8);
+
+impl Cursor {
+    /// At the first instruction of a hook.
+    #[inline(always)]
+    pub const fn new(entry: Target) -> Self {
+        Self { at: entry, rule: NO_RULE }
+    }
+}
+
+/// Runs the instruction under the cursor and moves the cursor on.
+///
+/// `None` when the image is broken (an index beyond its end): never with an image that [`Store`] and compiler agree on.
+#[inline(always)]
+pub fn step<S: Store>(store: &mut S, packet: &Packet, cursor: &mut Cursor) -> Option<()> {
+    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra: _, pass, fail } = *store.insn(cursor.at.0)?;
+    let field = field as usize & (WORDS - 1);
+    let holds = if op == Op::Range as u8 {
+        let value = packet.words[field] & mask;
+        value >= low && value <= high
+    } else if op == Op::Set32 as u8 {
+        in_intervals(store, packet.words[field] & mask, low, high)?
+    } else if op == Op::Masked128 as u8 {
+        masked(&wide(packet, field), store.constant(low)?, store.constant(high)?)
+    } else if op == Op::Range128 as u8 {
+        let value = wide(packet, field);
+        !before(&value, store.constant(low)?) && !before(store.constant(high)?, &value)
+    } else if op == Op::Set128 as u8 {
+        in_wide_intervals(store, &wide(packet, field), low, high)?
+    } else if op == Op::Counter as u8 {
+        store.count(low, packet);
+        true
+    } else if op == Op::Log as u8 {
+        store.log(low, rule, packet);
+        true
+    } else {
+        return None;
+    };
+    if holds == (flags & NEGATE == 0) {
+        if flags & DECIDES != 0 {
+            cursor.rule = rule;
+        }
+        cursor.at = pass;
+    } else {
+        cursor.at = fail;
+    }
+    Some(())
+}
+
+/// The four words of an address or a name.
+#[inline(always)]
+fn wide(packet: &Packet, field: usize) -> [u32; 4] {
+    [0, 1, 2, 3].map(|offset| packet.words[(field + offset) & (WORDS - 1)])
+}
+
+#[inline(always)]
+fn masked(value: &[u32; 4], expected: &[u32; 4], mask: &[u32; 4]) -> bool {
+    let different = ((value[0] & mask[0]) ^ expected[0])
+        | ((value[1] & mask[1]) ^ expected[1])
+        | ((value[2] & mask[2]) ^ expected[2])
+        | ((value[3] & mask[3]) ^ expected[3]);
+    different == 0
+}
+
+/// Is `a < b`, as 128-bit numbers, most significant word first?
+#[inline(always)]
+fn before(a: &[u32; 4], b: &[u32; 4]) -> bool {
+    let high = |words: &[u32; 4]| (u64::from(words[0]) << 32) | u64::from(words[1]);
+    let low = |words: &[u32; 4]| (u64::from(words[2]) << 32) | u64::from(words[3]);
+    high(a) < high(b) || (high(a) == high(b) && low(a) < low(b))
+}
+
+/// Is `value` in one of the `count` intervals from `first` on? Finds the last one that starts at or below it.
+#[inline(always)]
+fn in_intervals<S: Store>(store: &S, value: u32, first: u32, count: u32) -> Option<bool> {
+    let (mut low, mut high) = (0, count);
+    for _ in 0..=MAX_SET_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = low + (high - low) / 2;
+        if store.interval(first + middle)?.low <= value {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if low == 0 {
+        return Some(false);
+    }
+    Some(value <= store.interval(first + low - 1)?.high)
+}
+
+/// The same for 128-bit intervals: constant `first + 2 * i` is where interval `i` starts, the next one where it ends.
+#[inline(always)]
+fn in_wide_intervals<S: Store>(store: &S, value: &[u32; 4], first: u32, count: u32) -> Option<bool> {
+    let (mut low, mut high) = (0, count);
+    for _ in 0..=MAX_SET_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = low + (high - low) / 2;
+        if before(value, store.constant(first + 2 * middle)?) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    if low == 0 {
+        return Some(false);
+    }
+    Some(!before(store.constant(first + 2 * low - 1)?, value))
+}
+
+#[cfg(any(test, feature = "user"))]
+mod host {
+    use super::{Cursor, Store, step};
+    use crate::{
+        image::{Hook, Image, Insn, Interval},
+        limits::MAX_STEPS,
+        packet::Packet,
+    };
+
+    /// An image run on the host, with what its statements did.
+    #[derive(Debug)]
+    pub struct HostRun<'image> {
+        image: &'image Image,
+        /// Rule counters that the packet was counted in, in order.
+        pub counted: Vec<u32>,
+        /// Log statements that the packet met, with their rules, in order.
+        pub logged: Vec<(u32, u32)>,
+    }
+
+    impl<'image> HostRun<'image> {
+        /// Nothing run yet.
+        pub const fn new(image: &'image Image) -> Self {
+            Self { image, counted: Vec::new(), logged: Vec::new() }
+        }
+
+        /// Runs a hook's chains over a packet: the verdict and who gave it, or `None` for a broken or endless image.
+        pub fn run(&mut self, hook: Hook, packet: &Packet) -> Option<Cursor> {
+            let mut cursor = Cursor::new(self.image.settings.entry[hook as usize]);
+            for _ in 0..MAX_STEPS {
+                if cursor.at.is_verdict() {
+                    return Some(cursor);
+                }
+                step(self, packet, &mut cursor)?;
+            }
+            None
+        }
+    }
+
+    impl Store for HostRun<'_> {
+        fn insn(&self, index: u32) -> Option<&Insn> {
+            self.image.insns.get(index as usize)
+        }
+
+        fn constant(&self, index: u32) -> Option<&[u32; 4]> {
+            self.image.constants.get(index as usize)
+        }
+
+        fn interval(&self, index: u32) -> Option<&Interval> {
+            self.image.intervals.get(index as usize)
+        }
+
+        fn count(&mut self, index: u32, _: &Packet) {
+            self.counted.push(index);
+        }
+
+        fn log(&mut self, index: u32, rule: u32, _: &Packet) {
+            self.logged.push((index, rule));
+        }
+    }
+}
+
+#[cfg(any(test, feature = "user"))]
+pub use host::HostRun;

@@ -1,0 +1,121 @@
+//! The records that leave through the ring buffer.
+
+/// What an event tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Kind {
+    /// A packet was dropped.
+    Dropped = 1,
+    /// A rule with a `log` statement was met.
+    Logged = 2,
+    /// A connection was entered into the state table.
+    New = 3,
+}
+
+impl Kind {
+    /// The kind of a number that came from the kernel.
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Dropped, Self::Logged, Self::New].into_iter().find(|kind| *kind as u32 == number)
+    }
+
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Logged => "logged",
+            Self::New => "new",
+        }
+    }
+}
+
+/// One event. Addresses and ports are in host byte order, as in [`crate::packet::Packet`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// When, `CLOCK_MONOTONIC` nanoseconds (coarse: the kernel's tick).
+    pub time_ns: u64,
+    /// Events of this CPU that were not sent since the last one: over the rate limit, or no room in the ring.
+    pub suppressed: u64,
+    /// [`Kind`].
+    pub kind: u32,
+    /// The generation that was in force.
+    pub generation: u32,
+    /// Drop reason, [`crate::verdict::Reason`].
+    pub reason: u32,
+    /// The rule or policy, as in [`crate::image::Insn::rule`].
+    pub rule: u32,
+    /// Number of the log statement.
+    pub log: u32,
+    /// The hook, [`crate::image::Hook`].
+    pub hook: u32,
+    /// The interface the packet came in by, or leaves by at output.
+    pub ifindex: u32,
+    /// Length of the frame, bytes.
+    pub length: u32,
+    /// Conntrack state of the packet, one bit.
+    pub ct_state: u32,
+    /// EtherType.
+    pub ether_type: u32,
+    /// Source address as in [`crate::packet::Field::SourceAddress`].
+    pub source: [u32; 4],
+    /// Destination address, stored like the source.
+    pub destination: [u32; 4],
+    /// [`crate::packet::Field::NfProto`].
+    pub nfproto: u32,
+    /// Upper-layer protocol.
+    pub protocol: u32,
+    /// Source port word, with its protocol.
+    pub source_port: u32,
+    /// Destination port word, with its protocol.
+    pub destination_port: u32,
+    /// ICMP type word, with its protocol.
+    pub icmp: u32,
+    /// TCP flags word, with its protocol.
+    pub tcp_flags: u32,
+}
+
+crate::shared!(Event = 112);
+
+/// How many events a CPU may send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Budget {
+    /// The tick that `spent` counts for.
+    pub tick: u32,
+    /// Events sent in it.
+    pub spent: u32,
+    /// Events not sent since one was.
+    pub suppressed: u64,
+    /// Events not sent, ever.
+    pub lost: u64,
+}
+
+crate::shared!(Budget = 24);
+
+/// Events a CPU sends in a tick of 268 ms: about 10,000 a second, more than a person or a log can use and little
+/// enough not to be felt.
+pub const EVENTS_PER_TICK: u32 = 2_684;
+
+impl Budget {
+    /// Takes one event's worth; `false` when it is used up (and counted as suppressed).
+    #[inline(always)]
+    pub fn take(&mut self, tick: u32) -> bool {
+        if self.tick != tick {
+            self.tick = tick;
+            self.spent = 0;
+        }
+        if self.spent < EVENTS_PER_TICK {
+            self.spent += 1;
+            return true;
+        }
+        self.refuse();
+        false
+    }
+
+    /// Counts an event that could not be sent.
+    #[inline(always)]
+    pub fn refuse(&mut self) {
+        self.suppressed += 1;
+        self.lost += 1;
+    }
+}

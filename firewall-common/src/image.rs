@@ -1,0 +1,199 @@
+//! A compiled ruleset: what user space writes into a generation's maps and the program runs.
+//!
+//! Every base chain of a hook becomes a list of [`Insn`]s, all hooks in one array. An instruction tests one field and
+//! names where to go on when the test holds (`pass`) and when it does not (`fail`): another instruction, or a
+//! verdict. So `tcp dport { 22, 443 } ip saddr 192.0.2.0/24 counter accept` is five instructions wired as the words
+//! stand, first failing test to the next rule, and nothing is evaluated that nftables would not evaluate.
+
+use crate::packet::Field;
+
+/// One instruction of a ruleset image. 32 bytes: two to a cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Insn {
+    /// What to do, see [`Op`].
+    pub op: u8,
+    /// Index of the (first) word tested, see [`Field`].
+    pub field: u8,
+    /// [`NEGATE`] and [`DECIDES`].
+    pub flags: u8,
+    /// Must be zero.
+    pub reserved: u8,
+    /// Number of the rule this belongs to, for attribution; [`POLICY`] plus the chain's number for a chain's policy.
+    pub rule: u32,
+    /// Operand, see [`Op`].
+    pub mask: u32,
+    /// Operand, see [`Op`].
+    pub low: u32,
+    /// Operand, see [`Op`].
+    pub high: u32,
+    /// Operand, see [`Op`].
+    pub extra: u32,
+    /// Where to go when the test holds; where statements go on.
+    pub pass: Target,
+    /// Where to go when it does not.
+    pub fail: Target,
+}
+
+crate::shared!(Insn = 32);
+
+/// [`Insn::flags`]: the test's answer is inverted.
+pub const NEGATE: u8 = 1;
+/// [`Insn::flags`]: going to `pass` is this rule's verdict (accept or drop): the rule is remembered as the one that
+/// decided.
+pub const DECIDES: u8 = 2;
+/// [`Insn::rule`]: not a rule but the policy of the base chain whose number is in the lower bits.
+pub const POLICY: u32 = 0x8000_0000;
+/// Rule number of a verdict that no rule and no policy gave: a hook without chains, or a stage before the rules.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// What an instruction does. The numbers are part of the image format, see [`crate::abi::ABI_VERSION`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Op {
+    /// `low <= (words[field] & mask) <= high`.
+    Range = 1,
+    /// `words[field..][i] & constants[high][i] == constants[low][i]` for all four words: IPv6 prefixes, interface
+    /// names.
+    Masked128 = 2,
+    /// `constants[low] <= words[field..] <= constants[high]`, compared as one 128-bit number: IPv6 ranges.
+    Range128 = 3,
+    /// `words[field] & mask` lies in one of `high` sorted, disjoint intervals that start at `intervals[low]`.
+    Set32 = 4,
+    /// The four words lie in one of `high` sorted, disjoint intervals, of two constants each, that start at
+    /// `constants[low]`.
+    Set128 = 5,
+    /// Counts the packet in rule counter `low`, then goes to `pass`.
+    Counter = 6,
+    /// Emits the event of log statement `low` (user space keeps prefix and level), then goes to `pass`.
+    Log = 7,
+}
+
+/// Where an instruction goes: the index of another one, or a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Target(pub u32);
+
+impl Target {
+    /// The packet passes this hook.
+    pub const ACCEPT: Self = Self(0x8000_0000);
+    /// The packet is dropped.
+    pub const DROP: Self = Self(0x8000_0001);
+
+    /// Another instruction.
+    pub const fn at(index: u32) -> Self {
+        Self(index)
+    }
+
+    /// Is this a verdict, not an instruction?
+    #[inline(always)]
+    pub const fn is_verdict(self) -> bool {
+        self.0 & 0x8000_0000 != 0
+    }
+}
+
+/// An interval of a 32-bit set, both ends included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct Interval {
+    /// Lowest value in the set.
+    pub low: u32,
+    /// Highest value in the set.
+    pub high: u32,
+}
+
+crate::shared!(Interval = 8);
+
+/// The hooks a ruleset can have chains at, in the kernel's order (`NF_INET_*`, include/uapi/linux/netfilter.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Hook {
+    /// Every packet that came in, before it is known whether it is for this host.
+    Prerouting = 0,
+    /// Packets for this host.
+    Input = 1,
+    /// Packets from one interface to another.
+    Forward = 2,
+    /// Packets made here.
+    Output = 3,
+    /// Packets that leave, made here or forwarded.
+    Postrouting = 4,
+}
+
+/// Number of [`Hook`]s.
+pub const HOOKS: usize = 5;
+
+impl Hook {
+    /// All hooks, in number order.
+    pub const ALL: [Self; HOOKS] = [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
+
+    /// The word nftables uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prerouting => "prerouting",
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
+        }
+    }
+}
+
+/// Constants of a generation, written into its read-only data before it is loaded, so that the verifier prunes what
+/// the ruleset does not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// First instruction of each hook; [`Target::ACCEPT`] for a hook without chains.
+    pub entry: [Target; HOOKS],
+    /// [`USES_NAMES`] and the like.
+    pub uses: u32,
+}
+
+crate::shared!(Settings = 24);
+
+/// [`Settings::uses`]: some rule asks for an interface name, so the words of [`Field::IifName`] and
+/// [`Field::OifName`] must be filled.
+pub const USES_NAMES: u32 = 1;
+/// [`Settings::uses`]: some rule logs.
+pub const USES_LOG: u32 = 2;
+/// [`Settings::uses`]: some rule looks into a set.
+pub const USES_SETS: u32 = 4;
+
+impl Settings {
+    /// A ruleset without chains: everything passes.
+    pub const EMPTY: Self = Self { entry: [Target::ACCEPT; HOOKS], uses: 0 };
+}
+
+/// A whole compiled ruleset.
+#[cfg(any(test, feature = "user"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Instructions of all hooks.
+    pub insns: Vec<Insn>,
+    /// 128-bit constants, most significant word first.
+    pub constants: Vec<[u32; 4]>,
+    /// Intervals of 32-bit sets; each set's are sorted and disjoint.
+    pub intervals: Vec<Interval>,
+    /// Where each hook starts and what the ruleset uses.
+    pub settings: Settings,
+}
+
+impl Insn {
+    /// An instruction that always goes to `pass`.
+    pub const fn always(rule: u32, flags: u8, pass: Target) -> Self {
+        Self {
+            op: Op::Range as u8,
+            field: Field::Zero as u8,
+            flags,
+            reserved: 0,
+            rule,
+            mask: 0,
+            low: 0,
+            high: 0,
+            extra: 0,
+            pass,
+            fail: pass,
+        }
+    }
+}

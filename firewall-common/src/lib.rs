@@ -1,0 +1,46 @@
+//! What rampart knows about packets, connections and rules, without a kernel.
+//!
+//! Every decision that needs no map and no packet pointer is made here, in `no_std` code that runs unchanged in the
+//! eBPF program and on the host, where it is tested. `firewall-ebpf` fetches bytes and map entries, calls this crate,
+//! and writes back.
+//!
+//! The modules, in the order in which a packet meets them:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`bytes`] | how header bytes are read: one trait, implemented for slices here and for packets in the eBPF crate |
+//! | [`wire`] | one file a protocol: where its fields are and what makes it malformed |
+//! | [`parse`] | bytes to [`packet::Packet`], or a [`verdict::Reason`] that says which layer is wrong |
+//! | [`packet`] | the words that rules are tested against |
+//! | [`quoted`] | the packet that an ICMP error quotes |
+//! | [`flow`] | the key under which both directions of a connection are found |
+//! | [`conntrack`] | connection states and how a packet changes them |
+//! | [`table`] | the state table: a set-associative array, its slot words and how a place is chosen |
+//! | [`image`] | a compiled ruleset: instructions, constants, interval sets |
+//! | [`eval`] | one step of running a ruleset image over a packet |
+//! | [`verdict`] | verdicts and drop reasons, numbered for ever |
+//! | [`counter`] | per-interface and per-rule counters |
+//! | [`event`] | the records that leave through the ring buffer |
+//! | [`control`] | which generation is in force, and until when |
+//! | [`interface`] | what the program knows about an interface |
+//! | [`limits`] | every maximum, with its reason |
+//! | [`abi`] | the layout version and the size assertions shared by kernel and user space |
+#![cfg_attr(not(any(test, feature = "user")), no_std)]
+
+pub mod abi;
+pub mod bytes;
+pub mod conntrack;
+pub mod control;
+pub mod counter;
+pub mod eval;
+pub mod event;
+pub mod flow;
+pub mod image;
+pub mod interface;
+pub mod limits;
+pub mod packet;
+pub mod parse;
+pub mod quoted;
+pub mod table;
+pub mod verdict;
+pub mod wire;

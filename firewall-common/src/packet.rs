@@ -1,0 +1,159 @@
+//! A parsed packet, as the words that rules are tested against.
+//!
+//! A rule test is "this word, masked, lies in this range", so everything a rule can ask about is stored once, by the
+//! parser, as 32-bit words in host byte order: comparing them as numbers orders them as an administrator would.
+//! Values that only mean something together with their protocol carry it in their upper bits: a destination port is
+//! `protocol << 16 | port`, so `tcp dport 22` is one test and never matches UDP, and a packet without ports (a later
+//! fragment, say) holds [`NO_L4`], which no protocol equals.
+
+/// Words in a [`Packet`]; a power of two so that the verifier sees `index & (WORDS - 1)` as in bounds.
+pub const WORDS: usize = 64;
+
+/// Upper half of a word that belongs to a layer-4 header which the packet does not have. No IP protocol number
+/// reaches it: they are 8 bits wide.
+pub const NO_L4: u32 = 0xffff_0000;
+
+/// Set in [`Field::L4Header`] when the layer-4 header is there: not in a later fragment, not cut short.
+pub const L4_PRESENT: u32 = 0x100;
+
+/// What a rule can test: an index into [`Packet::words`].
+///
+/// The numbers are part of the image format, see [`crate::abi::ABI_VERSION`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Field {
+    /// Always zero: a test of it always passes (or, negated, never).
+    Zero = 0,
+    /// Network family as nftables counts it (`NFPROTO_IPV4` 2, `NFPROTO_IPV6` 10; 0 for anything else).
+    NfProto = 1,
+    /// Upper-layer protocol number, after IPv6 extension headers.
+    L4Proto = 2,
+    /// Upper-layer protocol number, with [`L4_PRESENT`] when its header can be read. What a rule such as
+    /// `tcp dport != 22` depends on.
+    L4Header = 3,
+    /// Source address: IPv4 in the first word, IPv6 in this and the next three, most significant first.
+    SourceAddress = 4,
+    /// Destination address, stored like the source.
+    DestinationAddress = 8,
+    /// `protocol << 16 | source port`, or [`NO_L4`].
+    SourcePort = 12,
+    /// `protocol << 16 | destination port`, or [`NO_L4`].
+    DestinationPort = 13,
+    /// `protocol << 16 | type << 8 | code` of ICMP or ICMPv6, or [`NO_L4`].
+    IcmpType = 14,
+    /// One bit: the packet's conntrack state, [`crate::conntrack::CtState`].
+    CtState = 15,
+    /// Interface index the packet came in by, 0 for packets made here.
+    IifIndex = 16,
+    /// Interface index the packet leaves by, 0 when it is for this host.
+    OifIndex = 17,
+    /// Name of the incoming interface: 16 bytes, zero-filled, big-endian words; all zero when there is none.
+    IifName = 18,
+    /// Name of the outgoing interface, stored like the incoming one.
+    OifName = 22,
+    /// `protocol << 16 | TCP flags` (low 8 bits: CWR ECE URG ACK PSH RST SYN FIN), or [`NO_L4`].
+    TcpFlags = 26,
+    /// Length of the packet from the network header on, bytes (`meta length`).
+    Length = 27,
+    /// Fragmentation: [`FRAGMENT_MORE`], [`FRAGMENT_LATER`].
+    Fragment = 28,
+    /// Packet mark.
+    Mark = 29,
+    /// Connection mark.
+    CtMark = 30,
+    /// EtherType behind any VLAN tags.
+    EtherType = 31,
+    /// `1 << 16 | TCI` of the outermost VLAN tag, 0 without one.
+    Vlan = 32,
+    /// Time to live, or hop limit.
+    Ttl = 33,
+    /// Type of service, or traffic class: DSCP in bits 2 to 7.
+    Tos = 34,
+}
+
+/// [`Field::Fragment`]: more fragments follow.
+pub const FRAGMENT_MORE: u32 = 1;
+/// [`Field::Fragment`]: not the first fragment, so there is no layer-4 header.
+pub const FRAGMENT_LATER: u32 = 2;
+
+/// `NFPROTO_IPV4` (include/uapi/linux/netfilter.h).
+pub const NFPROTO_IPV4: u32 = 2;
+/// `NFPROTO_IPV6` (include/uapi/linux/netfilter.h).
+pub const NFPROTO_IPV6: u32 = 10;
+
+/// A packet as parsed, in host byte order, with what the later stages need beside the words.
+///
+/// It lives in a per-CPU map value, not on the 512-byte stack; what is read back from there is an unknown number to
+/// the verifier, so the paths through the parser become one path again behind it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Packet {
+    /// What rules are tested against, see [`Field`].
+    pub words: [u32; WORDS],
+    /// Offset of the network header from the start of the frame, bytes.
+    pub l3_offset: u32,
+    /// Offset of the upper-layer header from the start of the frame, bytes; 0 when there is none.
+    pub l4_offset: u32,
+    /// Length of the frame, bytes.
+    pub frame_length: u32,
+    /// Length of what follows the network headers, bytes: upper-layer header and payload.
+    pub l4_length: u32,
+    /// Length of the upper-layer payload, bytes: what a TCP segment carries.
+    pub payload_length: u32,
+    /// TCP sequence number.
+    pub tcp_seq: u32,
+    /// TCP acknowledgement number.
+    pub tcp_ack: u32,
+    /// TCP window, unscaled.
+    pub tcp_window: u32,
+    /// ICMP echo identifier.
+    pub icmp_id: u32,
+    /// IP identification of a fragment (IPv4: 16 bits, IPv6: 32 bits).
+    pub fragment_id: u32,
+    /// Fragment offset, bytes.
+    pub fragment_offset: u32,
+}
+
+impl Packet {
+    /// A packet of which nothing is known yet.
+    pub const EMPTY: Self = Self {
+        words: [0; WORDS],
+        l3_offset: 0,
+        l4_offset: 0,
+        frame_length: 0,
+        l4_length: 0,
+        payload_length: 0,
+        tcp_seq: 0,
+        tcp_ack: 0,
+        tcp_window: 0,
+        icmp_id: 0,
+        fragment_id: 0,
+        fragment_offset: 0,
+    };
+
+    /// The word of `field` (the first one of a field of several).
+    #[inline(always)]
+    pub fn get(&self, field: Field) -> u32 {
+        self.words[field as usize & (WORDS - 1)]
+    }
+
+    /// Stores the word of `field`.
+    #[inline(always)]
+    pub fn set(&mut self, field: Field, value: u32) {
+        self.words[field as usize & (WORDS - 1)] = value;
+    }
+
+    /// Word `index` of a field of several words.
+    #[inline(always)]
+    pub fn get_at(&self, field: Field, index: usize) -> u32 {
+        self.words[(field as usize + index) & (WORDS - 1)]
+    }
+
+    /// Stores word `index` of a field of several words.
+    #[inline(always)]
+    pub fn set_at(&mut self, field: Field, index: usize, value: u32) {
+        self.words[(field as usize + index) & (WORDS - 1)] = value;
+    }
+}
+
+crate::shared!(Packet = 4 * WORDS + 44);

@@ -1,0 +1,194 @@
+//! The state table: a set-associative array, found by hash, its places claimed by compare-and-swap.
+//!
+//! A bucket is 1 KiB: a line of eight slot words, one line to spare, and seven entries of 128 bytes. What decides about
+//! an entry (whose it is, in which state, until when) is its 64-bit **slot word**: tag, state and expiry change
+//! together in one atomic step, so an entry can be recycled under a reader's eyes and the reader notices. An entry
+//! needs no collector: whoever looks for room takes a free place, an expired one, or an embryonic one, in this order.
+//!
+//! Two buckets are looked at: the home bucket of the hash and, once the home bucket has overflowed, its alternate.
+
+use crate::{
+    conntrack::{Phase, State},
+    flow::FlowKey,
+};
+
+/// Entries in a bucket.
+pub const WAYS: usize = 7;
+
+/// A connection. 128 bytes, the first of its two cache lines holding what a packet of an established flow reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Entry {
+    /// Which connection.
+    pub key: FlowKey,
+    /// When it began, ticks.
+    pub created: u32,
+    /// 1 if the packet that began it came from the higher end of the key, else 0.
+    pub originator_is_high: u32,
+    /// Packets, by direction: original, reply. Added to without atomics: two CPUs counting one direction of one flow
+    /// at the same instant may lose one of the two.
+    pub packets: [u64; 2],
+    /// Bytes from the network header on, by direction.
+    pub bytes: [u64; 2],
+    /// The rule that let it in.
+    pub rule: u32,
+    /// The generation that rule belongs to.
+    pub generation: u32,
+    /// Connection mark.
+    pub mark: u32,
+    /// Interface the first packet came in by, 0 if it was made here.
+    pub ifindex: u32,
+    /// Room for what later layouts keep about a flow: windows, translation.
+    pub reserved: [u64; 4],
+}
+
+crate::shared!(Entry = 128);
+
+/// A bucket as it lies in the map.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Bucket {
+    /// Slot words of the entries; the last one holds [`OVERFLOWED`].
+    pub slots: [u64; WAYS + 1],
+    /// Unused, so that entries start on a line and the bucket's size is a power of two.
+    pub spare: [u64; 8],
+    /// The entries.
+    pub entries: [Entry; WAYS],
+}
+
+/// Size of a bucket, bytes.
+pub const BUCKET: usize = 1024;
+const _: () = assert!(core::mem::size_of::<Bucket>() == BUCKET, "layout changed: move ABI_VERSION");
+
+/// In the last word of a bucket's first line: some flow whose home this is lives in its alternate bucket.
+pub const OVERFLOWED: u64 = 1;
+
+/// A slot word: `tag << 40 | state << 32 | expires`. The tag is 24 bits of the key's hash; expiry is in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub u64);
+
+impl Slot {
+    /// The word of an entry.
+    #[inline(always)]
+    pub const fn new(tag: u32, state: State, expires: u32) -> Self {
+        Self((tag as u64) << 40 | (state.0 as u64) << 32 | expires as u64)
+    }
+
+    /// Hash bits of the key.
+    #[inline(always)]
+    pub const fn tag(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+
+    /// State of the connection.
+    #[inline(always)]
+    pub const fn state(self) -> State {
+        State((self.0 >> 32) as u8)
+    }
+
+    /// The tick it expires at.
+    #[inline(always)]
+    pub const fn expires(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Is there a live connection in this place? Ticks wrap after 36 years, hence the signed difference.
+    #[inline(always)]
+    pub const fn is_live(self, now: u32) -> bool {
+        self.is_used() && !self.is_expired(now)
+    }
+
+    #[inline(always)]
+    const fn is_used(self) -> bool {
+        let phase = self.state().phase();
+        phase != Phase::Free as u8 && phase != Phase::Claimed as u8
+    }
+
+    #[inline(always)]
+    const fn is_expired(self, now: u32) -> bool {
+        self.expires().wrapping_sub(now) as i32 <= 0
+    }
+}
+
+/// The tag of a hash: its upper 24 bits; the bucket number is taken from the lower ones.
+#[inline(always)]
+pub const fn tag(hash: u64) -> u32 {
+    (hash >> 40) as u32
+}
+
+/// The home bucket of a hash, in a table of `mask + 1` buckets.
+#[inline(always)]
+pub const fn home(hash: u64, mask: u32) -> u32 {
+    hash as u32 & mask
+}
+
+/// Where flows go whose home bucket is full: another bucket, given by other bits of the hash.
+#[inline(always)]
+pub const fn alternate(hash: u64, mask: u32) -> u32 {
+    (hash as u32 ^ ((hash >> 17) as u32 | 1)) & mask
+}
+
+/// How much a place is worth keeping: the lower, the sooner it is given to somebody else.
+///
+/// 0: free or expired. 1 to 2^31: embryonic, by the time it has left, so that the one closest to its end goes first.
+/// `u32::MAX`: not to be taken.
+#[inline(always)]
+fn worth(slot: Slot, now: u32) -> u32 {
+    let state = slot.state();
+    if state.phase() == Phase::Free as u8 || slot.is_expired(now) {
+        0
+    } else if state.phase() != Phase::Claimed as u8 && state.is_embryonic() {
+        slot.expires().wrapping_sub(now)
+    } else {
+        u32::MAX
+    }
+}
+
+/// The slot words of a bucket that other CPUs use at the same time.
+///
+/// A trait, because the BPF target of rustc has no compare-and-swap on its atomic types (the instruction exists since
+/// BPF v3, Linux 5.12): the eBPF crate brings its own, the host has the standard library's.
+pub trait SlotWords {
+    /// The word of place `way`, relaxed.
+    fn load(&self, way: usize) -> u64;
+    /// Replaces the word of place `way` by `new` if it is still `old`, as a full barrier; says whether it was.
+    fn compare_exchange(&self, way: usize, old: u64, new: u64) -> bool;
+}
+
+/// A place that was claimed: nobody else writes to it until its slot word is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which of the [`WAYS`] places.
+    pub way: usize,
+    /// A live embryonic connection was put out for it.
+    pub evicted: bool,
+}
+
+/// How long a claim holds if its owner never finishes, ticks: a program cannot be interrupted for that long, so it
+/// only matters if the machine lost the CPU.
+const CLAIM_TICKS: u32 = 8;
+
+/// Claims a place in a bucket. With `may_evict`, a live embryonic connection is put out when nothing is free.
+///
+/// One attempt: when another CPU takes the same place at the same instant this one gets nothing, and the caller tries
+/// again or gives up; a packet cannot be made to spin.
+#[inline(always)]
+pub fn claim<W: SlotWords>(slots: &W, now: u32, may_evict: bool) -> Option<Claim> {
+    let mut best = (u32::MAX, WAYS, 0);
+    for way in 0..WAYS {
+        let word = slots.load(way);
+        let worth = worth(Slot(word), now);
+        if worth < best.0 {
+            best = (worth, way, word);
+        }
+    }
+    let (worth, way, word) = best;
+    if way == WAYS || worth > 0 && !may_evict {
+        return None;
+    }
+    let claimed = Slot::new(0, State::new(Phase::Claimed), now.wrapping_add(CLAIM_TICKS)).0;
+    slots.compare_exchange(way, word, claimed).then_some(Claim { way, evicted: worth > 0 })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Connections: looked up early, entered late.
+//!
+//! What can race, and what comes of it. Two CPUs may see packets of one flow at once:
+//! - both change its state: each change is one compare-and-swap on the slot word; the loser leaves it
+//!   at that, so a change can be lost only to another one made at the same instant;
+//! - both enter it as new: two entries may exist for a moment. Both CPUs had accepted the packet; later packets find
+//!   the one that stands first, always the same, and the other expires unused;
+//! - one recycles the place that the other has just found: the slot word has changed, so the update does not happen;
+//!   counters of a dying entry may be added to its successor. Nothing is decided by them.
+
+use firewall_common::{
+    conntrack::{self, Change, CtState, Direction, Fresh, State},
+    control::Control,
+    flow::{FlowKey, Tuple},
+    packet::{FRAGMENT_LATER, Field},
+    quoted,
+    table::{self, Bucket, Entry, OVERFLOWED, Slot, SlotWords, WAYS},
+    verdict::{Reason, Verdict},
+    wire::icmp,
+};
+
+use crate::{emit, maps, packet::Frame, verifier, verifier::forget, work::Work};
+
+/// Finds the packet's connection, updates it, and sets the packet's conntrack state.
+#[inline(always)]
+pub fn look_up<F: Frame>(frame: &F, work: &mut Work) {
+    if conntrack::is_looked_up(&work.packet) {
+        let (key, source_is_high) = Tuple::of(&work.packet).key(0);
+        aim(work, key, source_is_high);
+        find(work);
+    }
+    let place = forget(&work.place);
+    let state = if place == 0 { judge_fresh(frame, work) } else { update(work, place) };
+    work.packet.set(Field::CtState, state as u32);
+}
+
+/// Sets what is looked for.
+#[inline(always)]
+fn aim(work: &mut Work, key: FlowKey, source_is_high: bool) {
+    work.key = key;
+    work.source_is_high = u32::from(source_is_high);
+    work.hash = maps::CONTROL.get(0).map_or(0, |Control { secret, .. }| key.hash(secret));
+}
+
+/// Looks for the key in its home bucket and, if that one ever overflowed, in the alternate one.
+#[inline(always)]
+fn find(work: &mut Work) {
+    let mask = maps::BUCKET_MASK.load();
+    work.bucket = table::home(work.hash, mask);
+    if find_in_bucket(work) {
+        find_elsewhere(work);
+    }
+}
+
+/// Not inlined: few flows live in their alternate bucket, and the search is long when unrolled.
+#[inline(never)]
+fn find_elsewhere(work: &mut Work) {
+    work.bucket = table::alternate(work.hash, maps::BUCKET_MASK.load());
+    find_in_bucket(work);
+}
+
+/// Sets `place` and `slot` if the key is in the bucket. Is the alternate bucket worth a look?
+#[inline(always)]
+fn find_in_bucket(work: &mut Work) -> bool {
+    let Some(bucket) = maps::bucket(forget(&work.bucket)) else {
+        return false;
+    };
+    let slots = Slots(bucket);
+    // SAFETY: entries of the map. One that is being written to is compared word by word like any other; half of one
+    // key and half of another differ from both.
+    let entries = unsafe { &(*bucket).entries };
+    let tag = table::tag(work.hash);
+    for way in 0..WAYS {
+        let word = slots.load(way);
+        if Slot(word).tag() == tag && Slot(word).is_live(work.tick) && entries[way].key == work.key {
+            work.place = way as u32 + 1;
+            work.slot = word;
+            return false;
+        }
+    }
+    slots.load(WAYS) & OVERFLOWED != 0
+}
+
+/// The entry in a place of a bucket. The place counts from 1, so that any three bits are within the bucket.
+#[inline(always)]
+fn entry(bucket: *mut Bucket, place: u32) -> *mut Entry {
+    const SIZE: usize = size_of::<Entry>();
+    bucket.cast::<u8>().wrapping_add((place as usize & 7) * SIZE).cast()
+}
+
+/// Where the slot word of a place is, which counts from 1: one of the eight words at the start of the bucket.
+#[inline(always)]
+fn slot_word(bucket: *mut Bucket, place: u32) -> *mut u64 {
+    bucket.cast::<u64>().wrapping_add(place.wrapping_sub(1) as usize & 7)
+}
+
+/// The slot words of a bucket in the map.
+struct Slots(*mut Bucket);
+
+impl SlotWords for Slots {
+    #[inline(always)]
+    fn load(&self, way: usize) -> u64 {
+        // SAFETY: a word of the bucket; volatile, because other CPUs write to it.
+        unsafe { (&raw const (*self.0).slots[way]).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn compare_exchange(&self, way: usize, old: u64, new: u64) -> bool {
+        // SAFETY: an aligned word of a map value.
+        unsafe { verifier::compare_exchange(slot_word(self.0, way as u32 + 1), old, new) }
+    }
+}
+
+/// The packet belongs to a known connection: its state, and what it changes.
+#[inline(always)]
+fn update(work: &mut Work, place: u32) -> CtState {
+    let Some(bucket) = maps::bucket(forget(&work.bucket)) else {
+        return CtState::Invalid;
+    };
+    // SAFETY: a place of the bucket; see the head of the file for what another CPU can do to it meanwhile.
+    let entry = unsafe { &mut *entry(bucket, place) };
+    let direction = direction(work, entry);
+    let seen = conntrack::seen(Slot(work.slot).state(), direction);
+    let change = change(work, entry, direction);
+    match change {
+        Change::Invalid => return CtState::Invalid,
+        Change::Reopen => {
+            // The old connection ends now; the packet is that of a new one.
+            let ended = Slot::new(0, State(0), work.tick);
+            replace(bucket, place, work.slot, ended);
+            work.place = 0;
+            start(work);
+            return CtState::New;
+        }
+        Change::Stay => {}
+        Change::To(state, ticks) => store(work, bucket, place, state, ticks),
+    }
+    let index = direction as usize & 1;
+    entry.packets[index] += 1;
+    entry.bytes[index] += u64::from(work.packet.get(Field::Length));
+    seen
+}
+
+#[inline(always)]
+fn direction(work: &Work, entry: &Entry) -> Direction {
+    let is_icmp = work.packet.get(Field::L4Proto) == u32::from(icmp::PROTOCOL)
+        || work.packet.get(Field::L4Proto) == u32::from(icmp::PROTOCOL_V6);
+    // A host pinging itself has one address: there the type tells.
+    let same_ends = is_icmp && work.key.low == work.key.high;
+    if same_ends {
+        return if matches!(conntrack::fresh(&work.packet), Fresh::Start(..)) { Direction::Original } else { Direction::Reply };
+    }
+    if work.source_is_high == entry.originator_is_high { Direction::Original } else { Direction::Reply }
+}
+
+#[inline(always)]
+fn change(work: &Work, entry: &Entry, direction: Direction) -> Change {
+    if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 {
+        return Change::Stay;
+    }
+    let age = work.tick.wrapping_sub(entry.created);
+    conntrack::update(Slot(work.slot).state(), &work.packet, direction, age)
+}
+
+/// Writes state and expiry, in one step and only if it says something new.
+#[inline(always)]
+fn store(work: &Work, bucket: *mut Bucket, place: u32, state: State, ticks: u32) {
+    let word = Slot::new(table::tag(work.hash), state, work.tick.wrapping_add(ticks));
+    if word.0 != work.slot {
+        replace(bucket, place, work.slot, word);
+    }
+}
+
+/// Changes a slot word if nobody else did since it was read; if somebody did, theirs stands.
+#[inline(always)]
+fn replace(bucket: *mut Bucket, place: u32, old: u64, new: Slot) {
+    // SAFETY: an aligned word of a map value.
+    let _ = unsafe { verifier::compare_exchange(slot_word(bucket, place), old, new.0) };
+}
+
+/// No connection is known: is this the start of one?
+#[inline(always)]
+fn judge_fresh<F: Frame>(frame: &F, work: &mut Work) -> CtState {
+    if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 {
+        return CtState::Invalid;
+    }
+    match conntrack::fresh(&work.packet) {
+        Fresh::Start(..) => {
+            start(work);
+            CtState::New
+        }
+        Fresh::Invalid => CtState::Invalid,
+        Fresh::Untracked => CtState::Untracked,
+        Fresh::Error if is_related(frame, work) => CtState::Related,
+        Fresh::Error => CtState::Invalid,
+    }
+}
+
+/// Notes the connection that the packet starts if it is accepted.
+#[inline(always)]
+fn start(work: &mut Work) {
+    if let Fresh::Start(state, ticks) = conntrack::fresh(&work.packet) {
+        work.pending = u32::from(state.0);
+        work.pending_ticks = ticks;
+    }
+}
+
+/// Does the ICMP error quote a packet of a known connection, one that its receiver sent? Anybody can write an error
+/// that quotes somebody else's packet (`nf_conntrack_inet_error`, net/netfilter/nf_conntrack_proto_icmp.c).
+#[inline(never)]
+fn is_related<F: Frame>(frame: &F, work: &mut Work) -> bool {
+    let at = work.packet.l4_offset + icmp::HEADER as u32;
+    let Some(quoted) = quoted::tuple(frame, at, work.packet.get(Field::NfProto)) else {
+        return false;
+    };
+    if quoted.source.address != Tuple::of(&work.packet).destination.address {
+        return false;
+    }
+    let (key, source_is_high) = quoted.key(0);
+    aim(work, key, source_is_high);
+    find(work);
+    let found = forget(&work.place) != 0;
+    work.place = 0;
+    found
+}
+
+/// Enters the connection of an accepted packet, if it starts one.
+#[inline(always)]
+pub fn commit(work: &mut Work) -> Verdict {
+    if work.pending == 0 {
+        return Verdict::PASS;
+    }
+    let mask = maps::BUCKET_MASK.load();
+    let home = table::home(work.hash, mask);
+    let alternate = table::alternate(work.hash, mask);
+    // A free place at home, a free place elsewhere, then an embryonic connection's place.
+    let entered = enter(work, home, false)
+        || enter(work, alternate, false) && note_overflow(home)
+        || enter(work, home, true)
+        || enter(work, alternate, true) && note_overflow(home);
+    if !entered {
+        return Verdict::drop(Reason::TableFull);
+    }
+    emit::new_flow(work);
+    Verdict::PASS
+}
+
+#[inline(never)]
+fn enter(work: &mut Work, index: u32, may_evict: bool) -> bool {
+    let Some(bucket) = maps::bucket(index) else {
+        return false;
+    };
+    let Some(claim) = table::claim(&Slots(bucket), work.tick, may_evict) else {
+        return false;
+    };
+    work.place = claim.way as u32 + 1;
+    let place = forget(&work.place);
+    // SAFETY: the place is claimed: no other CPU writes to it, and readers pass over it.
+    write(work, unsafe { &mut *entry(bucket, place) });
+    let word = Slot::new(table::tag(work.hash), State(work.pending as u8), work.tick.wrapping_add(work.pending_ticks));
+    // SAFETY: an aligned word of a map value.
+    unsafe { verifier::publish(slot_word(bucket, place), word.0) };
+    true
+}
+
+#[inline(always)]
+fn write(work: &Work, entry: &mut Entry) {
+    entry.key = work.key;
+    entry.created = work.tick;
+    entry.originator_is_high = work.source_is_high;
+    entry.packets = [1, 0];
+    entry.bytes = [u64::from(work.packet.get(Field::Length)), 0];
+    entry.rule = work.cursor.rule;
+    entry.generation = maps::GENERATION.load();
+    entry.mark = 0;
+    entry.ifindex = work.packet.get(Field::IifIndex);
+}
+
+/// From now on the alternate bucket must be looked at too. Always true.
+#[inline(always)]
+fn note_overflow(home: u32) -> bool {
+    if let Some(bucket) = maps::bucket(home) {
+        // SAFETY: an aligned word of a map value.
+        unsafe { verifier::set_bits(slot_word(bucket, WAYS as u32 + 1), OVERFLOWED) };
+    }
+    true
+}

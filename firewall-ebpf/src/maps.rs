@@ -1,0 +1,122 @@
+//! Every map and every load-time constant.
+//!
+//! | map | lives as long as | written by | read by | when full |
+//! |---|---|---|---|---|
+//! | CONTROL | the instance | user space, under the lock | entry programs | one value |
+//! | XDP, TC_INGRESS, TC_EGRESS | the instance | user space | entry programs | two slots |
+//! | FLOWS | the instance | generations | generations, user space | the packet that would start a flow is dropped, counted |
+//! | FRAGMENTS | the instance | generations | generations | the oldest fragmented packet is forgotten |
+//! | COUNTERS | the instance | generations | user space | refused when compiling |
+//! | INTERFACES, IFINDEX | the instance | user space | generations | refused when attaching |
+//! | TRAFFIC | the instance | generations | user space | as INTERFACES |
+//! | EVENTS, BUDGET | the instance | generations | user space | the event is lost and counted |
+//! | LISTENERS | the instance | user space | generations | one value |
+//! | INSNS, CONSTANTS, INTERVALS | the generation | user space, before it is put in force | generations | made to measure |
+//! | MANIFEST | the generation | user space | user space | made to measure |
+//! | WORK | the generation | generations | generations | one value a kind of program |
+
+use aya_ebpf::{
+    Global,
+    helpers::generated::bpf_ktime_get_coarse_ns,
+    macros::map,
+    maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+};
+use firewall_common::{
+    control::{Control, SLOTS},
+    counter::{Counter, InterfaceCounters},
+    event::Budget,
+    image::{Insn, Interval},
+    interface::Interface,
+    limits::{MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
+    table::Bucket,
+};
+
+use crate::{pipeline::Path, work::Work};
+
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+#[map]
+pub static XDP: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
+#[map]
+pub static TC_INGRESS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
+#[map]
+pub static TC_EGRESS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
+#[map]
+static FLOWS: Array<Bucket> = Array::with_max_entries(1, 0);
+#[map]
+pub static FRAGMENTS: LruHashMap<[u64; 5], [u32; 4]> = LruHashMap::with_max_entries(4096, 0);
+#[map]
+pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_RULE_COUNTERS, 0);
+#[map]
+pub static IFINDEX: Array<u32> = Array::with_max_entries(MAX_IFINDEX, 0);
+#[map]
+pub static INTERFACES: Array<Interface> = Array::with_max_entries(MAX_INTERFACES, 0);
+#[map]
+pub static TRAFFIC: PerCpuArray<InterfaceCounters> = PerCpuArray::with_max_entries(MAX_INTERFACES, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static LISTENERS: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+pub static INSNS: Array<Insn> = Array::with_max_entries(1, 0);
+#[map]
+pub static CONSTANTS: Array<[u32; 4]> = Array::with_max_entries(1, 0);
+#[map]
+pub static INTERVALS: Array<Interval> = Array::with_max_entries(1, 0);
+#[map]
+static MANIFEST: Array<[u8; 4096]> = Array::with_max_entries(1, 0);
+#[map]
+static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(2, 0);
+
+
+/// First instruction of the input hook, [`firewall_common::image::Settings::entry`].
+#[unsafe(no_mangle)]
+pub static ENTRY_INPUT: Global<u32> = Global::new(0x8000_0000);
+/// First instruction of the output hook.
+#[unsafe(no_mangle)]
+pub static ENTRY_OUTPUT: Global<u32> = Global::new(0x8000_0000);
+/// [`firewall_common::image::Settings::uses`].
+#[unsafe(no_mangle)]
+pub static USES: Global<u32> = Global::new(u32::MAX);
+/// Number of buckets of the state table, less one.
+#[unsafe(no_mangle)]
+pub static BUCKET_MASK: Global<u32> = Global::new(0);
+/// Number of this generation.
+#[unsafe(no_mangle)]
+pub static GENERATION: Global<u32> = Global::new(0);
+
+/// The slot of the generation in force.
+#[inline(always)]
+pub fn slot() -> u32 {
+    CONTROL.get(0).map_or(0, |control| control.slot(now_ns))
+}
+
+/// Now: `CLOCK_MONOTONIC` as of the last timer tick (4 ns to ask; the exact clock takes 32).
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: the helper has no arguments.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// The work area of a kind of program on this CPU.
+#[inline(always)]
+pub fn work(path: Path) -> Option<&'static mut Work> {
+    let pointer = WORK.get_ptr_mut(path as u32)?;
+    // SAFETY: one CPU runs one program of a kind at a time, and no stage looks its own work up again.
+    Some(unsafe { &mut *pointer })
+}
+
+/// Bucket `index` of the state table.
+#[inline(always)]
+pub fn bucket(index: u32) -> Option<*mut Bucket> {
+    FLOWS.get_ptr_mut(index)
+}
+
+/// Does anybody read events until now or later?
+#[inline(always)]
+pub fn is_listening(tick: u32) -> bool {
+    LISTENERS.get(0).is_some_and(|until| *until != 0 && until.wrapping_sub(tick) as i32 > 0)
+}
+

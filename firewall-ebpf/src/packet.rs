@@ -1,0 +1,224 @@
+//! The only file with packet pointers.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, xdp_md},
+    helpers::generated::{bpf_skb_pull_data, bpf_xdp_get_buff_len},
+    programs::{TcContext, XdpContext},
+};
+use firewall_common::{
+    bytes::{HeaderBytes, PacketBytes},
+    parse::Start,
+    wire::ethernet,
+};
+
+use crate::{
+    act::Act,
+    pipeline::Path,
+    verifier::{forget, load_packet_pointer, load_u8, load_u16, load_u32, opaque},
+};
+
+/// Bytes from the start of a frame within which headers are looked for: two VLAN tags, an IPv6 header, eight extension
+/// headers of the largest size and a TCP header end before it. The verifier wants packet offsets below 2^16.
+const REACH: u32 = 0x7fff;
+
+/// Bytes that are made readable when a packet's headers are not in the linear part of its buffer.
+const PULL: u32 = 256;
+
+/// A packet in one of the kernel's contexts.
+pub trait Frame: PacketBytes + Act {
+    /// The interface the program runs on.
+    fn ifindex(&self) -> u32;
+    /// What the frame starts with.
+    fn start(&self, has_ethernet: bool) -> Start;
+    /// Was this packet received by another interface before it came to leave by this one?
+    fn is_forwarded(&self, path: Path) -> bool;
+    /// Makes the headers readable if they are not; `true` when it is worth parsing again.
+    fn pull(&self) -> bool;
+    /// The context, for helpers that want it.
+    fn context(&self) -> *mut core::ffi::c_void;
+}
+
+/// Bytes of a packet that were checked to be there.
+#[derive(Clone, Copy)]
+pub struct Window<const N: usize>(usize);
+
+impl<const N: usize> HeaderBytes for Window<N> {
+    #[inline(always)]
+    fn u8(&self, at: usize) -> u8 {
+        // SAFETY: `at` is a constant within the N bytes that were checked; the verifier refuses anything else.
+        unsafe { load_u8(self.0 + at) }
+    }
+
+    #[inline(always)]
+    fn be16(&self, at: usize) -> u16 {
+        // SAFETY: as above.
+        u16::from_be(unsafe { load_u16(self.0 + at) })
+    }
+
+    #[inline(always)]
+    fn be32(&self, at: usize) -> u32 {
+        // SAFETY: as above.
+        u32::from_be(unsafe { load_u32(self.0 + at) })
+    }
+}
+
+#[inline(always)]
+fn window<const N: usize>(data: usize, data_end: usize, at: u32) -> Option<Window<N>> {
+    if at > REACH {
+        return None;
+    }
+    let start = opaque(data + at as usize);
+    if start + N > data_end { None } else { Some(Window(start)) }
+}
+
+/// A packet at XDP.
+pub struct XdpFrame {
+    ctx: XdpContext,
+}
+
+impl XdpFrame {
+    /// The packet of this context.
+    #[inline(always)]
+    pub fn new(ctx: &XdpContext) -> Self {
+        Self { ctx: XdpContext::new(ctx.ctx) }
+    }
+}
+
+impl PacketBytes for XdpFrame {
+    type Header<const N: usize> = Window<N>;
+
+    #[inline(always)]
+    fn header<const N: usize>(&self, at: u32) -> Option<Window<N>> {
+        // SAFETY: the context is the program's own.
+        let (data, data_end) = unsafe {
+            (
+                load_packet_pointer::<{ offset_of!(xdp_md, data) }>(self.context()),
+                load_packet_pointer::<{ offset_of!(xdp_md, data_end) }>(self.context()),
+            )
+        };
+        window(data, data_end, at)
+    }
+
+    #[inline(always)]
+    fn settled(&self, stored: &u32) -> u32 {
+        forget(stored)
+    }
+
+    /// All fragments of a multi-buffer frame together (`bpf_xdp_get_buff_len`, Linux 5.18).
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as u32 }
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { (*self.ctx.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn start(&self, has_ethernet: bool) -> Start {
+        let _ = has_ethernet;
+        Start::ETHERNET
+    }
+
+    #[inline(always)]
+    fn is_forwarded(&self, _: Path) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn pull(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn context(&self) -> *mut core::ffi::c_void {
+        self.ctx.as_ptr()
+    }
+}
+
+/// A packet at tc.
+pub struct TcFrame {
+    skb: *mut __sk_buff,
+}
+
+impl TcFrame {
+    /// The packet of this context.
+    #[inline(always)]
+    pub fn new(ctx: &TcContext) -> Self {
+        Self { skb: ctx.skb.skb }
+    }
+}
+
+impl PacketBytes for TcFrame {
+    type Header<const N: usize> = Window<N>;
+
+    #[inline(always)]
+    fn header<const N: usize>(&self, at: u32) -> Option<Window<N>> {
+        // SAFETY: the context is the program's own.
+        let (data, data_end) = unsafe {
+            (
+                load_packet_pointer::<{ offset_of!(__sk_buff, data) }>(self.context()),
+                load_packet_pointer::<{ offset_of!(__sk_buff, data_end) }>(self.context()),
+            )
+        };
+        window(data, data_end, at)
+    }
+
+    #[inline(always)]
+    fn settled(&self, stored: &u32) -> u32 {
+        forget(stored)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb).len }
+    }
+}
+
+impl Frame for TcFrame {
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn start(&self, has_ethernet: bool) -> Start {
+        if has_ethernet {
+            return Start::ETHERNET;
+        }
+        // SAFETY: as above.
+        let protocol = u16::from_be(unsafe { (*self.skb).protocol } as u16);
+        Start::network(if ethernet::is_tag(protocol) { 0 } else { protocol })
+    }
+
+    #[inline(always)]
+    fn is_forwarded(&self, path: Path) -> bool {
+        // SAFETY: as above.
+        path == Path::Egress && unsafe { (*self.skb).ingress_ifindex } != 0
+    }
+
+    #[inline(always)]
+    fn pull(&self) -> bool {
+        // SAFETY: as above; no packet pointer is kept across the call.
+        unsafe {
+            let linear = (*self.skb).data_end - (*self.skb).data;
+            let wanted = if (*self.skb).len < PULL { (*self.skb).len } else { PULL };
+            linear < wanted && bpf_skb_pull_data(self.skb, wanted) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn context(&self) -> *mut core::ffi::c_void {
+        self.skb.cast()
+    }
+}

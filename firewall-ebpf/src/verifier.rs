@@ -1,0 +1,142 @@
+//! What the verifier wants said in a certain way: one named helper each, with the reason.
+
+use core::arch::asm;
+
+/// Returns `value`, of which LLVM then knows nothing.
+///
+/// Used on packet pointers: LLVM otherwise computes `data + at + N` for the bounds check and `data + at` for the access
+/// from different bases, and the verifier, which attaches the proven range to the base, refuses the access ("invalid
+/// access to packet"; llvm/llvm-project#53121). Verified on Linux 6.18.
+#[inline(always)]
+pub fn opaque(value: usize) -> usize {
+    let result: usize;
+    // A move, because a sequence without any instruction gives two line records to one offset, which the kernel refuses
+    // ("Invalid line_info").
+    // SAFETY: one register is copied to another.
+    unsafe { asm!("{0} = {1}", lateout(reg) result, in(reg) value, options(pure, nomem, nostack)) };
+    result
+}
+
+/// One byte at `address`.
+///
+/// # Safety
+/// The byte must be readable: inside what [`crate::packet`] checked.
+#[inline(always)]
+pub unsafe fn load_u8(address: usize) -> u8 {
+    let value: u64;
+    // SAFETY: the caller's promise.
+    unsafe { asm!("{0} = *(u8 *)({1} + 0)", out(reg) value, in(reg) address, options(pure, readonly, nostack)) };
+    value as u8
+}
+
+/// Two bytes at `address`, in one load whatever its alignment.
+///
+/// LLVM's BPF target assumes that unaligned loads do not exist and reads byte by byte; the kernel allows them wherever
+/// the CPU has them (`CONFIG_HAVE_EFFICIENT_UNALIGNED_ACCESS`: x86-64, arm64, riscv64).
+///
+/// # Safety
+/// As for [`load_u8`].
+#[inline(always)]
+pub unsafe fn load_u16(address: usize) -> u16 {
+    let value: u64;
+    // SAFETY: the caller's promise.
+    unsafe { asm!("{0} = *(u16 *)({1} + 0)", out(reg) value, in(reg) address, options(pure, readonly, nostack)) };
+    value as u16
+}
+
+/// Four bytes at `address`, in one load whatever its alignment, see [`load_u16`].
+///
+/// # Safety
+/// As for [`load_u8`].
+#[inline(always)]
+pub unsafe fn load_u32(address: usize) -> u32 {
+    let value: u64;
+    // SAFETY: the caller's promise.
+    unsafe { asm!("{0} = *(u32 *)({1} + 0)", out(reg) value, in(reg) address, options(pure, readonly, nostack)) };
+    value as u32
+}
+
+/// A packet pointer in a context: `data` or `data_end`.
+///
+/// The contexts declare them as 32 bits wide and the verifier makes the load a pointer-sized one; LLVM, which cannot
+/// know, sometimes cuts the upper half off again, and a cut pointer is no pointer ("invalid mem access 'scalar'").
+///
+/// The offset is part of the instruction: a context pointer must not be added to ("dereference of modified ctx ptr").
+///
+/// # Safety
+/// `context` must be the program's own and `OFFSET` that of such a field in it.
+#[inline(always)]
+pub unsafe fn load_packet_pointer<const OFFSET: usize>(context: *const core::ffi::c_void) -> usize {
+    let value: usize;
+    // SAFETY: the caller's promise. Not `pure`: a helper may move the packet, and the pointers with it.
+    unsafe {
+        asm!(
+            "{0} = *(u32 *)({1} + {2})",
+            out(reg) value,
+            in(reg) context,
+            const OFFSET,
+            options(readonly, nostack)
+        );
+    }
+    value
+}
+
+/// Reads back what was stored in a map value: a number without a history.
+///
+/// The verifier does not track the contents of map values, so behind this the paths on which the value differed are
+/// one path again. Without it, every place an entry can stand in would be verified with all that follows: seven times
+/// the work (and over one million instructions for the whole program).
+#[inline(always)]
+pub fn forget(value: &u32) -> u32 {
+    // SAFETY: a reference is always readable.
+    unsafe { core::ptr::read_volatile(value) }
+}
+
+/// Replaces the word at `address` by `new` if it is `old`; says whether it was. A full barrier.
+///
+/// rustc gives its BPF target no compare-and-swap although BPF v3 has the instruction (Linux 5.12).
+///
+/// # Safety
+/// `address` must be that of an aligned `u64` in a map value.
+#[inline(always)]
+pub unsafe fn compare_exchange(address: *mut u64, old: u64, new: u64) -> bool {
+    let found: u64;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({address} + 0, r0, {new})",
+            address = in(reg) address,
+            new = in(reg) new,
+            inlateout("r0") old => found,
+            options(nostack)
+        );
+    }
+    found == old
+}
+
+/// Stores `new` at `address` as a full barrier: whoever sees it sees what was written before.
+///
+/// # Safety
+/// As for [`compare_exchange`].
+#[inline(always)]
+pub unsafe fn publish(address: *mut u64, new: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "{new} = xchg_64({address} + 0, {new})",
+            address = in(reg) address,
+            new = inlateout(reg) new => _,
+            options(nostack)
+        );
+    }
+}
+
+/// Sets `bits` in the word at `address`.
+///
+/// # Safety
+/// As for [`compare_exchange`].
+#[inline(always)]
+pub unsafe fn set_bits(address: *mut u64, bits: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) address, in(reg) bits, options(nostack)) };
+}

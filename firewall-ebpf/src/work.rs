@@ -1,0 +1,60 @@
+//! What the stages of one packet tell each other.
+
+use firewall_common::{
+    eval::Cursor,
+    flow::FlowKey,
+    image::Hook,
+    packet::Packet,
+};
+
+/// The state of one packet on its way through the pipeline: a per-CPU map value, because the stack is 512 bytes and
+/// because the verifier forgets what is stored in a map, which keeps its work small.
+///
+/// XDP and tc have one each, as no program interrupts another one of its kind on its CPU.
+#[repr(C)]
+pub struct Work {
+    /// The packet as parsed.
+    pub packet: Packet,
+    /// Key of its connection.
+    pub key: FlowKey,
+    /// Hash of the key.
+    pub hash: u64,
+    /// Now, `CLOCK_MONOTONIC` ns.
+    pub now_ns: u64,
+    /// Slot word of the connection's entry, when it was found.
+    pub slot: u64,
+    /// Now, ticks.
+    pub tick: u32,
+    /// Where the interface's counters and name are: index into the interface maps.
+    pub interface: u32,
+    /// Is the source of the packet the higher end of the key? 0 or 1.
+    pub source_is_high: u32,
+    /// Bucket the connection was found in.
+    pub bucket: u32,
+    /// Place within the bucket, from 1; 0 when it was not found.
+    pub place: u32,
+    /// State a new connection will be entered with if the packet is accepted; 0 for none.
+    pub pending: u32,
+    /// Lifetime of that new connection, ticks.
+    pub pending_ticks: u32,
+    /// The hook whose rules the packet meets.
+    pub hook: u32,
+    /// What became of it: [`firewall_common::verdict::Reason`] as a number, 0 for passed.
+    pub outcome: u32,
+    /// Where it stands in them.
+    pub cursor: Cursor,
+}
+
+impl Work {
+    /// Forgets the packet before.
+    #[inline(always)]
+    pub fn begin(&mut self, now_ns: u64, tick: u32, interface: u32) {
+        self.now_ns = now_ns;
+        self.tick = tick;
+        self.interface = interface;
+        self.place = 0;
+        self.pending = 0;
+        self.hook = Hook::Prerouting as u32;
+        self.cursor.rule = firewall_common::image::NO_RULE;
+    }
+}

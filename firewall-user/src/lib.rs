@@ -1,0 +1,7 @@
+//! The library behind the `rampart` command.
+//!
+//! A ruleset travels through [`language`] (text to a checked ruleset) and [`compile`] (checked ruleset to an image)
+//! into the kernel.
+
+pub mod compile;
+pub mod language;
