@@ -6,7 +6,7 @@ use firewall_common::image::{DECIDES, HOOKS, Hook, Image, Insn, NEGATE, NO_RULE,
 
 use super::{Manifest, RuleRecord, numbers::Numbers};
 use crate::language::{
-    Diagnostics, Ruleset,
+    Diagnostics, Ruleset, json,
     print::{self, CounterRef, Object, Shown},
 };
 
@@ -104,6 +104,14 @@ pub fn listing(manifest: &Manifest, counts: Counts<'_>, handles: bool) -> Result
     let counter = |counter: CounterRef, written| shown.counter(counter, written, counts);
     let handle = |object| if handles { shown.handle(object) } else { None };
     Ok(print::listing(&ruleset, &Shown { counter: &counter, handle: &handle }))
+}
+
+/// The same as JSON, in the schema of `nft -j list ruleset`.
+pub fn json(manifest: &Manifest, counts: Counts<'_>) -> Result<serde_json::Value, Diagnostics> {
+    let ruleset = manifest.ruleset()?;
+    let shown = Recorded::new(manifest, &ruleset);
+    let counter = |counter: CounterRef, written| shown.counter(counter, written, counts);
+    Ok(json::listing(&ruleset, &Shown { counter: &counter, handle: &|object| shown.handle(object) }))
 }
 
 /// The records of a ruleset's objects.

@@ -10,6 +10,7 @@
 mod ast;
 mod check;
 pub mod diagnostic;
+pub mod json;
 pub mod lexer;
 pub mod names;
 mod parser;

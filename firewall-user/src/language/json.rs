@@ -1,0 +1,322 @@
+//! A ruleset as JSON, in the schema of `nft -j list ruleset` (libnftables-json(5), version 1).
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    print::{CounterRef, Object, Shown},
+    ruleset::{
+        Base, Chain, Comparison, Form, MapElement, Match, Operand, Rule, Ruleset, Selector, Set, SetElement, Statement,
+        Subject, Table, Values, Verdict,
+    },
+    types::Type,
+};
+
+/// Everything, with what `shown` knows.
+pub fn listing(ruleset: &Ruleset, shown: &Shown<'_>) -> Value {
+    let mut objects = vec![json!({ "metainfo": {
+        "version": env!("CARGO_PKG_VERSION"),
+        "release_name": "rampart",
+        "json_schema_version": 1,
+    }})];
+    for (number, table) in ruleset.tables().iter().enumerate() {
+        Printer { ruleset, table, number, shown }.table(&mut objects);
+    }
+    json!({ "nftables": objects })
+}
+
+struct Printer<'a> {
+    ruleset: &'a Ruleset,
+    table: &'a Table,
+    number: usize,
+    shown: &'a Shown<'a>,
+}
+
+/// An object under its kind, without what it does not have.
+fn object(kind: &str, fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
+    let fields: Map<String, Value> =
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    json!({ kind: fields })
+}
+
+fn text(text: Option<&String>) -> Option<Value> {
+    text.map(|text| Value::from(text.as_str()))
+}
+
+impl Printer<'_> {
+    fn table(&self, out: &mut Vec<Value>) {
+        let Table { family, name, comment, sets, chains } = self.table;
+        out.push(object(
+            "table",
+            [
+                ("family", Some(family.name().into())),
+                ("name", Some(name.as_str().into())),
+                ("handle", self.handle(Object::Table(self.number))),
+                ("comment", text(comment.as_ref())),
+            ],
+        ));
+        out.extend(sets.iter().enumerate().map(|(at, set)| self.set(at, set)));
+        out.extend(chains.iter().enumerate().map(|(at, chain)| self.chain(at, chain)));
+        for (at, chain) in chains.iter().enumerate() {
+            out.extend(chain.rules.iter().enumerate().map(|(rule_at, rule)| self.rule((at, rule_at), &chain.name, rule)));
+        }
+    }
+
+    fn handle(&self, object: Object) -> Option<Value> {
+        (self.shown.handle)(object).map(Value::from)
+    }
+
+    fn set(&self, at: usize, set: &Set) -> Value {
+        let Set { name, element_type, type_of: _, constant, interval, auto_merge, size, comment, elements } = set;
+        let flags = [(*constant, "constant"), (*interval, "interval")];
+        let flags: Vec<Value> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| Value::from(*name)).collect();
+        let elements: Vec<Value> = elements.iter().map(|element| self.element(element, *element_type)).collect();
+        object(
+            "set",
+            [
+                ("family", Some(self.table.family.name().into())),
+                ("name", Some(name.as_str().into())),
+                ("table", Some(self.table.name.as_str().into())),
+                ("type", Some(element_type.name().into())),
+                ("handle", self.handle(Object::Set(self.number, at))),
+                ("comment", text(comment.as_ref())),
+                ("size", size.map(Value::from)),
+                ("flags", (!flags.is_empty()).then(|| flags.into())),
+                ("auto-merge", auto_merge.then(|| true.into())),
+                ("elem", (!elements.is_empty()).then(|| elements.into())),
+            ],
+        )
+    }
+
+    fn element(&self, element: &SetElement, ty: Type) -> Value {
+        let value = self.values(element.values, ty);
+        match &element.comment {
+            Some(comment) => json!({ "elem": { "val": value, "comment": comment } }),
+            None => value,
+        }
+    }
+
+    fn chain(&self, at: usize, chain: &Chain) -> Value {
+        let Chain { name, base, comment, rules: _ } = chain;
+        let policy = |base: &Base| if base.drops { "drop" } else { "accept" };
+        object(
+            "chain",
+            [
+                ("family", Some(self.table.family.name().into())),
+                ("table", Some(self.table.name.as_str().into())),
+                ("name", Some(name.as_str().into())),
+                ("handle", self.handle(Object::Chain(self.number, at))),
+                ("comment", text(comment.as_ref())),
+                ("type", base.map(|_| "filter".into())),
+                ("hook", base.map(|base| base.hook.name().into())),
+                ("prio", base.map(|base| base.priority.into())),
+                ("policy", base.as_ref().map(|base| policy(base).into())),
+            ],
+        )
+    }
+
+    fn rule(&self, (chain, number): (usize, usize), chain_name: &str, rule: &Rule) -> Value {
+        let mut nth = 0;
+        let expressions: Vec<Value> = rule
+            .statements
+            .iter()
+            .map(|statement| match statement {
+                Statement::Counter { packets, bytes } => {
+                    let counter = CounterRef { table: self.number, chain, rule: number, nth };
+                    nth += 1;
+                    let (packets, bytes) = (self.shown.counter)(counter, (*packets, *bytes));
+                    json!({ "counter": { "packets": packets, "bytes": bytes } })
+                }
+                Statement::Match(held) => self.a_match(held),
+                Statement::Map { subject, elements } => self.map(*subject, elements),
+                Statement::Log { prefix, level } => log(prefix.as_ref(), *level),
+                Statement::Verdict(verdict) => self.verdict(*verdict),
+            })
+            .collect();
+        object(
+            "rule",
+            [
+                ("family", Some(self.table.family.name().into())),
+                ("table", Some(self.table.name.as_str().into())),
+                ("chain", Some(chain_name.into())),
+                ("handle", self.handle(Object::Rule(self.number, chain, number))),
+                ("comment", text(rule.comment.as_ref())),
+                ("expr", Some(expressions.into())),
+            ],
+        )
+    }
+
+    fn verdict(&self, verdict: Verdict) -> Value {
+        let chain = |chain: usize| json!({ "target": self.table.chains[chain].name });
+        match verdict {
+            Verdict::Accept => json!({ "accept": null }),
+            Verdict::Drop => json!({ "drop": null }),
+            Verdict::Return => json!({ "return": null }),
+            Verdict::Continue => json!({ "continue": null }),
+            Verdict::Jump(target) => json!({ "jump": chain(target) }),
+            Verdict::Goto(target) => json!({ "goto": chain(target) }),
+        }
+    }
+
+    fn map(&self, subject: Subject, elements: &[MapElement]) -> Value {
+        let ty = subject.selector.value_type();
+        let elements = elements.iter().map(|MapElement { key, verdict }| {
+            let key = key.map_or_else(|| "*".into(), |key| self.values(key, ty));
+            Value::from(vec![key, self.verdict(*verdict)])
+        });
+        json!({ "vmap": { "key": left(subject), "data": { "set": elements.collect::<Vec<_>>() } } })
+    }
+
+    fn a_match(&self, held: &Match) -> Value {
+        let Match { subject, comparison, operand } = held;
+        let ty = subject.selector.value_type();
+        let right = match operand {
+            Operand::One(values) => match comparison {
+                Comparison::AnyBit | Comparison::NoBit => listed_flags(ty, values.low),
+                Comparison::Equal | Comparison::NotEqual if subject.mask.is_some_and(|mask| mask.count_ones() > 1) && ty.is_flags() => {
+                    listed_flags(ty, values.low)
+                }
+                Comparison::Equal
+                | Comparison::NotEqual
+                | Comparison::Less
+                | Comparison::LessEqual
+                | Comparison::Greater
+                | Comparison::GreaterEqual => self.compared(*values, ty),
+            },
+            Operand::Set(set) => json!({ "set": set.iter().map(|one| self.values(*one, ty)).collect::<Vec<_>>() }),
+            Operand::Named(set) => format!("@{}", self.table.sets[*set].name).into(),
+        };
+        json!({ "match": { "op": operator(*comparison), "left": left(*subject), "right": right } })
+    }
+
+    fn compared(&self, values: Values, ty: Type) -> Value {
+        if ty == Type::TcpFlag && values.low.count_ones() > 1 {
+            return (values.low as u64).into();
+        }
+        self.values(values, ty)
+    }
+
+    fn values(&self, values: Values, ty: Type) -> Value {
+        let Values { low, high, form } = values;
+        match form {
+            Form::Single => self.one(low, ty),
+            Form::Prefix(_) if ty == Type::IfName => {
+                let mut name = String::new();
+                ty.print(values, &mut name);
+                name.trim_matches('"').into()
+            }
+            Form::Prefix(length) => json!({ "prefix": { "addr": self.one(low, ty), "len": length } }),
+            Form::Range if matches!(ty, Type::Ipv4Addr | Type::Ipv6Addr | Type::IfIndex) => {
+                json!({ "range": [self.one(low, ty), self.one(high, ty)] })
+            }
+            Form::Range => json!({ "range": [low as u64, high as u64] }),
+        }
+    }
+
+    fn one(&self, value: u128, ty: Type) -> Value {
+        match ty {
+            Type::InetService | Type::Mark | Type::Integer => (value as u64).into(),
+            Type::IfIndex => {
+                let known = self.ruleset.interfaces().iter().find(|(known, _)| u128::from(*known) == value);
+                known.map_or_else(|| value.to_string(), |(_, name)| name.clone()).into()
+            }
+            Type::TcpFlag | Type::CtState => joined_flags(ty, value),
+            Type::Ipv4Addr | Type::Ipv6Addr | Type::IfName => {
+                let mut name = String::new();
+                ty.print_one(value, &mut name);
+                name.trim_matches('"').into()
+            }
+            Type::InetProto
+            | Type::EtherType
+            | Type::NfProto
+            | Type::IcmpType
+            | Type::IcmpCode
+            | Type::Icmpv6Type
+            | Type::Icmpv6Code => match super::names::name(ty.names(), value) {
+                Some(name) => name.into(),
+                None => (value as u64).into(),
+            },
+        }
+    }
+}
+
+/// The flags of a value, one after the other; the number when one has no name.
+fn flag_names(ty: Type, value: u128) -> Option<Vec<Value>> {
+    let text = ty.flag_text(value, ",");
+    (!text.starts_with("0x")).then(|| text.split(',').map(Value::from).collect())
+}
+
+/// Flags as the right side of "any of": a name, or a list.
+fn listed_flags(ty: Type, value: u128) -> Value {
+    match flag_names(ty, value) {
+        Some(names) if names.len() == 1 => names.into_iter().next().unwrap_or_default(),
+        Some(names) => names.into(),
+        None => (value as u64).into(),
+    }
+}
+
+/// Flags as one value: joined by `|`.
+fn joined_flags(ty: Type, value: u128) -> Value {
+    match flag_names(ty, value) {
+        Some(names) => names.into_iter().reduce(|left, right| json!({ "|": [left, right] })).unwrap_or_default(),
+        None => (value as u64).into(),
+    }
+}
+
+fn left(subject: Subject) -> Value {
+    let Subject { selector, mask, network: _ } = subject;
+    let plain = selected(selector);
+    let ty = selector.value_type();
+    match mask {
+        None => plain,
+        Some(mask) if ty.is_flags() => json!({ "&": [plain, listed_flags(ty, mask)] }),
+        Some(mask) if matches!(ty, Type::Ipv4Addr | Type::Ipv6Addr) => {
+            let mut address = String::new();
+            ty.print_one(mask, &mut address);
+            json!({ "&": [plain, address] })
+        }
+        Some(mask) => json!({ "&": [plain, mask as u64] }),
+    }
+}
+
+fn selected(selector: Selector) -> Value {
+    let (group, field) = selector.words();
+    match selector {
+        Selector::Iif | Selector::Oif | Selector::IifName | Selector::OifName => json!({ "meta": { "key": group } }),
+        Selector::L4Proto | Selector::NfProto | Selector::Protocol | Selector::Length | Selector::Mark => {
+            json!({ "meta": { "key": field } })
+        }
+        Selector::CtState | Selector::CtMark => json!({ "ct": { "key": field } }),
+        Selector::IpSaddr
+        | Selector::IpDaddr
+        | Selector::IpProtocol
+        | Selector::Ip6Saddr
+        | Selector::Ip6Daddr
+        | Selector::SourcePort(_)
+        | Selector::DestinationPort(_)
+        | Selector::TcpFlags
+        | Selector::IcmpType
+        | Selector::IcmpCode
+        | Selector::Icmp6Type
+        | Selector::Icmp6Code => json!({ "payload": { "protocol": group, "field": field } }),
+    }
+}
+
+fn operator(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Equal => "==",
+        Comparison::NotEqual => "!=",
+        Comparison::Less => "<",
+        Comparison::LessEqual => "<=",
+        Comparison::Greater => ">",
+        Comparison::GreaterEqual => ">=",
+        Comparison::AnyBit => "in",
+        Comparison::NoBit => "!",
+    }
+}
+
+fn log(prefix: Option<&String>, level: Option<&'static str>) -> Value {
+    if prefix.is_none() && level.is_none() {
+        return json!({ "log": null });
+    }
+    object("log", [("prefix", text(prefix)), ("level", level.map(Value::from))])
+}
