@@ -329,6 +329,8 @@ pub(super) struct TableName {
 pub(super) enum Command {
     /// `table inet filter { .. }`, `add table ..`
     Table(TableName, TableBody),
+    /// `create ..`: like `add`, but what it makes must not be there
+    Create(Box<Command>),
     /// `add chain ..`
     Chain(TableName, Chain),
     /// `add set ..`

@@ -39,17 +39,26 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it, a sentence each.
     pub help: Vec<String>,
+    /// May it be the mere consequence of an earlier one?
+    pub follows: bool,
 }
 
 impl Diagnostic {
     /// A refusal.
     pub fn error(span: Span, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, span, message: message.into(), help: Vec::new() }
+        Self { severity: Severity::Error, span, message: message.into(), help: Vec::new(), follows: false }
     }
 
     /// A doubt.
     pub fn warning(span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(span, message) }
+    }
+
+    /// Marks it as a possible consequence of an earlier one.
+    #[must_use]
+    pub fn following(mut self) -> Self {
+        self.follows = true;
+        self
     }
 
     /// Adds a sentence of help.
@@ -118,7 +127,7 @@ impl Diagnostics {
 
     /// One message: `file:line:column: error: message`, the line with a caret, help.
     pub fn render_one(&self, diagnostic: &Diagnostic, colour: bool) -> String {
-        let Diagnostic { severity, span, message, help } = diagnostic;
+        let Diagnostic { severity, span, message, help, follows: _ } = diagnostic;
         let Some(source) = self.sources.get(span.source) else {
             return format!("{}: {message}\n", severity.name());
         };

@@ -57,7 +57,9 @@ impl Printer<'_> {
         out.extend(sets.iter().enumerate().map(|(at, set)| self.set(at, set)));
         out.extend(chains.iter().enumerate().map(|(at, chain)| self.chain(at, chain)));
         for (at, chain) in chains.iter().enumerate() {
-            out.extend(chain.rules.iter().enumerate().map(|(rule_at, rule)| self.rule((at, rule_at), &chain.name, rule)));
+            out.extend(
+                chain.rules.iter().enumerate().map(|(rule_at, rule)| self.rule((at, rule_at), &chain.name, rule)),
+            );
         }
     }
 
@@ -172,7 +174,9 @@ impl Printer<'_> {
         let right = match operand {
             Operand::One(values) => match comparison {
                 Comparison::AnyBit | Comparison::NoBit => listed_flags(ty, values.low),
-                Comparison::Equal | Comparison::NotEqual if subject.mask.is_some_and(|mask| mask.count_ones() > 1) && ty.is_flags() => {
+                Comparison::Equal | Comparison::NotEqual
+                    if subject.mask.is_some_and(|mask| mask.count_ones() > 1) && ty.is_flags() =>
+                {
                     listed_flags(ty, values.low)
                 }
                 Comparison::Equal

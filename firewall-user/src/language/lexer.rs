@@ -159,7 +159,7 @@ impl Lexer<'_> {
     fn skip_blank(&mut self) {
         loop {
             match self.peek(0) {
-                b' ' | b'\t' | b'\r' => self.at += 1,
+                b' ' | b'\t' => self.at += 1,
                 b'#' => self.at += self.run(self.at, |byte| byte != b'\n'),
                 b'\\' => match self.continuation() {
                     Some(length) => self.at += length,
@@ -171,7 +171,7 @@ impl Lexer<'_> {
     }
 
     fn continuation(&self) -> Option<usize> {
-        let blanks = self.run(self.at + 1, |byte| matches!(byte, b' ' | b'\t' | b'\r'));
+        let blanks = self.run(self.at + 1, |byte| matches!(byte, b' ' | b'\t'));
         (self.bytes.get(self.at + 1 + blanks) == Some(&b'\n')).then_some(blanks + 2)
     }
 

@@ -249,16 +249,14 @@ impl Names<'_> {
         }
         let mut out = self.subject(*subject);
         out.push(' ');
-        out.push_str(operator(*comparison, subject.mask.is_some() || ty.is_flags(), operand));
+        out.push_str(operator(*comparison, must_be_written(held)));
         match operand {
             Operand::One(values) => match comparison {
                 Comparison::AnyBit | Comparison::NoBit => out.push_str(&ty.flag_text(values.low, ",")),
-                Comparison::Equal
-                | Comparison::NotEqual
-                | Comparison::Less
-                | Comparison::LessEqual
-                | Comparison::Greater
-                | Comparison::GreaterEqual => self.compared(*values, ty, &mut out),
+                Comparison::Equal | Comparison::NotEqual => self.compared(*values, ty, &mut out),
+                Comparison::Less | Comparison::LessEqual | Comparison::Greater | Comparison::GreaterEqual => {
+                    self.ordered(*values, ty, &mut out);
+                }
             },
             Operand::Set(set) => {
                 let elements = set.iter().map(|values| self.values_text(*values, ty));
@@ -274,6 +272,15 @@ impl Names<'_> {
     /// A value behind `==`. Several TCP flags are printed as a number: joined by `|` they would read as "any of".
     fn compared(&self, values: Values, ty: Type, out: &mut String) {
         if ty == Type::TcpFlag && values.low.count_ones() > 1 {
+            let _ = write!(out, "0x{:x}", values.low);
+        } else {
+            self.values(values, ty, out);
+        }
+    }
+
+    /// A value behind `<`: of flags the number counts, not the names.
+    fn ordered(&self, values: Values, ty: Type, out: &mut String) {
+        if ty.is_flags() {
             let _ = write!(out, "0x{:x}", values.low);
         } else {
             self.values(values, ty, out);
@@ -337,15 +344,21 @@ fn flags_under_mask(subject: Subject, comparison: Comparison, (value, mask): (u1
         let not = if comparison == Comparison::NotEqual { "!= " } else { "" };
         return format!("{left} {not}{} / {}", ty.flag_text(value, ","), ty.flag_text(mask, ","));
     }
-    let sign = operator(comparison, true, &Operand::One(Values::single(value)));
+    let sign = operator(comparison, true);
     format!("{left} & ({}) {sign}0x{value:x}", ty.flag_text(mask, " | "))
 }
 
+/// Does nothing between the two sides mean something else than `==`? Behind a mask it would be a mistake, before
+/// flags it would mean "any of"; but a set says itself what it means.
+fn must_be_written(held: &Match) -> bool {
+    let flags = held.subject.selector.value_type().is_flags();
+    held.subject.mask.is_some() || (flags && matches!(held.operand, Operand::One(_)))
+}
+
 /// The operator with a blank behind it; empty for the one that is not written.
-fn operator(comparison: Comparison, written: bool, operand: &Operand) -> &'static str {
+fn operator(comparison: Comparison, written: bool) -> &'static str {
     match comparison {
-        // Flags without an operator would mean "any of"; but a set says itself what it means.
-        Comparison::Equal if written && matches!(operand, Operand::One(_)) => "== ",
+        Comparison::Equal if written => "== ",
         Comparison::Equal | Comparison::AnyBit => "",
         Comparison::NotEqual => "!= ",
         Comparison::NoBit => "! ",

@@ -37,8 +37,8 @@ impl Checker<'_> {
         if let Some(drops) = policy {
             set_policy(state, drops, chain)?;
         }
-        if let Some(comment) = &chain.body.comment {
-            state.comment.get_or_insert_with(|| comment.text.to_string());
+        if let Some(comment) = chain.body.comment.as_ref().filter(|_| known.is_none()) {
+            state.comment = Some(comment.text.to_string());
         }
         Ok(number)
     }

@@ -39,7 +39,13 @@ impl Checker<'_> {
                 let comparison = membership(relation, left.span)?;
                 Match { subject, comparison, operand: Operand::Named(set) }
             }
-            ExprKind::Set(_) => self.set_match(subject, relation, right, left.span)?,
+            ExprKind::Set(elements) => match &elements[..] {
+                // A variable that holds `syn, ack`, alone in a set, is what it would be without the set.
+                [only] if matches!(only.key.resolved().kind, ExprKind::List(_)) && only.verdict.is_none() => {
+                    self.value_match(subject, relation, &only.key)?
+                }
+                _ => self.set_match(subject, relation, right, left.span)?,
+            },
             ExprKind::Prefix(value, length) if subject.selector.value_type().is_flags() => {
                 let mask = Expr { kind: ExprKind::Number(*length), span: resolved.span };
                 return self.flag_match((left, relation, value, &mask), context);
@@ -62,7 +68,7 @@ impl Checker<'_> {
     }
 
     fn set_type_fits(&self, table: usize, set: usize, subject: Subject, span: Span) -> Checked<()> {
-        let (expected, found) = (subject.selector.value_type(), self.tables[table].sets[set].element_type);
+        let (expected, found) = (subject.selector.value_type(), self.tables[table].sets[set].set.element_type);
         let wide_mask = subject.mask.is_some() && expected.bits() > 32;
         if wide_mask {
             return Err(Box::new(Diagnostic::error(span, "a masked IPv6 address can only be compared with one value")));
@@ -76,9 +82,11 @@ impl Checker<'_> {
 
     fn set_match(&mut self, subject: Subject, relation: Relation, right: &Expr, span: Span) -> Checked<Match> {
         let ty = subject.selector.value_type();
-        let values = self.anonymous(right, ty)?;
+        let (values, written) = self.anonymous(right, ty)?;
         if let [only] = values[..] {
-            // A set of one element is that element, as nftables has it.
+            // A set of one element is that element, as nftables has it: so flags in it mean "any of". A set where
+            // several came to be one stays a set to nftables: its element is compared as a whole.
+            let relation = if written > 1 && relation == Relation::Implicit { Relation::Equal } else { relation };
             return finish(subject, relation, only, span);
         }
         if subject.mask.is_some() && ty.bits() > 32 {
@@ -91,14 +99,15 @@ impl Checker<'_> {
         Ok(Match { subject, comparison, operand: Operand::Set(values) })
     }
 
-    /// The elements of an anonymous set: sorted, disjoint, neighbours joined.
-    fn anonymous(&mut self, set: &Expr, ty: Type) -> Checked<Vec<Values>> {
+    /// The elements of an anonymous set: sorted, disjoint, neighbours joined; and how many were written.
+    fn anonymous(&mut self, set: &Expr, ty: Type) -> Checked<(Vec<Values>, usize)> {
         let mut values = Vec::new();
         self.collect(set, ty, &mut values)?;
         if values.is_empty() {
             return Err(Box::new(Diagnostic::error(set.span, "an empty set matches nothing")));
         }
-        Ok(sets::joined(values, ty))
+        let written = values.len();
+        Ok((sets::joined(values, ty), written))
     }
 
     /// Adds a set's elements, those of the sets in it included.
@@ -113,15 +122,7 @@ impl Checker<'_> {
                 let error = Diagnostic::error(verdict.span, "verdicts in a set: only a map has them");
                 return Err(Box::new(error.help("write `vmap` in front of the `{`")));
             }
-            match &element.key.resolved().kind {
-                ExprKind::List(bits) => {
-                    // A variable that holds `established, related`: in a set these are two elements.
-                    for bit in bits {
-                        self.collect(bit, ty, values)?;
-                    }
-                }
-                _ => self.collect(&element.key, ty, values)?,
-            }
+            self.collect(&element.key, ty, values)?;
         }
         Ok(())
     }

@@ -33,6 +33,8 @@ pub(super) type Interfaces<'a> = &'a dyn Fn(&str) -> Option<u32>;
 /// The checker.
 struct Checker<'a> {
     diagnostics: &'a mut Diagnostics,
+    /// Did the parser refuse something? Then names may be missing only because of that.
+    unparsed: bool,
     interfaces: Interfaces<'a>,
     /// Interfaces that were asked for.
     found: BTreeMap<u32, String>,
@@ -49,8 +51,10 @@ pub(super) struct Outcome {
 
 /// Carries out the commands; the result is a ruleset only when no error was reported.
 pub(super) fn check(commands: Vec<Command>, diagnostics: &mut Diagnostics, interfaces: Interfaces<'_>) -> Outcome {
+    let unparsed = diagnostics.has_errors();
     let mut checker = Checker {
         diagnostics,
+        unparsed,
         interfaces,
         found: BTreeMap::new(),
         budget: Budget::default(),
@@ -65,11 +69,17 @@ pub(super) fn check(commands: Vec<Command>, diagnostics: &mut Diagnostics, inter
 
 impl Checker<'_> {
     fn report(&mut self, diagnostic: Box<Diagnostic>) {
-        self.diagnostics.push(*diagnostic);
+        if !(self.unparsed && diagnostic.follows) {
+            self.diagnostics.push(*diagnostic);
+        }
     }
 
     fn command(&mut self, command: Command) {
         let done = match command {
+            Command::Create(command) => match self.must_be_new(&command) {
+                Ok(()) => return self.command(*command),
+                Err(there) => Err(there),
+            },
             Command::Table(name, body) => self.table_block(&name, body),
             Command::Chain(table, chain) => self.find(&table).and_then(|at| self.chain_block(at, chain)),
             Command::Set(table, set) => self.find(&table).and_then(|at| self.named_set(at, set)),
@@ -93,6 +103,32 @@ impl Checker<'_> {
         }
     }
 
+    /// `create` refuses what is there already.
+    fn must_be_new(&self, command: &Command) -> Checked<()> {
+        let (name, there) = match command {
+            Command::Table(table, _) => (&table.name, self.find(table).is_ok()),
+            Command::Chain(table, chain) => (
+                &chain.name,
+                self.find(table).is_ok_and(|at| self.tables[at].chain_index.contains_key(&*chain.name.text)),
+            ),
+            Command::Set(table, set) => {
+                (&set.name, self.find(table).is_ok_and(|at| self.tables[at].set_index.contains_key(&*set.name.text)))
+            }
+            Command::Create(_)
+            | Command::Elements(..)
+            | Command::Rule { .. }
+            | Command::FlushRuleset(_)
+            | Command::FlushTable(_)
+            | Command::FlushChain(..)
+            | Command::DeleteTable(_) => return Ok(()),
+        };
+        if there {
+            let error = Diagnostic::error(name.span, format!("`{}` is already there", name.text));
+            return Err(Box::new(error.help("`add` does not mind")));
+        }
+        Ok(())
+    }
+
     fn lone_rule(&mut self, table: &TableName, chain: &Spanned, rule: &super::ast::Rule, first: bool) -> Checked<()> {
         let at = self.find(table)?;
         let chain = self.tables[at].chain(chain)?;
@@ -112,7 +148,7 @@ impl Checker<'_> {
         let key = (name.family, name.name.text.to_string());
         self.index.get(&key).copied().ok_or_else(|| {
             let message = format!("there is no table `{} {}`", name.family.name(), name.name.text);
-            Box::new(Diagnostic::error(name.name.span, message))
+            Box::new(Diagnostic::error(name.name.span, message).following())
         })
     }
 
@@ -127,7 +163,10 @@ impl Checker<'_> {
         for diagnostic in loops {
             self.report(diagnostic);
         }
-        let tables = self.tables.into_iter().map(TableState::finish).collect();
+        let mut problems = Vec::new();
+        let tables = std::mem::take(&mut self.tables);
+        let tables = tables.into_iter().map(|table| table.finish(&mut problems)).collect();
+        problems.into_iter().for_each(|diagnostic| self.report(diagnostic));
         Outcome { tables, interfaces: self.found.into_iter().collect() }
     }
 }

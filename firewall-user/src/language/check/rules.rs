@@ -32,13 +32,13 @@ impl Checker<'_> {
         let state = &mut self.tables[table].chains[chain];
         let unreachable = state.closed && !first;
         if first {
-            state.rules.insert(0, rule);
+            state.rules.push_front(rule);
             return;
         }
         let closes = rule.statements.iter().all(always_goes_on) && rule.statements.last().is_some_and(is_final);
         // One warning a chain is enough.
         state.closed = closes;
-        state.rules.push(rule);
+        state.rules.push_back(rule);
         if unreachable {
             let warning = Diagnostic::warning(span, "no packet gets here: the rule before decides about every packet");
             self.report(Box::new(warning));

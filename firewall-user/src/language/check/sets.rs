@@ -16,6 +16,28 @@ struct Placed {
     span: Span,
 }
 
+/// A set so far. Its elements are put in order once, when all are there: they may come one by one.
+pub(super) struct SetState {
+    pub(super) set: Set,
+    placed: Vec<Placed>,
+}
+
+impl SetState {
+    pub(super) fn finish(self, problems: &mut Vec<Box<Diagnostic>>) -> Set {
+        let Self { mut set, placed } = self;
+        let last = placed.last().map_or_else(Span::default, |one| one.span);
+        match arranged(placed, &set) {
+            Ok(elements) => set.elements = elements,
+            Err(problem) => problems.push(problem),
+        }
+        if let Some(size) = set.size.filter(|size| set.elements.len() > *size as usize) {
+            let message = format!("set `{}` is full: {} elements, size {size}", set.name, set.elements.len());
+            problems.push(Box::new(Diagnostic::error(last, message)));
+        }
+        set
+    }
+}
+
 impl Checker<'_> {
     /// `set NAME { .. }`: makes a set, or adds to one of the same kind.
     pub(super) fn named_set(&mut self, table: usize, set: ast::Set) -> Checked<()> {
@@ -23,12 +45,12 @@ impl Checker<'_> {
         let known = self.tables[table].set_index.get(&*set.name.text).copied();
         let number = match known {
             Some(number) => {
-                same_kind(&self.tables[table].sets[number], &declared, &set.name)?;
+                same_kind(&self.tables[table].sets[number].set, &declared, &set.name)?;
                 number
             }
             None => {
                 let table = &mut self.tables[table];
-                table.sets.push(declared);
+                table.sets.push(SetState { set: declared, placed: Vec::new() });
                 table.set_index.insert(set.name.text.to_string(), table.sets.len() - 1);
                 table.sets.len() - 1
             }
@@ -69,20 +91,11 @@ impl Checker<'_> {
     }
 
     fn fill(&mut self, table: usize, number: usize, elements: &Expr) -> Checked<()> {
-        let ty = self.tables[table].sets[number].element_type;
+        let ty = self.tables[table].sets[number].set.element_type;
         let mut placed = Vec::new();
         self.gather(elements, ty, &mut placed)?;
-        let set = &mut self.tables[table].sets[number];
-        let old = std::mem::take(&mut set.elements);
-        placed.extend(old.into_iter().map(|element| Placed { element, span: elements.span }));
-        set.elements = arranged(placed, set)?;
-        match set.size {
-            Some(size) if set.elements.len() > size as usize => {
-                let message = format!("set `{}` is full: {} elements, size {size}", set.name, set.elements.len());
-                Err(Box::new(Diagnostic::error(elements.span, message)))
-            }
-            Some(_) | None => Ok(()),
-        }
+        self.tables[table].sets[number].placed.append(&mut placed);
+        Ok(())
     }
 
     fn gather(&mut self, elements: &Expr, ty: Type, placed: &mut Vec<Placed>) -> Checked<()> {
@@ -121,7 +134,7 @@ fn key_type(key: Option<&SetKey>, span: Span) -> Checked<(Type, Option<crate::la
             known.map(|known| (*known, None)).ok_or_else(|| unknown_type(name))
         }
         None => {
-            let error = Diagnostic::error(span, "the set has no type");
+            let error = Diagnostic::error(span, "the set has no type").following();
             Err(Box::new(error.help("say what it holds: `type ipv4_addr`")))
         }
     }
@@ -169,7 +182,8 @@ fn arranged(mut placed: Vec<Placed>, set: &Set) -> Checked<Vec<SetElement>> {
             Some(_) | None => kept.push(one),
         }
     }
-    Ok(kept.into_iter().map(|one| one.element).collect())
+    let shape = |element: SetElement| SetElement { values: shaped(element.values, set.element_type), ..element };
+    Ok(kept.into_iter().map(|one| shape(one.element)).collect())
 }
 
 fn same(a: Values, b: Values) -> bool {

@@ -1,13 +1,13 @@
 //! Tables while commands are carried out on them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use super::{Checked, Checker};
+use super::{Checked, Checker, sets::SetState};
 use crate::language::{
     ast::{Spanned, TableBody, TableName},
     diagnostic::Diagnostic,
     names,
-    ruleset::{Base, Chain, Family, Rule, Set, Table},
+    ruleset::{Base, Chain, Family, Rule, Table},
     source::Span,
 };
 
@@ -16,7 +16,7 @@ pub(super) struct TableState {
     pub(super) family: Family,
     pub(super) name: String,
     pub(super) comment: Option<String>,
-    pub(super) sets: Vec<Set>,
+    pub(super) sets: Vec<SetState>,
     pub(super) set_index: HashMap<String, usize>,
     pub(super) chains: Vec<ChainState>,
     pub(super) chain_index: HashMap<String, usize>,
@@ -29,7 +29,7 @@ pub(super) struct ChainState {
     /// Was its policy written down?
     pub(super) policy: Option<bool>,
     pub(super) comment: Option<String>,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: VecDeque<Rule>,
     /// Jumps out of it: where to, and where they stand.
     pub(super) jumps: Vec<(usize, Span)>,
     /// Does its last rule decide about every packet, so that no packet gets to the next one?
@@ -38,7 +38,7 @@ pub(super) struct ChainState {
 
 impl ChainState {
     pub(super) fn new(name: String) -> Self {
-        let (rules, jumps) = (Vec::new(), Vec::new());
+        let (rules, jumps) = (VecDeque::new(), Vec::new());
         Self { name, base: None, policy: None, comment: None, rules, jumps, closed: false }
     }
 
@@ -50,16 +50,16 @@ impl ChainState {
 
     fn finish(self) -> Chain {
         let Self { name, base, policy: _, comment, rules, jumps: _, closed: _ } = self;
-        Chain { name, base, comment, rules }
+        Chain { name, base, comment, rules: rules.into() }
     }
 }
 
 impl TableState {
-    fn new(name: &TableName) -> Self {
+    fn new(name: &TableName, comment: Option<&Spanned>) -> Self {
         Self {
             family: name.family,
             name: name.name.text.to_string(),
-            comment: None,
+            comment: comment.map(|comment| comment.text.to_string()),
             sets: Vec::new(),
             set_index: HashMap::new(),
             chains: Vec::new(),
@@ -75,7 +75,7 @@ impl TableState {
     pub(super) fn chain(&self, name: &Spanned) -> Checked<usize> {
         self.chain_index.get(&*name.text).copied().ok_or_else(|| {
             let message = format!("there is no chain `{}` in table `{} {}`", name.text, self.family.name(), self.name);
-            near(Diagnostic::error(name.span, message), &name.text, self.chain_index.keys())
+            near(Diagnostic::error(name.span, message).following(), &name.text, self.chain_index.keys())
         })
     }
 
@@ -83,12 +83,13 @@ impl TableState {
     pub(super) fn set(&self, name: &str, span: Span) -> Checked<usize> {
         self.set_index.get(name).copied().ok_or_else(|| {
             let message = format!("there is no set `{name}` in table `{} {}`", self.family.name(), self.name);
-            near(Diagnostic::error(span, message), name, self.set_index.keys())
+            near(Diagnostic::error(span, message).following(), name, self.set_index.keys())
         })
     }
 
-    pub(super) fn finish(self) -> Table {
+    pub(super) fn finish(self, problems: &mut Vec<Box<Diagnostic>>) -> Table {
         let Self { family, name, comment, sets, set_index: _, chains, chain_index: _ } = self;
+        let sets = sets.into_iter().map(|set| set.finish(problems)).collect();
         Table { family, name, comment, sets, chains: chains.into_iter().map(ChainState::finish).collect() }
     }
 }
@@ -105,10 +106,7 @@ fn near<'a>(error: Diagnostic, word: &str, known: impl Iterator<Item = &'a Strin
 impl Checker<'_> {
     /// `table inet filter { .. }`: chains, then sets, then rules, so that rules find both.
     pub(super) fn table_block(&mut self, name: &TableName, body: TableBody) -> Checked<()> {
-        let at = self.open_table(name);
-        if let Some(comment) = body.comment {
-            self.tables[at].comment.get_or_insert_with(|| comment.text.to_string());
-        }
+        let at = self.open_table(name, body.comment.as_ref());
         let mut rules = Vec::new();
         for mut chain in body.chains {
             let written = std::mem::take(&mut chain.body.rules);
@@ -130,12 +128,13 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn open_table(&mut self, name: &TableName) -> usize {
+    /// A new table, or the one that is there: then its comment stays, as in nftables.
+    fn open_table(&mut self, name: &TableName, comment: Option<&Spanned>) -> usize {
         let key = (name.family, name.name.text.to_string());
         if let Some(at) = self.index.get(&key) {
             return *at;
         }
-        self.tables.push(TableState::new(name));
+        self.tables.push(TableState::new(name, comment));
         self.index.insert(key, self.tables.len() - 1);
         self.tables.len() - 1
     }

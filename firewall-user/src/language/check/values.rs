@@ -273,8 +273,8 @@ fn interface_pattern(text: &str, span: Span) -> Checked<Values> {
             if wild { "`*` alone matches every name: leave the match out" } else { "an empty interface name" };
         return refuse(message);
     }
-    if stem.len() > MAX_INTERFACE_NAME {
-        return refuse("an interface name has at most 15 bytes");
+    if stem.len() + usize::from(wild) > MAX_INTERFACE_NAME {
+        return refuse("an interface name has at most 15 bytes, its `*` included");
     }
     let low = types::interface_value(&stem);
     if !wild {

@@ -83,6 +83,9 @@ impl Parser<'_> {
         let name = if self.word().is_some() { Some(self.spanned()) } else { None };
         let mut end = start;
         let mut offset = 0;
+        if name.is_none() && self.at_mark(Mark::Plus) {
+            return Err(self.unexpected("a priority: a number, or a name such as `filter`"));
+        }
         if let Some(sign) = self.sign() {
             let (value, span) = self.number("a number in the priority")?;
             (offset, end) = (sign * value.min(1 << 40) as i128, span);

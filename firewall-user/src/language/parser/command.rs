@@ -13,6 +13,9 @@ use crate::language::{
 const COMMANDS: &[&str] =
     &["table", "add", "create", "insert", "flush", "delete", "define", "include", "chain", "rule"];
 
+/// Families that nftables has.
+const FAMILIES: &[&str] = &["ip", "ip6", "inet", "netdev", "bridge", "arp"];
+
 impl Parser<'_> {
     pub(super) fn commands(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
@@ -21,8 +24,7 @@ impl Parser<'_> {
             if self.peek().kind == Kind::End || self.diagnostics.is_full() {
                 return commands;
             }
-            let parsed = self.command(&mut commands);
-            if let Err(diagnostic) = parsed.and_then(|()| self.end_statement("the command")) {
+            if let Err(diagnostic) = self.command(&mut commands) {
                 self.report(diagnostic);
                 self.recover_command();
             }
@@ -44,23 +46,19 @@ impl Parser<'_> {
         if let Some(parsed) = self.definition() {
             return parsed;
         }
-        let Some(word) = self.word().map(str::to_owned) else { return Err(self.no_command()) };
-        let verb = match word.as_str() {
-            "add" | "create" | "insert" | "flush" | "delete" => {
-                let verb = word;
-                self.bump();
-                verb
-            }
-            _ => "add".to_owned(),
-        };
+        let Some(verb) = self.word().map(str::to_owned) else { return Err(self.no_command()) };
+        if ["add", "create", "insert", "flush", "delete"].contains(&verb.as_str()) {
+            self.bump();
+        }
         let command = match verb.as_str() {
             "flush" => self.flush()?,
             "delete" => self.delete()?,
             "insert" => self.add(true)?,
+            "create" => Command::Create(Box::new(self.add(false)?)),
             _ => self.add(false)?,
         };
         commands.push(command);
-        Ok(())
+        self.end_statement("the command")
     }
 
     fn no_command(&self) -> Box<Diagnostic> {
@@ -114,6 +112,9 @@ impl Parser<'_> {
 
     fn add_table(&mut self) -> Parsed<Command> {
         self.bump();
+        if let Some(near) = self.misspelt_family() {
+            return Err(near);
+        }
         let name = self.table_name()?;
         let mut body = TableBody::default();
         if self.at_mark(Mark::BraceOpen) {
@@ -206,16 +207,15 @@ impl Parser<'_> {
 
     pub(super) fn table_name(&mut self) -> Parsed<TableName> {
         let family = self.family()?.unwrap_or(Family::Ip);
-        if let Some(near) = self.misspelt_family() {
-            return Err(near);
-        }
         Ok(TableName { family, name: self.name("table")? })
     }
 
     /// `table ine filter {`: two words, the first of which is no family.
     fn misspelt_family(&self) -> Option<Box<Diagnostic>> {
-        let word =
-            self.word().filter(|_| self.word_at(1).is_some() && self.peek_at(2).kind == Kind::Mark(Mark::BraceOpen))?;
+        let word = self.word().filter(|word| !FAMILIES.contains(word))?;
+        if self.word_at(1).is_none() || self.peek_at(2).kind != Kind::Mark(Mark::BraceOpen) {
+            return None;
+        }
         let error = Diagnostic::error(self.here(), format!("unknown family `{word}`"));
         Some(Box::new(match names::nearest(word, ["inet", "ip", "ip6"]) {
             Some(near) => error.help(format!("did you mean `{near}`?")),

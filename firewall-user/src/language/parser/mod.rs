@@ -173,6 +173,10 @@ impl Parser<'_> {
             Kind::Newline => "the end of the line".to_owned(),
             Kind::OpenText => "a text whose quotes are not closed on its line".to_owned(),
             Kind::Stray if self.text(self.span(token)) == "\\" => "a backslash that does not end its line".to_owned(),
+            Kind::Stray if self.text(self.span(token)) == "\r" => {
+                let error = Diagnostic::error(self.here(), "a carriage return: this file has the line ends of Windows");
+                return Box::new(error.help("`sed -i 's/\\r$//' FILE` makes them plain"));
+            }
             Kind::Word
             | Kind::Wildcard
             | Kind::Number

@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser, unsupported};
 use crate::language::{
-    ast::{Left, Log, Relation, Statement, StatementKind, Verdict, VerdictKind},
+    ast::{ExprKind, Left, Log, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
     source::Span,
@@ -59,6 +59,12 @@ impl Parser<'_> {
         let right = self.list()?;
         if self.take_mark(Mark::Slash).is_some() {
             let mask = self.list()?;
+            if !matches!(mask.resolved().kind, ExprKind::List(_)) {
+                let error = Diagnostic::error(mask.span, "a mask of one flag");
+                return Err(Box::new(
+                    error.help("write `tcp flags & syn == syn`; behind `/` stand several: `syn / syn,ack`"),
+                ));
+            }
             return Ok(StatementKind::Flags(left, relation, right, mask));
         }
         Ok(StatementKind::Match(left, relation, right))
@@ -157,17 +163,36 @@ impl Parser<'_> {
         Ok(Verdict { kind, span: start })
     }
 
-    fn jump(&mut self, kind: impl FnOnce(crate::language::ast::Spanned) -> VerdictKind) -> Parsed<Verdict> {
+    fn jump(&mut self, kind: impl FnOnce(Spanned) -> VerdictKind) -> Parsed<Verdict> {
         let start = self.bump();
         if self.at_mark(Mark::BraceOpen) {
             return Err(unsupported::feature(self.here(), "a chain without a name"));
         }
-        if self.at_mark(Mark::Dollar) {
-            return Err(unsupported::feature(self.here(), "a variable as chain name"));
-        }
-        let chain = self.name("chain")?;
+        let chain = if self.at_mark(Mark::Dollar) { self.chain_variable()? } else { self.name("chain")? };
         let span = start.to(chain.span);
         Ok(Verdict { kind: kind(chain), span })
+    }
+
+    /// `$name` where a chain's name stands.
+    fn chain_variable(&mut self) -> Parsed<Spanned> {
+        let value = self.variable()?;
+        match &value.resolved().kind {
+            ExprKind::Word(name) | ExprKind::Text(name) => Ok(Spanned { text: name.clone(), span: value.span }),
+            ExprKind::Number(_)
+            | ExprKind::Ipv4(_)
+            | ExprKind::Ipv6(_)
+            | ExprKind::Mac
+            | ExprKind::Range(..)
+            | ExprKind::Prefix(..)
+            | ExprKind::List(_)
+            | ExprKind::Binary(..)
+            | ExprKind::Set(_)
+            | ExprKind::Named(_)
+            | ExprKind::Any
+            | ExprKind::Variable(_) => {
+                Err(Box::new(Diagnostic::error(value.span, "expected the name of a chain in this variable")))
+            }
+        }
     }
 
     pub(super) fn verdict_of_element(&mut self) -> Parsed<Verdict> {
