@@ -78,13 +78,13 @@ impl<'a> Writer<'a> {
         let entry = |at: usize| labels.get(at).map_or(Place::Accept, |label| Place::Label(*label));
         for (at, (table, chain, base)) in chains.iter().enumerate() {
             self.out.bind_here(labels[at]);
-            self.base_chain((*table, *chain), base, entry(at + 1))?;
+            self.base_chain((*table, *chain), *base, entry(at + 1))?;
             self.write_waiting()?;
         }
         Ok(entry(0))
     }
 
-    fn base_chain(&mut self, (table, chain): (usize, usize), base: &Base, after: Place) -> Result<(), CompileError> {
+    fn base_chain(&mut self, (table, chain): (usize, usize), base: Base, after: Place) -> Result<(), CompileError> {
         let policy = self.out.label();
         let attribution = POLICY | self.numbers.chain(table, chain);
         let network = match self.ruleset.tables()[table].family {
@@ -209,13 +209,13 @@ impl<'a> Writer<'a> {
         if let Some((verdict, label)) = rest {
             self.out.bind_here(label);
             let (pass, flags) = self.element_verdict(frame, verdict, way);
-            words::write_any(&mut self.out, subject, Way { pass, flags, ..way });
+            words::write_any(&mut self.out, subject, Way { flags, pass, ..way });
         }
     }
 
     fn keys(&mut self, frame: &Frame<'_>, subject: Subject, (verdict, keys): (Verdict, Vec<(u128, u128)>), way: Way) {
         let (pass, flags) = self.element_verdict(frame, verdict, way);
-        words::write_keys(&mut self.out, subject, keys, Way { pass, flags, ..way });
+        words::write_keys(&mut self.out, subject, keys, Way { flags, pass, ..way });
     }
 
     /// `continue` in a map goes on with the rule, behind the map.

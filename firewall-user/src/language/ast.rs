@@ -238,7 +238,7 @@ pub(super) struct Hook {
     /// `filter`
     pub(super) kind: Spanned,
     /// `input`
-    pub(super) hook: Spanned,
+    pub(super) name: Spanned,
     /// The priority's name, if it has one.
     pub(super) priority: Option<Spanned>,
     /// Its number, or what is added to the name.

@@ -1,5 +1,7 @@
 //! Messages about a ruleset, and the one place that renders them.
 
+use std::fmt::Write;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::source::{Source, Sources, Span};
@@ -114,13 +116,13 @@ impl Diagnostics {
     pub fn render(&self, colour: bool) -> String {
         let mut text = String::new();
         if let Some(message) = &self.unread {
-            text.push_str(&format!("error: {message}\n"));
+            let _ = writeln!(text, "error: {message}");
         }
         for diagnostic in &self.list {
             text.push_str(&self.render_one(diagnostic, colour));
         }
         if self.dropped > 0 {
-            text.push_str(&format!("and {} more like these\n", self.dropped));
+            let _ = writeln!(text, "and {} more like these", self.dropped);
         }
         text
     }
@@ -135,7 +137,7 @@ impl Diagnostics {
         let mut text = format!("{}:{}:{}: {}: {message}\n", source.name, place.line, place.column, severity.name());
         text.push_str(&snippet(source, diagnostic, place.line, colour));
         for line in help {
-            text.push_str(&format!("  help: {line}\n"));
+            let _ = writeln!(text, "  help: {line}");
         }
         text.push_str(&self.include_stack(source));
         text
@@ -146,7 +148,7 @@ impl Diagnostics {
         let mut at = source.included_from;
         while let Some(span) = at {
             let Some(outer) = self.sources.get(span.source) else { break };
-            text.push_str(&format!("  included from {}:{}\n", outer.name, outer.line(span.start)));
+            let _ = writeln!(text, "  included from {}:{}", outer.name, outer.line(span.start));
             at = outer.included_from;
         }
         text

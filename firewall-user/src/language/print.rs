@@ -242,12 +242,11 @@ impl Names<'_> {
     fn a_match(&self, held: &Match) -> String {
         let Match { subject, comparison, operand } = held;
         let ty = subject.selector.value_type();
-        if let (true, Some(mask), Operand::One(values)) = (ty.is_flags(), subject.mask, operand) {
-            if mask.count_ones() > 1 {
-                return flags_under_mask(*subject, *comparison, (values.low, mask));
-            }
+        let several = subject.mask.filter(|mask| ty.is_flags() && mask.count_ones() > 1);
+        if let (Some(mask), Operand::One(values)) = (several, operand) {
+            return flags_under_mask(*subject, *comparison, (values.low, mask));
         }
-        let mut out = self.subject(*subject);
+        let mut out = subject_text(*subject);
         out.push(' ');
         out.push_str(operator(*comparison, must_be_written(held)));
         match operand {
@@ -287,29 +286,13 @@ impl Names<'_> {
         }
     }
 
-    fn subject(&self, subject: Subject) -> String {
-        let Subject { selector, mask, network: _ } = subject;
-        let mut out = words(selector.words());
-        if let Some(mask) = mask {
-            let ty = selector.value_type();
-            out.push_str(" & ");
-            let several = ty.is_flags() && mask.count_ones() > 1;
-            if several {
-                let _ = write!(out, "({})", ty.flag_text(mask, " | "));
-            } else {
-                ty.print_one(mask, &mut out);
-            }
-        }
-        out
-    }
-
     fn map(&self, subject: Subject, elements: &[MapElement]) -> String {
         let ty = subject.selector.value_type();
         let elements = elements.iter().map(|MapElement { key, verdict }| {
             let key = key.map_or_else(|| "*".to_owned(), |key| self.values_text(key, ty));
             format!("{key} : {}", self.verdict(*verdict))
         });
-        format!("{} vmap {{ {} }}", self.subject(subject), elements.collect::<Vec<_>>().join(", "))
+        format!("{} vmap {{ {} }}", subject_text(subject), elements.collect::<Vec<_>>().join(", "))
     }
 
     fn values_text(&self, values: Values, ty: Type) -> String {
@@ -333,6 +316,22 @@ impl Names<'_> {
         let known = self.ruleset.interfaces().iter().find(|(known, _)| u128::from(*known) == index);
         known.map_or_else(|| index.to_string(), |(_, name)| format!("\"{name}\""))
     }
+}
+
+fn subject_text(subject: Subject) -> String {
+    let Subject { selector, mask, network: _ } = subject;
+    let mut out = words(selector.words());
+    if let Some(mask) = mask {
+        let ty = selector.value_type();
+        out.push_str(" & ");
+        let several = ty.is_flags() && mask.count_ones() > 1;
+        if several {
+            let _ = write!(out, "({})", ty.flag_text(mask, " | "));
+        } else {
+            ty.print_one(mask, &mut out);
+        }
+    }
+    out
 }
 
 /// `tcp flags syn / fin,syn`

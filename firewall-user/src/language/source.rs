@@ -198,7 +198,7 @@ pub fn read(path: &Path) -> Result<String, ReadError> {
 /// Turns bytes into text, or says which byte is not.
 pub fn check_text(path: &Path, bytes: Vec<u8>) -> Result<String, ReadError> {
     let refuse = |bytes: &[u8], offset: usize, what| {
-        let line = bytes[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = bytes[..offset].split(|byte| *byte == b'\n').count();
         ReadError::NotText { path: path.to_owned(), line, offset, what }
     };
     let zero = bytes.iter().position(|byte| *byte == 0);

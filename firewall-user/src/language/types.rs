@@ -248,10 +248,9 @@ impl Type {
         let _ = match self {
             Self::Ipv4Addr => write!(out, "{}", Ipv4Addr::from_bits(value as u32)),
             Self::Ipv6Addr => write!(out, "{}", Ipv6Addr::from_bits(value)),
-            Self::InetService | Self::Integer => write!(out, "{value}"),
+            Self::InetService | Self::Integer | Self::IfIndex => write!(out, "{value}"),
             Self::Mark => write!(out, "0x{value:08x}"),
             Self::IfName => write!(out, "\"{}\"", escape_star(&interface_name(value, 16))),
-            Self::IfIndex => write!(out, "{value}"),
             Self::InetProto | Self::NfProto | Self::IcmpType | Self::IcmpCode | Self::Icmpv6Type | Self::Icmpv6Code => {
                 match names::name(self.names(), value) {
                     Some(name) => write!(out, "{name}"),

@@ -55,7 +55,7 @@ fn hang(state: &mut ChainState, base: Base, known: bool, chain: &ast::Chain) -> 
     let same = state.base.is_some_and(|old| old.hook == base.hook && old.priority == base.priority);
     if known && !same {
         let message = format!("chain `{}` is already defined with another hook or priority, or none", chain.name.text);
-        return Err(Box::new(Diagnostic::error(chain.name.span, message)));
+        return Err(Diagnostic::error(chain.name.span, message));
     }
     if !known {
         state.base = Some(base);
@@ -67,7 +67,7 @@ fn set_policy(state: &mut ChainState, drops: bool, chain: &ast::Chain) -> Checke
     let Some(base) = &mut state.base else {
         let span = chain.body.policy.as_ref().map_or(chain.name.span, |policy| policy.span);
         let error = Diagnostic::error(span, "only a base chain has a policy");
-        return Err(Box::new(error.help("`type filter hook input priority filter;` makes it one")));
+        return Err(error.help("`type filter hook input priority filter;` makes it one"));
     };
     base.drops = drops;
     state.policy = Some(drops);
@@ -80,14 +80,14 @@ fn policy(policy: &Spanned) -> Checked<bool> {
         "drop" => Ok(true),
         other => {
             let error = Diagnostic::error(policy.span, format!("`{other}` is not a policy"));
-            Err(Box::new(error.help("a policy is `accept` or `drop`")))
+            Err(error.help("a policy is `accept` or `drop`"))
         }
     }
 }
 
 fn base(written: &ast::Hook) -> Checked<Base> {
     chain_type(&written.kind)?;
-    let hook = hook(&written.hook)?;
+    let hook = hook(&written.name)?;
     let priority = priority(written, hook)?;
     Ok(Base { hook, priority, drops: false })
 }
@@ -97,11 +97,11 @@ fn chain_type(kind: &Spanned) -> Checked<()> {
         "filter" => Ok(()),
         "nat" | "route" => {
             let error = Diagnostic::error(kind.span, format!("chains of type `{}` are not supported yet", kind.text));
-            Err(Box::new(error.help("supported: `type filter`")))
+            Err(error.help("supported: `type filter`"))
         }
         other => {
             let error = Diagnostic::error(kind.span, format!("unknown chain type `{other}`"));
-            Err(Box::new(error.help("supported: `type filter`")))
+            Err(error.help("supported: `type filter`"))
         }
     }
 }
@@ -113,17 +113,17 @@ fn hook(written: &Spanned) -> Checked<Hook> {
             return Ok(hook);
         }
         let error = Diagnostic::error(written.span, format!("chains at hook `{}` are not supported yet", written.text));
-        return Err(Box::new(error.help(format!("supported hooks: {supported}"))));
+        return Err(error.help(format!("supported hooks: {supported}")));
     }
     if ["ingress", "egress"].contains(&&*written.text) {
         let error = Diagnostic::error(written.span, format!("hook `{}` is not supported yet", written.text));
-        return Err(Box::new(error.help(format!("supported hooks: {supported}"))));
+        return Err(error.help(format!("supported hooks: {supported}")));
     }
     let error = Diagnostic::error(written.span, format!("unknown hook `{}`", written.text));
-    Err(Box::new(match names::nearest(&written.text, Hook::ALL.into_iter().map(Hook::name)) {
+    Err(match names::nearest(&written.text, Hook::ALL.into_iter().map(Hook::name)) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error.help(format!("supported hooks: {supported}")),
-    }))
+    })
 }
 
 fn priority(written: &ast::Hook, hook: Hook) -> Checked<i32> {
@@ -132,7 +132,7 @@ fn priority(written: &ast::Hook, hook: Hook) -> Checked<i32> {
         None => 0,
     };
     i32::try_from(named + written.offset)
-        .map_err(|_| Box::new(Diagnostic::error(written.priority_span, "a priority has 32 bits")))
+        .map_err(|_| Diagnostic::error(written.priority_span, "a priority has 32 bits"))
 }
 
 fn named_priority(name: &Spanned, hook: Hook) -> Checked<i32> {
@@ -144,12 +144,12 @@ fn named_priority(name: &Spanned, hook: Hook) -> Checked<i32> {
     let error = Diagnostic::error(name.span, format!("`{}` is not a priority at hook {}", name.text, hook.name()));
     // `filter-5` is one word to the scanner.
     if let Some((stem, _)) = name.text.split_once('-').filter(|(stem, _)| words.clone().any(|word| word == *stem)) {
-        return Err(Box::new(error.help(format!("put blanks around the minus: `{stem} - 5`"))));
+        return Err(error.help(format!("put blanks around the minus: `{stem} - 5`")));
     }
-    Err(Box::new(match names::nearest(&name.text, words.clone()) {
+    Err(match names::nearest(&name.text, words.clone()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error.help(format!("priorities here: a number, or {}", words.collect::<Vec<_>>().join(", "))),
-    }))
+    })
 }
 
 /// `dstnat` and `srcnat` only mean something where addresses are translated.

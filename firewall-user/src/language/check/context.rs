@@ -86,7 +86,7 @@ impl Context {
     }
 
     /// An ICMP match asks for its family too, unless the rule knows protocol or family: then nftables leaves it at
-    /// that, and so a rule may ask for ICMPv6 in IPv4.
+    /// that, and so a rule may ask for `icmpv6` in IPv4.
     fn icmp(&mut self, number: u8, network: Network, span: Span) -> Checked<Option<Network>> {
         let known = !self.protocols.is_empty();
         self.protocol(number, span)?;
@@ -105,7 +105,7 @@ impl Context {
         let message =
             "`th` needs a test of the protocol in front of it: of other protocols it would read any two bytes";
         let help = "write `meta l4proto { tcp, udp } th dport 53`";
-        Err(Box::new(Diagnostic::error(span, message).help(help)))
+        Err(Diagnostic::error(span, message).help(help))
     }
 
     /// Takes note of what a match that held says about the packet.
@@ -116,7 +116,7 @@ impl Context {
         let Some(values) = listed(&held.operand) else { return };
         match held.subject.selector {
             Selector::L4Proto | Selector::IpProtocol => {
-                self.protocols = values.iter().map(|value| *value as u8).collect()
+                self.protocols = values.iter().map(|value| *value as u8).collect();
             }
             Selector::NfProto => self.networks = values.iter().filter_map(|value| network_of(*value)).collect(),
             Selector::Iif
@@ -175,12 +175,12 @@ fn protocol_name(number: u8) -> String {
     }
 }
 
-fn conflict(before: &str, now: &str, span: Span) -> Box<Diagnostic> {
+fn conflict(before: &str, now: &str, span: Span) -> Diagnostic {
     let message = format!("conflicting protocols in one rule: {before} before, {now} here");
-    Box::new(Diagnostic::error(span, message).help("no packet is both: write two rules"))
+    Diagnostic::error(span, message).help("no packet is both: write two rules")
 }
 
-fn nfproto(span: Span) -> Box<Diagnostic> {
+fn nfproto(span: Span) -> Diagnostic {
     let error = Diagnostic::error(span, "`meta nfproto` only makes sense in a table of family inet");
-    Box::new(error.help("this table sees packets of one family only: leave the match out"))
+    error.help("this table sees packets of one family only: leave the match out")
 }

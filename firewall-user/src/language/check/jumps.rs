@@ -4,7 +4,7 @@ use super::{Checked, tables::TableState};
 use crate::language::{diagnostic::Diagnostic, source::Span};
 
 /// Chains that a packet may be jumped through below a base chain: the kernel refuses the sixteenth
-/// (`NFT_JUMP_STACK_SIZE`, include/net/netfilter/nf_tables.h).
+/// (`NFT_JUMP_STACK_SIZE`, `include/net/netfilter/nf_tables.h`).
 const MAX_DEPTH: usize = 15;
 
 /// How far a chain has been looked at.
@@ -40,9 +40,9 @@ impl Walk<'_> {
     fn depth(&mut self, chain: usize, from: Span) -> Checked<usize> {
         match self.marks[chain] {
             Mark::Depth(depth) if self.path.len() + depth <= MAX_DEPTH => return Ok(depth),
-            Mark::Depth(_) => return Err(self.too_deep(from)),
+            Mark::Depth(_) => return Err(too_deep(from)),
             Mark::Open => return Err(self.a_loop(chain, from)),
-            Mark::New if self.path.len() > MAX_DEPTH => return Err(self.too_deep(from)),
+            Mark::New if self.path.len() > MAX_DEPTH => return Err(too_deep(from)),
             Mark::New => {}
         }
         self.marks[chain] = Mark::Open;
@@ -61,15 +61,15 @@ impl Walk<'_> {
         &self.table.chains[chain].name
     }
 
-    fn a_loop(&self, chain: usize, from: Span) -> Box<Diagnostic> {
+    fn a_loop(&self, chain: usize, from: Span) -> Diagnostic {
         let start = self.path.iter().position(|on_path| *on_path == chain).unwrap_or(0);
         let names = self.path[start..].iter().map(|on_path| self.name(*on_path)).chain([self.name(chain)]);
         let way = names.collect::<Vec<_>>().join(" -> ");
-        Box::new(Diagnostic::error(from, format!("this jump closes a loop: {way}")))
+        Diagnostic::error(from, format!("this jump closes a loop: {way}"))
     }
+}
 
-    fn too_deep(&self, from: Span) -> Box<Diagnostic> {
-        let message = format!("jumps go more than {MAX_DEPTH} chains deep, which the kernel refuses too");
-        Box::new(Diagnostic::error(from, message))
-    }
+fn too_deep(from: Span) -> Diagnostic {
+    let message = format!("jumps go more than {MAX_DEPTH} chains deep, which the kernel refuses too");
+    Diagnostic::error(from, message)
 }

@@ -16,7 +16,7 @@ impl Checker<'_> {
         let ty = left.selector.value_type();
         let mask = match &left.mask {
             Some(_) if ty == Type::IfName || ty == Type::IfIndex => {
-                return Err(Box::new(Diagnostic::error(left.span, "interfaces cannot be masked")));
+                return Err(Diagnostic::error(left.span, "interfaces cannot be masked"));
             }
             Some(mask) => Some(self.single(mask, ty)?),
             None => None,
@@ -71,13 +71,13 @@ impl Checker<'_> {
         let (expected, found) = (subject.selector.value_type(), self.tables[table].sets[set].set.element_type);
         let wide_mask = subject.mask.is_some() && expected.bits() > 32;
         if wide_mask {
-            return Err(Box::new(Diagnostic::error(span, "a masked IPv6 address can only be compared with one value")));
+            return Err(Diagnostic::error(span, "a masked IPv6 address can only be compared with one value"));
         }
         if expected == found || (expected, found) == (Type::Integer, Type::Mark) {
             return Ok(());
         }
         let message = format!("expected a set of type {}, this one holds {}", expected.name(), found.name());
-        Err(Box::new(Diagnostic::error(span, message)))
+        Err(Diagnostic::error(span, message))
     }
 
     fn set_match(&mut self, subject: Subject, relation: Relation, right: &Expr, span: Span) -> Checked<Match> {
@@ -90,10 +90,7 @@ impl Checker<'_> {
             return finish(subject, relation, only, span);
         }
         if subject.mask.is_some() && ty.bits() > 32 {
-            return Err(Box::new(Diagnostic::error(
-                right.span,
-                "a masked IPv6 address can only be compared with one value",
-            )));
+            return Err(Diagnostic::error(right.span, "a masked IPv6 address can only be compared with one value"));
         }
         let comparison = membership(relation, span)?;
         Ok(Match { subject, comparison, operand: Operand::Set(values) })
@@ -104,7 +101,7 @@ impl Checker<'_> {
         let mut values = Vec::new();
         self.collect(set, ty, &mut values)?;
         if values.is_empty() {
-            return Err(Box::new(Diagnostic::error(set.span, "an empty set matches nothing")));
+            return Err(Diagnostic::error(set.span, "an empty set matches nothing"));
         }
         let written = values.len();
         Ok((sets::joined(values, ty), written))
@@ -120,7 +117,7 @@ impl Checker<'_> {
         for element in elements {
             if let Some(verdict) = &element.verdict {
                 let error = Diagnostic::error(verdict.span, "verdicts in a set: only a map has them");
-                return Err(Box::new(error.help("write `vmap` in front of the `{`")));
+                return Err(error.help("write `vmap` in front of the `{`"));
             }
             self.collect(&element.key, ty, values)?;
         }
@@ -145,7 +142,7 @@ impl Checker<'_> {
                 value.span.to(mask.span),
                 format!("expected {}, found a value with a mask", ty.meaning()),
             );
-            return Err(Box::new(error.help("only flags are written `value / mask`")));
+            return Err(error.help("only flags are written `value / mask`"));
         }
         let subject = self.subject(left, context)?;
         let subject = Subject { mask: Some(self.single(mask, ty)?), ..subject };
@@ -161,7 +158,7 @@ fn membership(relation: Relation, span: Span) -> Checked<Comparison> {
         Relation::Implicit | Relation::Equal => Ok(Comparison::Equal),
         Relation::NotEqual => Ok(Comparison::NotEqual),
         Relation::NoneOf | Relation::Less | Relation::LessEqual | Relation::Greater | Relation::GreaterEqual => {
-            Err(Box::new(Diagnostic::error(span, "a set can only be compared by `==` and `!=`")))
+            Err(Diagnostic::error(span, "a set can only be compared by `==` and `!=`"))
         }
     }
 }
@@ -171,7 +168,7 @@ fn finish(subject: Subject, relation: Relation, values: Values, span: Span) -> C
     let ty = subject.selector.value_type();
     let comparison = comparison(relation, ty, subject.mask.is_some(), values, span)?;
     if subject.mask.is_some() && ty.bits() > 32 && values.form != Form::Single {
-        return Err(Box::new(Diagnostic::error(span, "a masked IPv6 address can only be compared with one value")));
+        return Err(Diagnostic::error(span, "a masked IPv6 address can only be compared with one value"));
     }
     let plain = Match { subject, comparison, operand: Operand::One(values) };
     Ok(simplify(plain))
@@ -185,7 +182,7 @@ fn comparison(relation: Relation, ty: Type, masked: bool, values: Values, span: 
         Relation::NoneOf if ty.is_flags() && !masked => return Ok(Comparison::NoBit),
         Relation::NoneOf => {
             let error = Diagnostic::error(span, "`!` alone is for flags");
-            return Err(Box::new(error.help("write `!=`")));
+            return Err(error.help("write `!=`"));
         }
         Relation::Less => Comparison::Less,
         Relation::LessEqual => Comparison::LessEqual,
@@ -193,13 +190,13 @@ fn comparison(relation: Relation, ty: Type, masked: bool, values: Values, span: 
         Relation::GreaterEqual => Comparison::GreaterEqual,
     };
     if ty == Type::IfName {
-        return Err(Box::new(Diagnostic::error(span, "names can only be compared by `==` and `!=`")));
+        return Err(Diagnostic::error(span, "names can only be compared by `==` and `!=`"));
     }
     if ty == Type::Ipv6Addr && masked {
-        return Err(Box::new(Diagnostic::error(span, "a masked IPv6 address can only be compared by `==` and `!=`")));
+        return Err(Diagnostic::error(span, "a masked IPv6 address can only be compared by `==` and `!=`"));
     }
     if values.form != Form::Single {
-        return Err(Box::new(Diagnostic::error(span, "only one value can be larger or smaller, not several")));
+        return Err(Diagnostic::error(span, "only one value can be larger or smaller, not several"));
     }
     Ok(ordered)
 }

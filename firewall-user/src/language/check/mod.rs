@@ -25,7 +25,7 @@ use super::{
 };
 
 /// What a checking function gives: its part of the ruleset, or the message that stands for it.
-type Checked<T> = Result<T, Box<Diagnostic>>;
+type Checked<T> = Result<T, Diagnostic>;
 
 /// Finds an interface's index by its name.
 pub(super) type Interfaces<'a> = &'a dyn Fn(&str) -> Option<u32>;
@@ -68,9 +68,9 @@ pub(super) fn check(commands: Vec<Command>, diagnostics: &mut Diagnostics, inter
 }
 
 impl Checker<'_> {
-    fn report(&mut self, diagnostic: Box<Diagnostic>) {
+    fn report(&mut self, diagnostic: Diagnostic) {
         if !(self.unparsed && diagnostic.follows) {
-            self.diagnostics.push(*diagnostic);
+            self.diagnostics.push(diagnostic);
         }
     }
 
@@ -80,9 +80,12 @@ impl Checker<'_> {
                 Ok(()) => return self.command(*command),
                 Err(there) => Err(there),
             },
-            Command::Table(name, body) => self.table_block(&name, body),
+            Command::Table(name, body) => {
+                self.table_block(&name, body);
+                Ok(())
+            }
             Command::Chain(table, chain) => self.find(&table).and_then(|at| self.chain_block(at, chain)),
-            Command::Set(table, set) => self.find(&table).and_then(|at| self.named_set(at, set)),
+            Command::Set(table, set) => self.find(&table).and_then(|at| self.named_set(at, &set)),
             Command::Elements(table, set, elements) => {
                 self.find(&table).and_then(|at| self.add_elements(at, &set, &elements))
             }
@@ -124,7 +127,7 @@ impl Checker<'_> {
         };
         if there {
             let error = Diagnostic::error(name.span, format!("`{}` is already there", name.text));
-            return Err(Box::new(error.help("`add` does not mind")));
+            return Err(error.help("`add` does not mind"));
         }
         Ok(())
     }
@@ -148,7 +151,7 @@ impl Checker<'_> {
         let key = (name.family, name.name.text.to_string());
         self.index.get(&key).copied().ok_or_else(|| {
             let message = format!("there is no table `{} {}`", name.family.name(), name.name.text);
-            Box::new(Diagnostic::error(name.name.span, message).following())
+            Diagnostic::error(name.name.span, message).following()
         })
     }
 
@@ -166,7 +169,9 @@ impl Checker<'_> {
         let mut problems = Vec::new();
         let tables = std::mem::take(&mut self.tables);
         let tables = tables.into_iter().map(|table| table.finish(&mut problems)).collect();
-        problems.into_iter().for_each(|diagnostic| self.report(diagnostic));
+        for problem in problems {
+            self.report(problem);
+        }
         Outcome { tables, interfaces: self.found.into_iter().collect() }
     }
 }

@@ -41,7 +41,7 @@ impl Checker<'_> {
         state.rules.push_back(rule);
         if unreachable {
             let warning = Diagnostic::warning(span, "no packet gets here: the rule before decides about every packet");
-            self.report(Box::new(warning));
+            self.report(warning);
         }
     }
 
@@ -91,7 +91,7 @@ impl Checker<'_> {
         let target = table.chain(name)?;
         if table.chains[target].base.is_some() {
             let message = format!("`{}` is a base chain: packets come to it from its hook, not by a jump", name.text);
-            return Err(Box::new(Diagnostic::error(name.span, message)));
+            return Err(Diagnostic::error(name.span, message));
         }
         table.chains[place.chain].jumps.push((target, name.span));
         Ok(target)
@@ -101,13 +101,10 @@ impl Checker<'_> {
         let subject = self.subject(left, context)?;
         let ExprKind::Set(written) = &elements.resolved().kind else { return Err(no_map(elements)) };
         if written.is_empty() {
-            return Err(Box::new(Diagnostic::error(elements.span, "an empty map matches nothing")));
+            return Err(Diagnostic::error(elements.span, "an empty map matches nothing"));
         }
         if subject.mask.is_some() && subject.selector.value_type().bits() > 32 {
-            return Err(Box::new(Diagnostic::error(
-                left.span,
-                "a masked IPv6 address can only be compared with one value",
-            )));
+            return Err(Diagnostic::error(left.span, "a masked IPv6 address can only be compared with one value"));
         }
         self.budget.spend(written.len(), elements.span)?;
         let ty = subject.selector.value_type();
@@ -122,7 +119,7 @@ impl Checker<'_> {
     fn map_element(&mut self, place: &Place, element: &Element, ty: Type) -> Checked<MapElement> {
         let Some(verdict) = &element.verdict else {
             let error = Diagnostic::error(element.key.span, "an element of a map needs a verdict");
-            return Err(Box::new(error.help("write `key : accept`")));
+            return Err(error.help("write `key : accept`"));
         };
         let verdict = self.verdict(place, verdict)?;
         let key = match element.key.kind {
@@ -133,12 +130,12 @@ impl Checker<'_> {
     }
 }
 
-fn no_map(elements: &Expr) -> Box<Diagnostic> {
+fn no_map(elements: &Expr) -> Diagnostic {
     let error = match elements.resolved().kind {
         ExprKind::Named(_) => Diagnostic::error(elements.span, "named maps are not supported yet"),
         _ => Diagnostic::error(elements.span, "expected `{ key : verdict, .. }` after `vmap`"),
     };
-    Box::new(error.help("write the elements in place: `vmap { 22 : accept, 80 : jump web }`"))
+    error.help("write the elements in place: `vmap { 22 : accept, 80 : jump web }`")
 }
 
 /// Elements in order of their keys, `*` last. A key given twice must say the same twice.
@@ -151,7 +148,7 @@ fn arranged(mut placed: Vec<(MapElement, Span)>) -> Checked<Vec<MapElement>> {
             Some((last, _)) if *last == element => {}
             Some((last, other)) if overlaps(*last, element) => {
                 let message = "this key overlaps another one of the map";
-                return Err(Box::new(Diagnostic::error(span.max(*other), message)));
+                return Err(Diagnostic::error(span.max(*other), message));
             }
             Some(_) | None => kept.push((element, span)),
         }
@@ -171,11 +168,11 @@ fn checked_log(log: &Log) -> Checked<Statement> {
     if let Some(prefix) = &log.prefix {
         if prefix.text.len() > MAX_PREFIX {
             let message = format!("a log prefix has at most {MAX_PREFIX} bytes");
-            return Err(Box::new(Diagnostic::error(prefix.span, message)));
+            return Err(Diagnostic::error(prefix.span, message));
         }
         if prefix.text.contains('$') {
             let message = "variables in a log prefix are not supported yet";
-            return Err(Box::new(Diagnostic::error(prefix.span, message)));
+            return Err(Diagnostic::error(prefix.span, message));
         }
     }
     let level = match &log.level {
@@ -193,10 +190,10 @@ fn log_level(level: &ast::Spanned) -> Checked<Option<&'static str>> {
         "audit" => Diagnostic::error(level.span, "`log level audit` is not supported yet"),
         other => Diagnostic::error(level.span, format!("unknown log level `{other}`")),
     };
-    Err(Box::new(match names::nearest(&level.text, names::LOG_LEVELS.iter().copied()) {
+    Err(match names::nearest(&level.text, names::LOG_LEVELS.iter().copied()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error.help(format!("log levels: {}", names::LOG_LEVELS.join(", "))),
-    }))
+    })
 }
 
 /// Does every packet get past this statement, or end at it?

@@ -23,7 +23,7 @@ pub(super) struct SetState {
 }
 
 impl SetState {
-    pub(super) fn finish(self, problems: &mut Vec<Box<Diagnostic>>) -> Set {
+    pub(super) fn finish(self, problems: &mut Vec<Diagnostic>) -> Set {
         let Self { mut set, placed } = self;
         let last = placed.last().map_or_else(Span::default, |one| one.span);
         match arranged(placed, &set) {
@@ -32,7 +32,7 @@ impl SetState {
         }
         if let Some(size) = set.size.filter(|size| set.elements.len() > *size as usize) {
             let message = format!("set `{}` is full: {} elements, size {size}", set.name, set.elements.len());
-            problems.push(Box::new(Diagnostic::error(last, message)));
+            problems.push(Diagnostic::error(last, message));
         }
         set
     }
@@ -40,20 +40,17 @@ impl SetState {
 
 impl Checker<'_> {
     /// `set NAME { .. }`: makes a set, or adds to one of the same kind.
-    pub(super) fn named_set(&mut self, table: usize, set: ast::Set) -> Checked<()> {
-        let declared = self.declaration(&set)?;
+    pub(super) fn named_set(&mut self, table: usize, set: &ast::Set) -> Checked<()> {
+        let declared = declaration(set)?;
         let known = self.tables[table].set_index.get(&*set.name.text).copied();
-        let number = match known {
-            Some(number) => {
-                same_kind(&self.tables[table].sets[number].set, &declared, &set.name)?;
-                number
-            }
-            None => {
-                let table = &mut self.tables[table];
-                table.sets.push(SetState { set: declared, placed: Vec::new() });
-                table.set_index.insert(set.name.text.to_string(), table.sets.len() - 1);
-                table.sets.len() - 1
-            }
+        let number = if let Some(number) = known {
+            same_kind(&self.tables[table].sets[number].set, &declared, &set.name)?;
+            number
+        } else {
+            let table = &mut self.tables[table];
+            table.sets.push(SetState { set: declared, placed: Vec::new() });
+            table.set_index.insert(set.name.text.to_string(), table.sets.len() - 1);
+            table.sets.len() - 1
         };
         match &set.body.elements {
             Some(elements) => self.fill(table, number, elements),
@@ -67,29 +64,6 @@ impl Checker<'_> {
         self.fill(table, number, elements)
     }
 
-    fn declaration(&mut self, set: &ast::Set) -> Checked<Set> {
-        let SetBody { key, flags, auto_merge, size, comment, elements: _ } = &set.body;
-        let (element_type, type_of) = key_type(key.as_ref(), set.name.span)?;
-        let flag = |name: &str| flags.iter().any(|flag| &*flag.text == name);
-        let size = match size {
-            Some((size, span)) => {
-                Some(u32::try_from(*size).map_err(|_| Box::new(Diagnostic::error(*span, "a size has 32 bits")))?)
-            }
-            None => None,
-        };
-        Ok(Set {
-            name: set.name.text.to_string(),
-            element_type,
-            type_of,
-            constant: flag("constant"),
-            interval: flag("interval"),
-            auto_merge: *auto_merge,
-            size,
-            comment: comment.as_ref().map(|comment| comment.text.to_string()),
-            elements: Vec::new(),
-        })
-    }
-
     fn fill(&mut self, table: usize, number: usize, elements: &Expr) -> Checked<()> {
         let ty = self.tables[table].sets[number].set.element_type;
         let mut placed = Vec::new();
@@ -100,7 +74,7 @@ impl Checker<'_> {
 
     fn gather(&mut self, elements: &Expr, ty: Type, placed: &mut Vec<Placed>) -> Checked<()> {
         let ExprKind::Set(elements) = &elements.resolved().kind else {
-            return Err(Box::new(Diagnostic::error(elements.span, "expected `{ elements }`")));
+            return Err(Diagnostic::error(elements.span, "expected `{ elements }`"));
         };
         for element in elements {
             self.gather_one(element, ty, placed)?;
@@ -110,13 +84,13 @@ impl Checker<'_> {
 
     fn gather_one(&mut self, element: &Element, ty: Type, placed: &mut Vec<Placed>) -> Checked<()> {
         if let Some(verdict) = &element.verdict {
-            return Err(Box::new(Diagnostic::error(verdict.span, "verdicts in a set: only a map has them")));
+            return Err(Diagnostic::error(verdict.span, "verdicts in a set: only a map has them"));
         }
         if matches!(element.key.resolved().kind, ExprKind::Set(_)) {
             return self.gather(&element.key, ty, placed);
         }
         if matches!(element.key.kind, ExprKind::Any) {
-            return Err(Box::new(Diagnostic::error(element.key.span, "`*` as an element is not supported yet")));
+            return Err(Diagnostic::error(element.key.span, "`*` as an element is not supported yet"));
         }
         self.budget.spend(1, element.key.span)?;
         let values = self.values(&element.key, ty)?;
@@ -124,6 +98,27 @@ impl Checker<'_> {
         placed.push(Placed { element: SetElement { values, comment }, span: element.key.span });
         Ok(())
     }
+}
+
+fn declaration(set: &ast::Set) -> Checked<Set> {
+    let SetBody { key, flags, auto_merge, size, comment, elements: _ } = &set.body;
+    let (element_type, type_of) = key_type(key.as_ref(), set.name.span)?;
+    let flag = |name: &str| flags.iter().any(|flag| &*flag.text == name);
+    let size = match size {
+        Some((size, span)) => Some(u32::try_from(*size).map_err(|_| Diagnostic::error(*span, "a size has 32 bits"))?),
+        None => None,
+    };
+    Ok(Set {
+        name: set.name.text.to_string(),
+        element_type,
+        type_of,
+        constant: flag("constant"),
+        interval: flag("interval"),
+        auto_merge: *auto_merge,
+        size,
+        comment: comment.as_ref().map(|comment| comment.text.to_string()),
+        elements: Vec::new(),
+    })
 }
 
 fn key_type(key: Option<&SetKey>, span: Span) -> Checked<(Type, Option<crate::language::ruleset::Selector>)> {
@@ -135,18 +130,18 @@ fn key_type(key: Option<&SetKey>, span: Span) -> Checked<(Type, Option<crate::la
         }
         None => {
             let error = Diagnostic::error(span, "the set has no type").following();
-            Err(Box::new(error.help("say what it holds: `type ipv4_addr`")))
+            Err(error.help("say what it holds: `type ipv4_addr`"))
         }
     }
 }
 
-fn unknown_type(name: &Spanned) -> Box<Diagnostic> {
+fn unknown_type(name: &Spanned) -> Diagnostic {
     let known = Type::ALL.iter().map(|known| known.name());
     let error = Diagnostic::error(name.span, format!("unknown set type `{}`", name.text));
-    Box::new(match names::nearest(&name.text, known.clone()) {
+    match names::nearest(&name.text, known.clone()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error.help(format!("supported types: {}", known.collect::<Vec<_>>().join(", "))),
-    })
+    }
 }
 
 fn same_kind(old: &Set, new: &Set, name: &Spanned) -> Checked<()> {
@@ -154,17 +149,16 @@ fn same_kind(old: &Set, new: &Set, name: &Spanned) -> Checked<()> {
         return Ok(());
     }
     let message = format!("set `{}` is already defined with another type or other flags", name.text);
-    Err(Box::new(Diagnostic::error(name.span, message)))
+    Err(Diagnostic::error(name.span, message))
 }
 
 /// The elements of a named set in order. Overlaps are joined when the set says `auto-merge`; else only an element
 /// given twice is forgiven.
 fn arranged(mut placed: Vec<Placed>, set: &Set) -> Checked<Vec<SetElement>> {
-    if !set.interval {
-        if let Some(range) = placed.iter().find(|one| one.element.values.form != Form::Single) {
-            let error = Diagnostic::error(range.span, "prefixes and ranges need a set with `flags interval`");
-            return Err(Box::new(error.help(format!("add `flags interval` to set `{}`", set.name))));
-        }
+    let run = placed.iter().find(|one| one.element.values.form != Form::Single);
+    if let Some(run) = run.filter(|_| !set.interval) {
+        let error = Diagnostic::error(run.span, "prefixes and ranges need a set with `flags interval`");
+        return Err(error.help(format!("add `flags interval` to set `{}`", set.name)));
     }
     placed.sort_by_key(|one| (sort_key(one.element.values, set.element_type, set.interval), one.element.values.high));
     if set.auto_merge {
@@ -190,11 +184,11 @@ fn same(a: Values, b: Values) -> bool {
     a.low == b.low && a.high == b.high
 }
 
-fn overlap(one: &Placed, other: &Placed) -> Box<Diagnostic> {
+fn overlap(one: &Placed, other: &Placed) -> Diagnostic {
     // The later one in the text is the one to complain about.
     let span = one.span.max(other.span);
     let error = Diagnostic::error(span, "this element overlaps another one of the set");
-    Box::new(error.help("`auto-merge` in the set joins what overlaps"))
+    error.help("`auto-merge` in the set joins what overlaps")
 }
 
 /// Where an element stands. Names in a set without intervals stand as the kernel's hash of host-order words lists

@@ -87,25 +87,25 @@ impl TableState {
         })
     }
 
-    pub(super) fn finish(self, problems: &mut Vec<Box<Diagnostic>>) -> Table {
+    pub(super) fn finish(self, problems: &mut Vec<Diagnostic>) -> Table {
         let Self { family, name, comment, sets, set_index: _, chains, chain_index: _ } = self;
         let sets = sets.into_iter().map(|set| set.finish(problems)).collect();
         Table { family, name, comment, sets, chains: chains.into_iter().map(ChainState::finish).collect() }
     }
 }
 
-fn near<'a>(error: Diagnostic, word: &str, known: impl Iterator<Item = &'a String>) -> Box<Diagnostic> {
+fn near<'a>(error: Diagnostic, word: &str, known: impl Iterator<Item = &'a String>) -> Diagnostic {
     let mut known: Vec<&str> = known.map(String::as_str).collect();
     known.sort_unstable();
-    Box::new(match names::nearest(word, known) {
+    match names::nearest(word, known) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error,
-    })
+    }
 }
 
 impl Checker<'_> {
     /// `table inet filter { .. }`: chains, then sets, then rules, so that rules find both.
-    pub(super) fn table_block(&mut self, name: &TableName, body: TableBody) -> Checked<()> {
+    pub(super) fn table_block(&mut self, name: &TableName, body: TableBody) {
         let at = self.open_table(name, body.comment.as_ref());
         let mut rules = Vec::new();
         for mut chain in body.chains {
@@ -116,7 +116,7 @@ impl Checker<'_> {
             }
         }
         for set in body.sets {
-            if let Err(diagnostic) = self.named_set(at, set) {
+            if let Err(diagnostic) = self.named_set(at, &set) {
                 self.report(diagnostic);
             }
         }
@@ -125,7 +125,6 @@ impl Checker<'_> {
                 self.rule(at, chain, rule, false);
             }
         }
-        Ok(())
     }
 
     /// A new table, or the one that is there: then its comment stays, as in nftables.

@@ -26,13 +26,10 @@ impl Default for Budget {
 
 impl Budget {
     pub(super) fn spend(&mut self, elements: usize, span: Span) -> Checked<()> {
-        match self.0.checked_sub(elements) {
-            Some(left) => self.0 = left,
-            None => {
-                let message = format!("more than {MAX_ELEMENTS} set elements in all");
-                return Err(Box::new(Diagnostic::error(span, message)));
-            }
-        }
+        let Some(left) = self.0.checked_sub(elements) else {
+            return Err(Diagnostic::error(span, format!("more than {MAX_ELEMENTS} set elements in all")));
+        };
+        self.0 = left;
         Ok(())
     }
 }
@@ -67,7 +64,7 @@ impl Checker<'_> {
         let bits = ty.bits();
         if length > u128::from(bits) {
             let message = format!("{} has {bits} bits: a prefix of {length} is too long", ty.meaning());
-            return Err(Box::new(Diagnostic::error(span, message)));
+            return Err(Diagnostic::error(span, message));
         }
         let host = (ty.max() >> (length as u32).min(127)) & if length == 128 { 0 } else { u128::MAX };
         let form = if length == u128::from(bits) { Form::Single } else { Form::Prefix(length as u8) };
@@ -82,7 +79,7 @@ impl Checker<'_> {
         let (low, high) = (self.single(low, ty)?, self.single(high, ty)?);
         if low > high {
             let error = Diagnostic::error(span, "this range ends before it starts");
-            return Err(Box::new(error.help("write the lower end first")));
+            return Err(error.help("write the lower end first"));
         }
         Ok(Values { low, high, form: Form::Range })
     }
@@ -168,7 +165,7 @@ impl Checker<'_> {
             Type::IfIndex => self.interface(text, span),
             Type::Ipv4Addr | Type::Ipv6Addr => {
                 let error = mismatch(ty, &format!("`{text}`"), span);
-                Err(Box::new(error.help("host names are not looked up: what they stand for can change")))
+                Err(error.help("host names are not looked up: what they stand for can change"))
             }
             Type::InetService
             | Type::InetProto
@@ -191,9 +188,7 @@ impl Checker<'_> {
     fn interface(&mut self, name: &str, span: Span) -> Checked<u128> {
         let Some(index) = (self.interfaces)(name) else {
             let error = Diagnostic::error(span, format!("there is no interface `{name}`"));
-            return Err(Box::new(
-                error.help("`iifname` and `oifname` match by name, and so also an interface that comes later"),
-            ));
+            return Err(error.help("`iifname` and `oifname` match by name, and so also an interface that comes later"));
         };
         self.found.insert(index, name.to_owned());
         Ok(u128::from(index))
@@ -203,7 +198,7 @@ impl Checker<'_> {
     fn flags(&mut self, values: &[Expr], ty: Type, span: Span) -> Checked<u128> {
         if !ty.is_flags() {
             let error = Diagnostic::error(span, format!("several values: {} is expected, one", ty.meaning()));
-            return Err(Box::new(error.help("a set matches any of its elements: `{ a, b }`")));
+            return Err(error.help("a set matches any of its elements: `{ a, b }`"));
         }
         let mut bits = 0;
         for value in values {
@@ -230,23 +225,23 @@ fn in_range(number: u128, ty: Type, span: Span) -> Checked<u128> {
         return Ok(number);
     }
     let message = format!("{number} is out of range: {} goes from 0 to {}", ty.meaning(), ty.max());
-    Err(Box::new(Diagnostic::error(span, message)))
+    Err(Diagnostic::error(span, message))
 }
 
-fn mismatch(ty: Type, found: &str, span: Span) -> Box<Diagnostic> {
-    Box::new(Diagnostic::error(span, format!("expected {}, found {found}", ty.meaning())))
+fn mismatch(ty: Type, found: &str, span: Span) -> Diagnostic {
+    Diagnostic::error(span, format!("expected {}, found {found}", ty.meaning()))
 }
 
-fn unknown_name(text: &str, ty: Type, span: Span) -> Box<Diagnostic> {
+fn unknown_name(text: &str, ty: Type, span: Span) -> Diagnostic {
     let error = Diagnostic::error(span, format!("`{text}` is not the name of {}", ty.meaning()));
     if let Some((low, high)) = text.split_once('-') {
         let both = [low, high].iter().all(|part| names::number(ty.names(), part).is_some());
         if both {
-            return Box::new(error.help(format!("a range of names needs blanks: `{low} - {high}`")));
+            return error.help(format!("a range of names needs blanks: `{low} - {high}`"));
         }
     }
     let near = names::nearest(text, ty.names().iter().map(|(name, _)| *name));
-    Box::new(match near {
+    match near {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None if ty.names().is_empty() => error,
         None if ty.names().len() > 20 => error.help("a number always works"),
@@ -254,12 +249,12 @@ fn unknown_name(text: &str, ty: Type, span: Span) -> Box<Diagnostic> {
             let known = ty.names().iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             error.help(format!("known names: {known}"))
         }
-    })
+    }
 }
 
 /// An interface name; with `*` at its end all that start so.
 fn interface_pattern(text: &str, span: Span) -> Checked<Values> {
-    let refuse = |message: &str| Err(Box::new(Diagnostic::error(span, message)));
+    let refuse = |message: &str| Err(Diagnostic::error(span, message));
     let (stem, wild) = match text.strip_suffix('*') {
         Some(stem) => match stem.strip_suffix('\\') {
             // An escaped star is a star.

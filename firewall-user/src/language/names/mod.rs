@@ -11,11 +11,11 @@ pub const SERVICES: Names = services::SERVICES;
 /// IP protocols.
 pub const PROTOCOLS: Names = protocols::PROTOCOLS;
 
-/// EtherTypes.
+/// Protocols above Ethernet.
 pub const ETHER_TYPES: Names =
     &[("ip", 0x0800), ("arp", 0x0806), ("ip6", 0x86dd), ("8021q", 0x8100), ("8021ad", 0x88a8), ("vlan", 0x8100)];
 
-/// Network families (`NFPROTO_*`, include/uapi/linux/netfilter.h).
+/// Network families (`NFPROTO_*`, `include/uapi/linux/netfilter.h`).
 pub const NF_PROTOS: Names = &[("ipv4", 2), ("ipv6", 10)];
 
 /// TCP flags, lowest bit first.
@@ -31,7 +31,7 @@ pub const TCP_FLAGS: Names = &[
 ];
 
 /// Connection states: `NF_CT_STATE_BIT` of `enum ip_conntrack_info`
-/// (include/uapi/linux/netfilter/nf_conntrack_common.h), in the order nftables prints them.
+/// (`include/uapi/linux/netfilter/nf_conntrack_common.h`), in the order nftables prints them.
 pub const CT_STATES: Names = &[("invalid", 1), ("established", 2), ("related", 4), ("new", 8), ("untracked", 64)];
 
 /// ICMP types (RFC 792, 950, 1256).
@@ -65,7 +65,7 @@ pub const ICMP_CODES: Names = &[
     ("admin-prohibited", 13),
 ];
 
-/// ICMPv6 types (RFC 4443, 4861, 2710, 3810, 2894, 3122).
+/// `icmpv6` types (RFC 4443, 4861, 2710, 3810, 2894, 3122).
 pub const ICMPV6_TYPES: Names = &[
     ("destination-unreachable", 1),
     ("packet-too-big", 2),
@@ -88,7 +88,7 @@ pub const ICMPV6_TYPES: Names = &[
     ("mld2-listener-report", 143),
 ];
 
-/// ICMPv6 codes: those of "destination unreachable" (RFC 4443).
+/// `icmpv6` codes: those of "destination unreachable" (RFC 4443).
 pub const ICMPV6_CODES: Names = &[
     ("no-route", 0),
     ("admin-prohibited", 1),
@@ -98,7 +98,7 @@ pub const ICMPV6_CODES: Names = &[
     ("reject-route", 6),
 ];
 
-/// Chain priorities by name (`enum nf_ip_hook_priorities`, include/uapi/linux/netfilter_ipv4.h).
+/// Chain priorities by name (`enum nf_ip_hook_priorities`, `include/uapi/linux/netfilter_ipv4.h`).
 pub const PRIORITIES: &[(&str, i32)] =
     &[("raw", -300), ("mangle", -150), ("dstnat", -100), ("filter", 0), ("security", 50), ("srcnat", 100)];
 

@@ -65,9 +65,9 @@ impl Parser<'_> {
         let (priority, offset, priority_span) = self.priority()?;
         let span = start.to(priority_span);
         if body.hook.is_some() {
-            return Err(Box::new(Diagnostic::error(span, "a second `type`: a chain hangs at one hook")));
+            return Err(Diagnostic::error(span, "a second `type`: a chain hangs at one hook"));
         }
-        body.hook = Some(Hook { kind, hook, priority, offset, priority_span });
+        body.hook = Some(Hook { kind, name: hook, priority, offset, priority_span });
         self.end_statement("the priority")
     }
 
@@ -113,7 +113,7 @@ impl Parser<'_> {
         }
         let policy = self.required_word("`accept` or `drop` after `policy`")?;
         if body.policy.is_some() {
-            return Err(Box::new(Diagnostic::error(keyword.to(policy.span), "a second `policy`: a chain has one")));
+            return Err(Diagnostic::error(keyword.to(policy.span), "a second `policy`: a chain has one"));
         }
         body.policy = Some(policy);
         self.end_statement("the policy")

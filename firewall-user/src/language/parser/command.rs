@@ -61,16 +61,16 @@ impl Parser<'_> {
         self.end_statement("the command")
     }
 
-    fn no_command(&self) -> Box<Diagnostic> {
+    fn no_command(&self) -> Diagnostic {
         if self.at_mark(Mark::BraceClose) {
-            return Box::new(Diagnostic::error(self.here(), "this `}` closes nothing"));
+            return Diagnostic::error(self.here(), "this `}` closes nothing");
         }
         if self.at_mark(Mark::Minus) {
             return self.iptables_option();
         }
         let error = self.unexpected("a command such as `table`, `add`, `flush`, `define` or `include`");
         if self.at_mark(Mark::Star) || self.at_mark(Mark::Colon) {
-            return Box::new(error.help("this looks like iptables-save output, which is another language: `iptables-restore-translate -f FILE` turns it into nftables"));
+            return error.help("this looks like iptables-save output, which is another language: `iptables-restore-translate -f FILE` turns it into nftables");
         }
         error
     }
@@ -102,12 +102,12 @@ impl Parser<'_> {
         }
     }
 
-    fn unknown_command(&self, word: &str) -> Box<Diagnostic> {
+    fn unknown_command(&self, word: &str) -> Diagnostic {
         let error = Diagnostic::error(self.here(), format!("unknown command `{word}`"));
-        Box::new(match names::nearest(word, COMMANDS.iter().copied()) {
+        match names::nearest(word, COMMANDS.iter().copied()) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error.help("a ruleset is made of `table FAMILY NAME { chain NAME { RULES } }`"),
-        })
+        }
     }
 
     fn add_table(&mut self) -> Parsed<Command> {
@@ -141,7 +141,7 @@ impl Parser<'_> {
             | ExprKind::List(_)
             | ExprKind::Binary(..)
             | ExprKind::Named(_)
-            | ExprKind::Any => Err(Box::new(Diagnostic::error(elements.span, "expected `{ elements }`"))),
+            | ExprKind::Any => Err(Diagnostic::error(elements.span, "expected `{ elements }`")),
         }
     }
 
@@ -151,7 +151,7 @@ impl Parser<'_> {
         if let Some(word) = self.word().filter(|word| ["handle", "index", "position"].contains(word)) {
             let error =
                 Diagnostic::error(self.here(), format!("`{word}` is not supported: a file has no handles to refer to"));
-            return Err(Box::new(error.help("write the rule where it belongs in its chain")));
+            return Err(error.help("write the rule where it belongs in its chain"));
         }
         let rule = Box::new(self.rule()?);
         Ok(Command::Rule { table, chain, rule, first })
@@ -197,7 +197,7 @@ impl Parser<'_> {
             Some("inet") => Family::Inet,
             Some(word @ ("netdev" | "bridge" | "arp")) => {
                 let error = Diagnostic::error(self.here(), format!("family `{word}` is not supported yet"));
-                return Err(Box::new(error.help("supported families: inet, ip, ip6")));
+                return Err(error.help("supported families: inet, ip, ip6"));
             }
             Some(_) | None => return Ok(None),
         };
@@ -211,16 +211,16 @@ impl Parser<'_> {
     }
 
     /// `table ine filter {`: two words, the first of which is no family.
-    fn misspelt_family(&self) -> Option<Box<Diagnostic>> {
+    fn misspelt_family(&self) -> Option<Diagnostic> {
         let word = self.word().filter(|word| !FAMILIES.contains(word))?;
         if self.word_at(1).is_none() || self.peek_at(2).kind != Kind::Mark(Mark::BraceOpen) {
             return None;
         }
         let error = Diagnostic::error(self.here(), format!("unknown family `{word}`"));
-        Some(Box::new(match names::nearest(word, ["inet", "ip", "ip6"]) {
+        Some(match names::nearest(word, ["inet", "ip", "ip6"]) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error.help("supported families: inet, ip, ip6"),
-        }))
+        })
     }
 
     /// Two words that must be there.

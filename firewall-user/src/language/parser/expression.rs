@@ -85,8 +85,8 @@ impl Parser<'_> {
         Ok(left)
     }
 
-    fn too_deep(&self) -> Box<Diagnostic> {
-        Box::new(Diagnostic::error(self.here(), format!("more than {MAX_NESTING} values inside one another")))
+    fn too_deep(&self) -> Diagnostic {
+        Diagnostic::error(self.here(), format!("more than {MAX_NESTING} values inside one another"))
     }
 
     /// A value without operators.
@@ -125,7 +125,7 @@ impl Parser<'_> {
         let text = self.text(span);
         match parse(text) {
             Some(kind) => Ok(Expr { kind, span }),
-            None => Err(Box::new(Diagnostic::error(span, format!("`{}` is not an {what} address", shorten(text))))),
+            None => Err(Diagnostic::error(span, format!("`{}` is not an {what} address", shorten(text)))),
         }
     }
 
@@ -142,7 +142,7 @@ impl Parser<'_> {
             _ => text.parse(),
         };
         let Ok(value) = parsed else {
-            return Err(Box::new(Diagnostic::error(span, format!("`{}` is not a number in range", shorten(text)))));
+            return Err(Diagnostic::error(span, format!("`{}` is not a number in range", shorten(text))));
         };
         self.no_word_behind(span)?;
         Ok((value, span))
@@ -155,13 +155,13 @@ impl Parser<'_> {
             return Ok(());
         }
         let span = span.to(self.span(next));
-        Err(Box::new(Diagnostic::error(span, format!("`{}` is not a number", shorten(self.text(span))))))
+        Err(Diagnostic::error(span, format!("`{}` is not a number", shorten(self.text(span)))))
     }
 
     fn negative(&mut self) -> Parsed<Expr> {
         if self.peek_at(1).kind == Kind::Number {
             let message = "negative numbers only occur in priorities";
-            return Err(Box::new(Diagnostic::error(self.here(), message)));
+            return Err(Diagnostic::error(self.here(), message));
         }
         Err(self.iptables_option())
     }
@@ -226,8 +226,8 @@ impl Parser<'_> {
         Ok(comment)
     }
 
-    pub(super) fn concatenation(&self) -> Box<Diagnostic> {
+    pub(super) fn concatenation(&self) -> Diagnostic {
         let error = Diagnostic::error(self.here(), "concatenations (`a . b`) are not supported yet");
-        Box::new(error.help("write a rule for each combination, or one match after the other"))
+        error.help("write a rule for each combination, or one match after the other")
     }
 }

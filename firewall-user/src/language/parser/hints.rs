@@ -77,34 +77,34 @@ fn advice(words: &'static [(&'static str, &'static str)], word: &str) -> Option<
 
 impl Parser<'_> {
     /// A word that starts no statement.
-    pub(super) fn foreign_statement(&self, word: &str) -> Box<Diagnostic> {
+    pub(super) fn foreign_statement(&self, word: &str) -> Diagnostic {
         let error = Diagnostic::error(self.here(), format!("unknown word `{}` in a rule", shorten(word)));
         if let Some(advice) = advice(FOREIGN, word) {
-            return Box::new(error.help(advice));
+            return error.help(advice);
         }
         let known = selector::words().chain(unsupported::KNOWN_STATEMENTS.iter().copied());
-        Box::new(match names::nearest(word, known) {
+        match names::nearest(word, known) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None if self.peek_at(1).kind == Kind::Newline => error,
             None => error
                 .help("a rule is made of matches such as `tcp dport 22`, statements such as `counter`, and a verdict"),
-        })
+        }
     }
 
     /// A word that starts no command but is one of another firewall.
-    pub(super) fn foreign_command(&self) -> Box<Diagnostic> {
+    pub(super) fn foreign_command(&self) -> Diagnostic {
         let Some(word) = self.word() else { return self.unexpected("`table`, `chain`, `set`, `element` or `rule`") };
         let error = Diagnostic::error(self.here(), format!("unknown command `{}`", shorten(word)));
-        Box::new(match advice(FOREIGN, word) {
+        match advice(FOREIGN, word) {
             Some(advice) => error
                 .help(advice)
                 .help("rules stand in a chain, chains in a table: `table inet filter { chain input { .. } }`"),
             None => error,
-        })
+        }
     }
 
     /// `-A INPUT`, `--dport`: options of iptables.
-    pub(super) fn iptables_option(&self) -> Box<Diagnostic> {
+    pub(super) fn iptables_option(&self) -> Diagnostic {
         let dashes = (0..2).take_while(|ahead| self.is_minus(*ahead)).count();
         let option = self.word_at(dashes).unwrap_or("").to_owned();
         let shown = format!("{}{}", "-".repeat(dashes), shorten(&option));
@@ -112,10 +112,10 @@ impl Parser<'_> {
             self.here(),
             format!("`{shown}` is an option of iptables, not a word of the nftables language"),
         );
-        Box::new(match advice(OPTIONS, &option) {
+        match advice(OPTIONS, &option) {
             Some(advice) => error.help(advice),
             None => error.help("`iptables-translate` turns an iptables command into nftables"),
-        })
+        }
     }
 
     fn is_minus(&self, ahead: usize) -> bool {

@@ -39,9 +39,9 @@ impl Parser<'_> {
         let deep = self.diagnostics.sources.depth(name.span.source) + 1 >= MAX_INCLUDE_DEPTH;
         if deep || self.diagnostics.sources.iter().count() >= MAX_FILES {
             let message = format!("too many files include one another (at most {MAX_INCLUDE_DEPTH} deep)");
-            return Err(Box::new(Diagnostic::error(name.span, message)));
+            return Err(Diagnostic::error(name.span, message));
         }
-        let text = source::read(path).map_err(|error| Box::new(Diagnostic::error(name.span, error.to_string())))?;
+        let text = source::read(path).map_err(|error| Diagnostic::error(name.span, error.to_string()))?;
         let number = self.diagnostics.sources.add(path.display().to_string(), text, Some(name.span));
         self.open(number);
         Ok(())
@@ -73,13 +73,13 @@ impl Parser<'_> {
     }
 }
 
-fn missing(name: &Spanned, direct: bool, directories: &[PathBuf]) -> Box<Diagnostic> {
+fn missing(name: &Spanned, direct: bool, directories: &[PathBuf]) -> Diagnostic {
     let error = Diagnostic::error(name.span, format!("no such file: {}", name.text));
     if direct {
-        return Box::new(error);
+        return error;
     }
     let places = directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(", ");
-    Box::new(error.help(format!("looked in {places}; `./{}` is relative to the working directory", name.text)))
+    error.help(format!("looked in {places}; `./{}` is relative to the working directory", name.text))
 }
 
 fn has_wildcard(text: &str) -> bool {

@@ -27,7 +27,7 @@ use super::{
 };
 
 /// What a parsing function gives: its part of the tree, or the message that stands for it.
-type Parsed<T> = Result<T, Box<Diagnostic>>;
+type Parsed<T> = Result<T, Diagnostic>;
 
 /// Tokens of one text, and how far they are read.
 struct Frame {
@@ -166,7 +166,7 @@ impl Parser<'_> {
     }
 
     /// A message that the next token is not what should stand here.
-    fn unexpected(&self, expected: &str) -> Box<Diagnostic> {
+    fn unexpected(&self, expected: &str) -> Diagnostic {
         let token = self.peek();
         let found = match token.kind {
             Kind::End => "the end of the file".to_owned(),
@@ -175,7 +175,7 @@ impl Parser<'_> {
             Kind::Stray if self.text(self.span(token)) == "\\" => "a backslash that does not end its line".to_owned(),
             Kind::Stray if self.text(self.span(token)) == "\r" => {
                 let error = Diagnostic::error(self.here(), "a carriage return: this file has the line ends of Windows");
-                return Box::new(error.help("`sed -i 's/\\r$//' FILE` makes them plain"));
+                return error.help("`sed -i 's/\\r$//' FILE` makes them plain");
             }
             Kind::Word
             | Kind::Wildcard
@@ -187,7 +187,7 @@ impl Parser<'_> {
             | Kind::Mark(_)
             | Kind::Stray => format!("`{}`", shorten(self.text(self.span(token)))),
         };
-        Box::new(Diagnostic::error(self.here(), format!("expected {expected}, found {found}")))
+        Diagnostic::error(self.here(), format!("expected {expected}, found {found}"))
     }
 
     fn at_separator(&self) -> bool {
@@ -214,8 +214,8 @@ impl Parser<'_> {
         Err(self.unexpected(&format!("`;` or the end of the line after {after}")))
     }
 
-    fn report(&mut self, diagnostic: Box<Diagnostic>) {
-        self.diagnostics.push(*diagnostic);
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
     }
 
     /// Skips to the end of the statement that went wrong: behind it things make sense again.
@@ -223,8 +223,7 @@ impl Parser<'_> {
         loop {
             match self.peek().kind {
                 Kind::End => return,
-                Kind::Newline | Kind::Mark(Mark::Semicolon) if self.depth <= depth => return,
-                Kind::Mark(Mark::BraceClose) if self.depth <= depth => return,
+                Kind::Newline | Kind::Mark(Mark::Semicolon | Mark::BraceClose) if self.depth <= depth => return,
                 Kind::Word
                 | Kind::Wildcard
                 | Kind::Number
@@ -250,7 +249,7 @@ impl Parser<'_> {
         if closed {
             return Ok(());
         }
-        Err(Box::new(Diagnostic::error(open, format!("the {what} that starts here is not closed: `}}` is missing"))))
+        Err(Diagnostic::error(open, format!("the {what} that starts here is not closed: `}}` is missing")))
     }
 
     fn block_body(&mut self, depth: usize, statement: &mut dyn FnMut(&mut Self) -> Parsed<()>) -> bool {
@@ -274,10 +273,10 @@ impl Parser<'_> {
         let keyword = self.bump();
         let text = self.string("a text after `comment`")?;
         if text.text.len() > 128 {
-            return Err(Box::new(Diagnostic::error(text.span, "a comment has at most 128 bytes")));
+            return Err(Diagnostic::error(text.span, "a comment has at most 128 bytes"));
         }
         if slot.is_some() {
-            return Err(Box::new(Diagnostic::error(keyword.to(text.span), "a second comment: there can be only one")));
+            return Err(Diagnostic::error(keyword.to(text.span), "a second comment: there can be only one"));
         }
         *slot = Some(text);
         Ok(())
@@ -309,7 +308,7 @@ impl Parser<'_> {
         let Some(word) = self.word() else { return Err(self.unexpected(&format!("the name of a {what}"))) };
         if unsupported::RESERVED.contains(&word) {
             let message = format!("`{word}` is a word of the language and cannot be the name of a {what}");
-            return Err(Box::new(Diagnostic::error(self.here(), message)));
+            return Err(Diagnostic::error(self.here(), message));
         }
         Ok(self.spanned())
     }

@@ -23,7 +23,7 @@ impl Parser<'_> {
             statements.push(self.statement()?);
             if statements.len() > MAX_STATEMENTS {
                 let message = format!("a rule has at most {MAX_STATEMENTS} statements");
-                return Err(Box::new(Diagnostic::error(self.here(), message)));
+                return Err(Diagnostic::error(self.here(), message));
             }
         }
         let Some(last) = statements.last() else { return Err(self.unexpected("a rule")) };
@@ -59,7 +59,7 @@ fn ends_rule(statement: &Statement) -> bool {
     }
 }
 
-fn behind_verdict(span: Span) -> Box<Diagnostic> {
+fn behind_verdict(span: Span) -> Diagnostic {
     let error = Diagnostic::error(span, "this stands behind the rule's verdict and has no effect");
-    Box::new(error.help("put matches, `counter` and `log` in front of the verdict, `comment` at the end"))
+    error.help("put matches, `counter` and `log` in front of the verdict, `comment` at the end")
 }

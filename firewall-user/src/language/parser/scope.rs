@@ -68,7 +68,7 @@ impl Parser<'_> {
         if !again && self.scopes.get(&name.text).is_some() {
             let message = format!("`{}` is already defined", name.text);
             let help = format!("`redefine {} = ...` changes it", name.text);
-            return Err(Box::new(Diagnostic::error(name.span, message).help(help)));
+            return Err(Diagnostic::error(name.span, message).help(help));
         }
         self.expect_mark(Mark::Equals, "`=` after the variable's name")?;
         let value = self.initializer()?;
@@ -76,7 +76,7 @@ impl Parser<'_> {
         let (depth, size) = value.measure();
         if depth > MAX_DEPTH || size > MAX_SIZE {
             let message = format!("`{}` is too large: at most {MAX_SIZE} values, {MAX_DEPTH} deep", name.text);
-            return Err(Box::new(Diagnostic::error(name.span, message)));
+            return Err(Diagnostic::error(name.span, message));
         }
         self.scopes.define(name.text, Rc::new(Variable { value, depth, size }));
         Ok(())
@@ -87,9 +87,7 @@ impl Parser<'_> {
         let name = self.variable_name()?;
         match self.scopes.0.last_mut().and_then(|scope| scope.remove(&name.text)) {
             Some(_) => self.end_statement("the variable's name"),
-            None => {
-                Err(Box::new(Diagnostic::error(name.span, format!("`{}` is not defined in this block", name.text))))
-            }
+            None => Err(Diagnostic::error(name.span, format!("`{}` is not defined in this block", name.text))),
         }
     }
 
@@ -111,18 +109,18 @@ impl Parser<'_> {
         }
     }
 
-    fn undefined(&self, name: &Spanned) -> Box<Diagnostic> {
+    fn undefined(&self, name: &Spanned) -> Diagnostic {
         let error = Diagnostic::error(name.span, format!("`${}` is not defined", name.text));
         // A variable's name may contain `/` and `-`, so these must be kept apart from it by a blank or braces.
         if let Some((stem, _)) =
             name.text.split_once(['/', '-', '.']).filter(|(stem, _)| self.scopes.get(stem).is_some())
         {
             let help = format!("a name may contain `/`, `-` and `.`: put a blank behind `${stem}`");
-            return Box::new(error.help(help));
+            return error.help(help);
         }
         match names::nearest(&name.text, self.scopes.names()) {
-            Some(near) => Box::new(error.help(format!("did you mean `${near}`?"))),
-            None => Box::new(error),
+            Some(near) => error.help(format!("did you mean `${near}`?")),
+            None => error,
         }
     }
 }

@@ -175,20 +175,20 @@ impl Parser<'_> {
         }
     }
 
-    fn no_field(&self, group: &Group, word: &str) -> Box<Diagnostic> {
+    fn no_field(&self, group: &Group, word: &str) -> Diagnostic {
         let fields = group.fields.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
         if group.refused.contains(&word) {
             return refused(group, word, &fields, self.here());
         }
         let error = Diagnostic::error(self.here(), format!("unknown field `{word}` behind `{}`", group.word));
-        Box::new(match names::nearest(word, group.fields.iter().map(|(word, _)| *word)) {
+        match names::nearest(word, group.fields.iter().map(|(word, _)| *word)) {
             Some(near) => error.help(format!("did you mean `{} {near}`?", group.word)),
             None => error.help(format!("`{}` knows: {fields}", group.word)),
-        })
+        }
     }
 }
 
-fn refused(group: &Group, word: &str, fields: &str, span: Span) -> Box<Diagnostic> {
+fn refused(group: &Group, word: &str, fields: &str, span: Span) -> Diagnostic {
     let what = format!("`{} {word}`", group.word);
     if (group.word, word) == ("ip6", "nexthdr") {
         let error = Diagnostic::error(
@@ -197,8 +197,8 @@ fn refused(group: &Group, word: &str, fields: &str, span: Span) -> Box<Diagnosti
                 "{what} is not supported: it is the first header behind the IPv6 header, which an extension header hides"
             ),
         );
-        return Box::new(error.help("`meta l4proto` looks behind extension headers"));
+        return error.help("`meta l4proto` looks behind extension headers");
     }
     let error = unsupported::feature(span, &what);
-    Box::new(error.help(format!("supported behind `{}`: {fields}", group.word)))
+    error.help(format!("supported behind `{}`: {fields}", group.word))
 }

@@ -84,7 +84,7 @@ impl Parser<'_> {
                 "dynamic" | "timeout" => {
                     return Err(unsupported::feature(flag.span, &format!("`flags {}`", flag.text)));
                 }
-                _ => return Err(Box::new(Diagnostic::error(flag.span, format!("unknown set flag `{}`", flag.text)))),
+                _ => return Err(Diagnostic::error(flag.span, format!("unknown set flag `{}`", flag.text))),
             }
             if self.take_mark(Mark::Comma).is_none() {
                 return Ok(());
@@ -93,10 +93,10 @@ impl Parser<'_> {
     }
 }
 
-fn unknown(word: &str, span: Span) -> Box<Diagnostic> {
+fn unknown(word: &str, span: Span) -> Diagnostic {
     let error = Diagnostic::error(span, format!("unknown word `{word}` in a set"));
-    Box::new(match names::nearest(word, PARTS.iter().copied()) {
+    match names::nearest(word, PARTS.iter().copied()) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error.help(format!("a set knows: {}", PARTS.join(", "))),
-    })
+    }
 }

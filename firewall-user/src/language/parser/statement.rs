@@ -61,9 +61,7 @@ impl Parser<'_> {
             let mask = self.list()?;
             if !matches!(mask.resolved().kind, ExprKind::List(_)) {
                 let error = Diagnostic::error(mask.span, "a mask of one flag");
-                return Err(Box::new(
-                    error.help("write `tcp flags & syn == syn`; behind `/` stand several: `syn / syn,ack`"),
-                ));
+                return Err(error.help("write `tcp flags & syn == syn`; behind `/` stand several: `syn / syn,ack`"));
             }
             return Ok(StatementKind::Flags(left, relation, right, mask));
         }
@@ -120,7 +118,7 @@ impl Parser<'_> {
     fn count(&mut self) -> Parsed<u64> {
         self.bump();
         let (value, span) = self.number("a number")?;
-        u64::try_from(value).map_err(|_| Box::new(Diagnostic::error(span, "a counter has 64 bits")))
+        u64::try_from(value).map_err(|_| Diagnostic::error(span, "a counter has 64 bits"))
     }
 
     fn log(&mut self) -> Parsed<StatementKind> {
@@ -142,9 +140,9 @@ impl Parser<'_> {
         }
     }
 
-    fn log_option(&self, word: &str) -> Box<Diagnostic> {
+    fn log_option(&self, word: &str) -> Diagnostic {
         let error = Diagnostic::error(self.here(), format!("`log {word}` is not supported yet"));
-        Box::new(error.help("supported: `log`, with `prefix \"..\"` and `level ..`; events go to `rampart monitor`, not to the kernel log"))
+        error.help("supported: `log`, with `prefix \"..\"` and `level ..`; events go to `rampart monitor`, not to the kernel log")
     }
 
     /// `accept` and the like.
@@ -190,7 +188,7 @@ impl Parser<'_> {
             | ExprKind::Named(_)
             | ExprKind::Any
             | ExprKind::Variable(_) => {
-                Err(Box::new(Diagnostic::error(value.span, "expected the name of a chain in this variable")))
+                Err(Diagnostic::error(value.span, "expected the name of a chain in this variable"))
             }
         }
     }
@@ -204,7 +202,7 @@ impl Parser<'_> {
     }
 
     /// A value alone, for messages about what should have been one.
-    pub(super) fn unknown_statement(&self) -> Box<Diagnostic> {
+    pub(super) fn unknown_statement(&self) -> Diagnostic {
         let Some(word) = self.word() else {
             if self.at_mark(Mark::Minus) {
                 return self.iptables_option();

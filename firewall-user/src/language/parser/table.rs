@@ -43,15 +43,15 @@ impl Parser<'_> {
         }
     }
 
-    fn no_table_part(&self) -> Box<Diagnostic> {
+    fn no_table_part(&self) -> Diagnostic {
         let Some(word) = self.word() else { return self.unexpected("`chain`, `set`, `comment` or `}` in the table") };
         if unsupported::TABLE_PARTS.contains(&word) {
             return unsupported::feature(self.here(), &format!("`{word}` in a table"));
         }
         let error = Diagnostic::error(self.here(), format!("unknown word `{word}` in a table"));
-        Box::new(match names::nearest(word, PARTS.iter().copied()) {
+        match names::nearest(word, PARTS.iter().copied()) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error.help("a table holds `chain NAME { .. }` and `set NAME { .. }`; rules stand inside a chain"),
-        })
+        }
     }
 }

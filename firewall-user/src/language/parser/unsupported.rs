@@ -84,23 +84,21 @@ const SELECTORS: &[&str] = &[
 ];
 
 /// A refusal of something that nftables has.
-pub(super) fn feature(span: Span, what: &str) -> Box<Diagnostic> {
-    Box::new(Diagnostic::error(span, format!("{what} is not supported yet")))
+pub(super) fn feature(span: Span, what: &str) -> Diagnostic {
+    Diagnostic::error(span, format!("{what} is not supported yet"))
 }
 
 /// The refusal of a statement or match by its first word, when nftables has such a one.
-pub(super) fn statement(word: &str, span: Span) -> Option<Box<Diagnostic>> {
+pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
     if let Some((_, reason)) = STATEMENTS.iter().find(|(known, _)| *known == word) {
         let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
         let error = if reason.is_empty() { error } else { error.help(*reason) };
-        return Some(Box::new(
-            error.help("supported statements: accept, drop, jump, goto, return, continue, counter, log"),
-        ));
+        return Some(error.help("supported statements: accept, drop, jump, goto, return, continue, counter, log"));
     }
     if SELECTORS.contains(&word) {
         let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
         let known = super::selector::words().collect::<Vec<_>>().join(", ");
-        return Some(Box::new(error.help(format!("supported matches: {known}"))));
+        return Some(error.help(format!("supported matches: {known}")));
     }
     None
 }
