@@ -32,6 +32,21 @@ pub struct InterfaceCounters {
     pub egress: [Counter; REASONS],
 }
 
+impl InterfaceCounters {
+    /// Nothing counted.
+    pub const ZERO: Self =
+        Self { ingress: [Counter { packets: 0, bytes: 0 }; REASONS], egress: [Counter { packets: 0, bytes: 0 }; REASONS] };
+
+    /// Adds what another CPU counted.
+    pub fn add_up(&mut self, other: &Self) {
+        let Self { ingress, egress } = other;
+        for (total, one) in self.ingress.iter_mut().zip(ingress).chain(self.egress.iter_mut().zip(egress)) {
+            total.packets += one.packets;
+            total.bytes += one.bytes;
+        }
+    }
+}
+
 /// Index of the packets that were not dropped: that of [`crate::verdict::Reason::None`].
 pub const PASSED: usize = 0;
 

@@ -76,6 +76,38 @@ pub struct Event {
 
 crate::shared!(Event = 112);
 
+#[cfg(feature = "user")]
+impl Event {
+    /// An event from the bytes of its record; `None` when there are too few.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_ne_bytes);
+        let long = |at: usize| bytes.get(at..at + 8).and_then(|long| long.try_into().ok()).map(u64::from_ne_bytes);
+        let address = |at: usize| Some([word(at)?, word(at + 4)?, word(at + 8)?, word(at + 12)?]);
+        Some(Self {
+            time_ns: long(0)?,
+            suppressed: long(8)?,
+            kind: word(16)?,
+            generation: word(20)?,
+            reason: word(24)?,
+            rule: word(28)?,
+            log: word(32)?,
+            hook: word(36)?,
+            ifindex: word(40)?,
+            length: word(44)?,
+            ct_state: word(48)?,
+            ether_type: word(52)?,
+            source: address(56)?,
+            destination: address(72)?,
+            nfproto: word(88)?,
+            protocol: word(92)?,
+            source_port: word(96)?,
+            destination_port: word(100)?,
+            icmp: word(104)?,
+            tcp_flags: word(108)?,
+        })
+    }
+}
+
 /// How many events a CPU may send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -4,4 +4,5 @@
 //! into the kernel.
 
 pub mod compile;
+pub mod kernel;
 pub mod language;

@@ -1,0 +1,254 @@
+//! Putting the entry programs on interfaces, and taking them off.
+//!
+//! Ingress: native XDP, else generic XDP, else tc. Egress: tcx, else a classifier of the clsact qdisc (before
+//! Linux 6.6). What was chosen, and the error number that made for a step down, is kept in the interface's entry of the
+//! INTERFACES map, where `status` finds it.
+
+use std::{fs, io};
+
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode,
+        links::FdLink,
+        loaded_programs,
+        tc::{NlOptions, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program},
+        xdp::XdpError,
+    },
+};
+use firewall_common::interface::{Interface as Entry, RAW_IP, name_words};
+
+use super::{KernelError, error::chain, interfaces::Interface, object, pins::Pins};
+
+/// How packets that come in are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ingress {
+    /// XDP in the driver.
+    Native,
+    /// XDP in the stack, before everything else there.
+    Generic,
+    /// tc.
+    Tc,
+}
+
+impl Ingress {
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Tc => "tc",
+        }
+    }
+}
+
+/// How packets that leave are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// A tcx link.
+    Tcx,
+    /// A classifier of the clsact qdisc.
+    Clsact,
+}
+
+impl Egress {
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// An interface that packets are filtered on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Its index in the interface maps.
+    pub place: u32,
+    /// Its interface index.
+    pub ifindex: u32,
+    /// Its name when it was attached or last applied to.
+    pub name: String,
+    /// How incoming packets are met.
+    pub ingress: Ingress,
+    /// How outgoing packets are met.
+    pub egress: Egress,
+    /// Does the interface still exist?
+    pub present: bool,
+    /// Why ingress is not native XDP.
+    pub note: Option<String>,
+}
+
+/// [`Entry::flags`]: ingress is generic XDP.
+const GENERIC: u32 = 2;
+/// [`Entry::flags`]: ingress is tc.
+const TC_INGRESS: u32 = 4;
+/// [`Entry::flags`]: egress, and ingress if it is tc, are of the clsact qdisc.
+const CLSACT: u32 = 8;
+
+/// Asks for clsact where tcx could be had, so that it can be tested.
+const FORCE_CLSACT: &str = "RAMPART_FORCE_CLSACT";
+
+impl Attached {
+    /// What an entry of the map says; `None` for a free place.
+    pub(super) fn of(place: u32, entry: &Entry, present: bool) -> Option<Self> {
+        let flags = entry.flags;
+        (entry.ifindex != 0).then(|| Self {
+            place,
+            ifindex: entry.ifindex,
+            name: name(entry),
+            ingress: if flags & TC_INGRESS != 0 {
+                Ingress::Tc
+            } else if flags & GENERIC != 0 {
+                Ingress::Generic
+            } else {
+                Ingress::Native
+            },
+            egress: if flags & CLSACT == 0 { Egress::Tcx } else { Egress::Clsact },
+            present,
+            note: note(entry),
+        })
+    }
+}
+
+fn name(entry: &Entry) -> String {
+    let bytes: Vec<u8> =
+        entry.name.iter().flat_map(|word| word.to_be_bytes()).take_while(|byte| *byte != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn note(entry: &Entry) -> Option<String> {
+    if entry.flags & RAW_IP != 0 {
+        return Some("no Ethernet header, so no XDP".to_owned());
+    }
+    let errno = entry.reserved[0] as i32;
+    (errno != 0).then(|| match errno {
+        libc::EOPNOTSUPP | libc::EINVAL => "the driver has no native XDP".to_owned(),
+        libc::ERANGE => "the driver's native XDP does not take this MTU".to_owned(),
+        other => format!("native XDP: {}", io::Error::from_raw_os_error(other)),
+    })
+}
+
+/// An entry of the map for an interface about to be attached.
+pub(super) fn entry(interface: &Interface) -> Entry {
+    let flags = if interface.has_ethernet { 0 } else { RAW_IP | TC_INGRESS };
+    Entry { name: name_words(&interface.name), ifindex: interface.index, flags, reserved: [0; 2] }
+}
+
+/// Is there an XDP program on the interface that is not ours? Ours leave when their pins do, so any is somebody's.
+pub(super) fn refuse_foreign(interface: &Interface) -> Result<(), KernelError> {
+    let Some((id, _)) = interface.xdp else {
+        return Ok(());
+    };
+    let program = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|program| program.id() == id)
+        .and_then(|program| program.name_as_str().map(str::to_owned))
+        .unwrap_or_else(|| "unnamed".to_owned());
+    Err(KernelError::ForeignXdp { interface: interface.name.clone(), program, id })
+}
+
+/// Attaches the entry programs to an interface; what they ended up as is noted in `entry`.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    pins: &Pins,
+    interface: &Interface,
+    entry: &mut Entry,
+) -> Result<(), KernelError> {
+    if interface.has_ethernet {
+        attach_xdp(ebpf, pins, interface, entry)?;
+    }
+    if entry.flags & TC_INGRESS != 0 {
+        attach_tc(ebpf, pins, interface, entry, TcAttachType::Ingress)?;
+    }
+    attach_tc(ebpf, pins, interface, entry, TcAttachType::Egress)
+}
+
+fn attach_xdp(ebpf: &mut Ebpf, pins: &Pins, interface: &Interface, entry: &mut Entry) -> Result<(), KernelError> {
+    let refused = |reason: String| KernelError::Attach { interface: interface.name.clone(), hook: "XDP", reason };
+    let program = object::xdp(ebpf, object::ENTER_XDP)?;
+    let link = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
+        Ok(link) => link,
+        Err(native) => {
+            entry.reserved[0] = errno(&native).unwrap_or(libc::EINVAL) as u32;
+            entry.flags |= GENERIC;
+            match program.attach_to_if_index(interface.index, XdpMode::Skb) {
+                Ok(link) => link,
+                Err(generic) if matches!(errno(&generic), Some(libc::EBUSY | libc::EEXIST | libc::ENODEV)) => {
+                    return Err(refused(chain(&generic)));
+                }
+                Err(_) => {
+                    entry.flags = entry.flags & !GENERIC | TC_INGRESS;
+                    return Ok(());
+                }
+            }
+        }
+    };
+    let link = program.take_link(link).map_err(|error| refused(chain(&error)))?;
+    let link = FdLink::try_from(link).map_err(|error| refused(chain(&error)))?;
+    pin_link(link, pins, interface.index, "xdp").map_err(refused)
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        ProgramError::XdpError(XdpError::NetlinkError(_)) => None,
+        _ => None,
+    }
+}
+
+fn attach_tc(
+    ebpf: &mut Ebpf,
+    pins: &Pins,
+    interface: &Interface,
+    entry: &mut Entry,
+    way: TcAttachType,
+) -> Result<(), KernelError> {
+    let (program, hook) = match way {
+        TcAttachType::Egress => (object::ENTER_TC_EGRESS, "tc egress"),
+        TcAttachType::Ingress | TcAttachType::Custom(_) => (object::ENTER_TC_INGRESS, "tc ingress"),
+    };
+    let refused = |reason: String| KernelError::Attach { interface: interface.name.clone(), hook, reason };
+    let program = object::classifier(ebpf, program)?;
+    if std::env::var_os(FORCE_CLSACT).is_none() {
+        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+        if let Ok(link) = program.attach_with_options(&interface.name, way, options) {
+            let link = program.take_link(link).map_err(|error| refused(chain(&error)))?;
+            let link = FdLink::try_from(link).map_err(|error| refused(chain(&error)))?;
+            return pin_link(link, pins, interface.index, hook.trim_start_matches("tc ")).map_err(refused);
+        }
+    }
+    entry.flags |= CLSACT;
+    attach_clsact(program, &interface.name, way).map_err(refused)
+}
+
+/// A classifier of a qdisc is no link: it stays until somebody removes it, so there is nothing to pin.
+fn attach_clsact(program: &mut SchedClassifier, interface: &str, way: TcAttachType) -> Result<(), String> {
+    // Somebody may have made the qdisc before; if it could not be made, attaching says so.
+    let _ = qdisc_add_clsact(interface);
+    let options = TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() });
+    let link = program.attach_with_options(interface, way, options).map_err(|error| chain(&error))?;
+    let link = program.take_link(link).map_err(|error| chain(&error))?;
+    std::mem::forget(link);
+    Ok(())
+}
+
+fn pin_link(link: FdLink, pins: &Pins, ifindex: u32, what: &str) -> Result<(), String> {
+    let path = pins.links().join(format!("{ifindex}-{what}"));
+    // The pin of an interface that had this index before.
+    let _ = fs::remove_file(&path);
+    link.pin(path).map(drop).map_err(|error| chain(&error))
+}
+
+/// Takes the programs off an interface. What is not there any more needs no taking off.
+pub(super) fn detach(pins: &Pins, entry: &Entry) {
+    for what in ["xdp", "ingress", "egress"] {
+        let _ = fs::remove_file(pins.links().join(format!("{}-{what}", entry.ifindex)));
+    }
+    if entry.flags & CLSACT != 0 {
+        let name = name(entry);
+        let _ = qdisc_detach_program(&name, TcAttachType::Egress, object::ENTER_TC_EGRESS);
+        let _ = qdisc_detach_program(&name, TcAttachType::Ingress, object::ENTER_TC_INGRESS);
+    }
+}

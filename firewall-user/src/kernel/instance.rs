@@ -1,0 +1,274 @@
+//! The instance of a network namespace: its pins, opened.
+
+use std::{collections::HashMap, fs};
+
+use firewall_common::{
+    abi::ABI_VERSION,
+    control::Control,
+    counter::{Counter, InterfaceCounters},
+    event::Budget,
+    flow::Secret,
+    interface::Interface as Entry,
+    limits::MAX_INTERFACES,
+    table::{BUCKET, WAYS},
+};
+
+use super::{
+    Attached, Events, Flows, KernelError, Lock, attach, host, interfaces, maps,
+    pins::{self, Pins},
+};
+use crate::compile::Manifest;
+
+/// The pins of this network namespace.
+#[derive(Debug)]
+pub struct Instance {
+    pub(super) pins: Pins,
+    pub(super) buckets: u32,
+}
+
+/// What an instance is made with.
+#[derive(Clone, Debug, Default)]
+pub struct StateOptions {
+    /// Connections the state table has room for; by default, 1/256 of the machine's memory is given to it.
+    pub flows: Option<u32>,
+}
+
+/// What was taken down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Interfaces that were filtered.
+    pub interfaces: Vec<String>,
+    /// The generation that was in force.
+    pub generation: u32,
+    /// Connections that were forgotten.
+    pub flows: u64,
+}
+
+impl Instance {
+    /// The instance of this network namespace.
+    pub fn open() -> Result<Self, KernelError> {
+        let pins = Pins::here()?;
+        if !pins.exists() {
+            return Err(KernelError::NotRunning);
+        }
+        let instance = Self { buckets: check_pins(&pins)?.ok_or(KernelError::NotRunning)?, pins };
+        instance.check_version()?;
+        Ok(instance)
+    }
+
+    /// The instance of this network namespace, or the place for one: nothing is made in the kernel before
+    /// [`Instance::apply`].
+    pub fn open_or_create(options: &StateOptions) -> Result<Self, KernelError> {
+        let pins = Pins::here()?;
+        if pins.exists() {
+            return Self::open();
+        }
+        let buckets = match check_pins(&pins)? {
+            Some(buckets) => buckets,
+            None => choose_buckets(options.flows)?,
+        };
+        Ok(Self { pins, buckets })
+    }
+
+    fn check_version(&self) -> Result<(), KernelError> {
+        let found = self.control()?.abi;
+        // 0: somebody was killed between making the maps and writing the first control value.
+        if found == ABI_VERSION || found == 0 {
+            return Ok(());
+        }
+        Err(KernelError::ForeignPin {
+            path: self.pins.state().join(maps::CONTROL),
+            difference: format!("layout version {found}, not {ABI_VERSION}"),
+        })
+    }
+
+    /// Takes the lock that whoever changes the instance holds.
+    pub fn lock(&self) -> Result<Lock, KernelError> {
+        self.pins.create()?;
+        let path = self.pins.lock("lock");
+        Lock::take(&path).map_err(|refusal| refusal.into_error(&path, |pid| KernelError::Locked { pid }))
+    }
+
+    /// The control value.
+    pub fn control(&self) -> Result<Control, KernelError> {
+        let control = maps::array(&self.pins.state(), maps::CONTROL)?;
+        control.get(&0, 0).map_err(KernelError::map(maps::CONTROL))
+    }
+
+    pub(super) fn set_control(&self, value: &Control) -> Result<(), KernelError> {
+        let mut control = maps::array::<Control>(&self.pins.state(), maps::CONTROL)?;
+        control.set(0, value, 0).map_err(KernelError::map(maps::CONTROL))
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> Result<u32, KernelError> {
+        let control = self.control()?;
+        match control.generation[control.slot(host::monotonic_ns) as usize & 1] {
+            0 => Err(KernelError::NotRunning),
+            generation => Ok(generation),
+        }
+    }
+
+    /// What the generation in force was made of.
+    pub fn manifest(&self) -> Result<Manifest, KernelError> {
+        self.manifest_of(self.generation()?)
+    }
+
+    /// What a generation was made of.
+    pub fn manifest_of(&self, generation: u32) -> Result<Manifest, KernelError> {
+        let damaged = |what: &str| KernelError::Damaged(format!("manifest of generation {generation}: {what}"));
+        let map = maps::array::<[u8; maps::MANIFEST_CHUNK]>(&self.pins.generation(generation), maps::MANIFEST)?;
+        let mut bytes = Vec::with_capacity(map.len() as usize * maps::MANIFEST_CHUNK);
+        for chunk in map.iter() {
+            bytes.extend_from_slice(&chunk.map_err(KernelError::map(maps::MANIFEST))?);
+        }
+        let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        serde_json::from_slice(&bytes[..length]).map_err(|error| damaged(&error.to_string()))
+    }
+
+    /// Rule counters, added up over the CPUs.
+    pub fn rule_counters(
+        &self,
+        slots: impl IntoIterator<Item = u32>,
+    ) -> Result<HashMap<u32, Counter>, KernelError> {
+        let counters = maps::per_cpu::<Counter>(&self.pins.state(), maps::COUNTERS)?;
+        let read = |slot: u32| {
+            let values = counters.get(&slot, 0).map_err(KernelError::map(maps::COUNTERS))?;
+            Ok((slot, values.iter().fold(Counter::default(), sum)))
+        };
+        slots.into_iter().map(read).collect()
+    }
+
+    /// The interfaces that packets are filtered on, in the order of their places.
+    pub fn interfaces(&self) -> Result<Vec<Attached>, KernelError> {
+        let here = interfaces::list()?;
+        let is_present = |entry: &Entry| here.iter().any(|interface| interface.index == entry.ifindex);
+        let entries = self.entries()?;
+        Ok(entries.iter().filter_map(|(place, entry)| Attached::of(*place, entry, is_present(entry))).collect())
+    }
+
+    /// The entries of the interface map that are in use.
+    pub(super) fn entries(&self) -> Result<Vec<(u32, Entry)>, KernelError> {
+        let map = maps::array::<Entry>(&self.pins.state(), maps::INTERFACES)?;
+        let read = |place| Ok((place, map.get(&place, 0).map_err(KernelError::map(maps::INTERFACES))?));
+        let all = (1..MAX_INTERFACES).map(read).collect::<Result<Vec<_>, KernelError>>()?;
+        Ok(all.into_iter().filter(|(_, entry)| entry.ifindex != 0).collect())
+    }
+
+    /// Packets of the interface in `place`, added up over the CPUs.
+    pub fn traffic(&self, place: u32) -> Result<InterfaceCounters, KernelError> {
+        let map = maps::per_cpu::<InterfaceCounters>(&self.pins.state(), maps::TRAFFIC)?;
+        let values = map.get(&place, 0).map_err(KernelError::map(maps::TRAFFIC))?;
+        Ok(values.iter().fold(InterfaceCounters::ZERO, |mut total, one| {
+            total.add_up(one);
+            total
+        }))
+    }
+
+    /// The live connections.
+    pub fn flows(&self) -> Result<Flows, KernelError> {
+        Flows::open(&self.pins.state())
+    }
+
+    /// Connections the table has room for, spread evenly.
+    pub fn flow_capacity(&self) -> u32 {
+        self.buckets.saturating_mul(WAYS as u32)
+    }
+
+    /// Memory of the table, bytes.
+    pub fn flow_memory(&self) -> u64 {
+        u64::from(self.buckets) * BUCKET as u64
+    }
+
+    /// Begins to read events.
+    pub fn events(&self) -> Result<Events, KernelError> {
+        Events::open(&self.pins)
+    }
+
+    /// Events that were never sent: over the rate, or no room in the ring.
+    pub fn lost_events(&self) -> Result<u64, KernelError> {
+        let map = maps::per_cpu::<Budget>(&self.pins.state(), maps::BUDGET)?;
+        let values = map.get(&0, 0).map_err(KernelError::map(maps::BUDGET))?;
+        Ok(values.iter().map(|budget| budget.lost).sum())
+    }
+
+    /// Takes everything down: programs off the interfaces, pins removed, state forgotten.
+    pub fn stop(self, lock: Lock) -> Result<Stopped, KernelError> {
+        let generation = self.generation().unwrap_or(0);
+        let flows = self.flows().map_or(0, |flows| flows.filter(Result::is_ok).count() as u64);
+        let entries = self.entries()?;
+        let interfaces = entries.iter().filter_map(|(place, entry)| Attached::of(*place, entry, true));
+        let interfaces = interfaces.map(|attached| attached.name).collect();
+        for (_, entry) in &entries {
+            attach::detach(&self.pins, entry);
+        }
+        pins::remove(&self.pins.root())?;
+        drop(lock);
+        for what in ["lock", "events"] {
+            let _ = fs::remove_file(self.pins.lock(what));
+        }
+        Ok(Stopped { interfaces, generation, flows })
+    }
+}
+
+fn sum(total: Counter, one: &Counter) -> Counter {
+    Counter { packets: total.packets + one.packets, bytes: total.bytes + one.bytes }
+}
+
+/// Compares the pins with what this version makes; how many buckets the state table has, if there is one.
+fn check_pins(pins: &Pins) -> Result<Option<u32>, KernelError> {
+    let mut buckets = None;
+    for shape in &maps::STATE {
+        let path = pins.state().join(shape.name);
+        if path.exists() {
+            let entries = shape.check(&path)?;
+            if shape.name == maps::FLOWS {
+                buckets = Some(entries);
+            }
+        }
+    }
+    Ok(buckets)
+}
+
+/// Fraction of the machine's memory that the state table takes by default.
+const MEMORY_SHARE: u64 = 256;
+/// The smallest and the largest table, in buckets: 7 thousand and 7 million connections' places, 1 MiB and 1 GiB.
+const BUCKETS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 20;
+
+/// Buckets for so many connections: a power of two, at most about half full of them on average, so that hardly any
+/// two buckets in which a connection may stand are full at once.
+fn choose_buckets(flows: Option<u32>) -> Result<u32, KernelError> {
+    let wanted = match flows {
+        Some(flows) => u64::from(flows) / WAYS as u64 * 2,
+        None => memory() / MEMORY_SHARE / BUCKET as u64,
+    };
+    let largest = u64::from(*BUCKETS.end());
+    if flows.is_some() && wanted > largest {
+        let most = largest / 2 * WAYS as u64;
+        return Err(KernelError::Limit(format!("at most {most} connections can be asked for ({largest} KiB)")));
+    }
+    let wanted = wanted.clamp(u64::from(*BUCKETS.start()), largest) as u32;
+    Ok(if flows.is_some() { wanted.next_power_of_two() } else { 1 << wanted.ilog2() })
+}
+
+/// Memory of the machine, bytes.
+fn memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|number| number.trim().parse::<u64>().ok());
+    kib.unwrap_or(1 << 20) * 1024
+}
+
+/// Random bits for the hashes of a new instance.
+pub(super) fn new_secret() -> Result<Secret, KernelError> {
+    let mut bytes = [0_u8; size_of::<Secret>()];
+    let random = fs::File::open("/dev/urandom");
+    random
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
+        .map_err(KernelError::system("/dev/urandom"))?;
+    let mut secret = Secret::default();
+    for (key, chunk) in secret.0.iter_mut().zip(bytes.chunks_exact(8)) {
+        *key = chunk.iter().fold(0, |key, byte| key << 8 | u64::from(*byte));
+    }
+    Ok(secret)
+}

@@ -1,0 +1,109 @@
+//! The interfaces of this network namespace, as the kernel tells them.
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
+
+use super::KernelError;
+
+/// An interface.
+#[derive(Clone, Debug)]
+pub(super) struct Interface {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) is_up: bool,
+    pub(super) is_loopback: bool,
+    /// Do its frames start with an Ethernet header?
+    pub(super) has_ethernet: bool,
+    /// For a VLAN: the interface below.
+    pub(super) vlan_of: Option<u32>,
+    /// Id of the XDP program on it, and whether it is the driver's.
+    pub(super) xdp: Option<(u32, bool)>,
+}
+
+/// All interfaces, in index order.
+pub(super) fn list() -> Result<Vec<Interface>, KernelError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(KernelError::system("netlink runtime"))?;
+    let mut interfaces = runtime.block_on(ask())?;
+    interfaces.sort_by_key(|interface| interface.index);
+    Ok(interfaces)
+}
+
+async fn ask() -> Result<Vec<Interface>, KernelError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::system("netlink"))?;
+    let connection = tokio::spawn(connection);
+    let links = handle.link().get().execute().try_collect::<Vec<_>>().await;
+    connection.abort();
+    let links = links.map_err(|error| KernelError::system("list of interfaces")(std::io::Error::other(error)))?;
+    Ok(links.into_iter().filter_map(|link| describe(&link)).collect())
+}
+
+fn describe(link: &LinkMessage) -> Option<Interface> {
+    let mut interface = Interface {
+        index: link.header.index,
+        name: String::new(),
+        is_up: link.header.flags.contains(LinkFlags::Up),
+        is_loopback: link.header.flags.contains(LinkFlags::Loopback),
+        has_ethernet: matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
+        vlan_of: None,
+        xdp: None,
+    };
+    let mut below = None;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Link(index) => below = Some(*index),
+            LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Vlan)) => {
+                interface.vlan_of = Some(0);
+            }
+            LinkAttribute::Xdp(xdp) => interface.xdp = describe_xdp(xdp),
+            _ => {}
+        }
+    }
+    interface.vlan_of = interface.vlan_of.and(below);
+    (!interface.name.is_empty()).then_some(interface)
+}
+
+fn describe_xdp(attributes: &[LinkXdp]) -> Option<(u32, bool)> {
+    let id = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    let native = attributes.iter().any(|attribute| matches!(attribute, LinkXdp::Attached(XdpAttached::Driver)));
+    Some((id, native))
+}
+
+/// Index of the interface `name` in this network namespace.
+pub fn interface_index(name: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(name).ok()
+}
+
+/// The interfaces that `wanted` names; by default all that are up but loopback, and but VLANs on one of those, whose
+/// packets are judged on the interface below.
+pub(super) fn choose(all: &[Interface], wanted: &[String]) -> Result<Vec<Interface>, KernelError> {
+    let mut chosen = Vec::new();
+    for name in wanted {
+        let found = all.iter().find(|interface| interface.name == *name).ok_or_else(|| unknown(all, name))?;
+        if !chosen.iter().any(|other: &Interface| other.index == found.index) {
+            chosen.push(found.clone());
+        }
+    }
+    if wanted.is_empty() {
+        let is_default = |interface: &&Interface| interface.is_up && !interface.is_loopback && interface.vlan_of.is_none();
+        chosen.extend(all.iter().filter(is_default).cloned());
+    }
+    if chosen.is_empty() { Err(KernelError::NoInterfaces) } else { Ok(chosen) }
+}
+
+fn unknown(all: &[Interface], name: &str) -> KernelError {
+    let alike = |other: &&Interface| {
+        other.name.len().abs_diff(name.len()) <= 1
+            && other.name.chars().zip(name.chars()).filter(|(a, b)| a != b).count() <= 1
+    };
+    let suggestion = all.iter().find(alike).map(|interface| interface.name.clone());
+    KernelError::NoInterface { name: name.to_owned(), suggestion }
+}

@@ -1,0 +1,140 @@
+//! The maps by name: the only file that spells them.
+
+use std::path::Path;
+
+use aya::{
+    Pod,
+    maps::{Array, Map, MapData, MapInfo, MapType, PerCpuArray, PerCpuValues, ProgramArray, RingBuf},
+};
+use firewall_common::{
+    control::{Control, SLOTS},
+    counter::{Counter, InterfaceCounters},
+    event::Budget,
+    interface::Interface,
+    limits::{MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
+    table::BUCKET,
+};
+
+use super::KernelError;
+
+pub(super) const CONTROL: &str = "CONTROL";
+pub(super) const XDP: &str = "XDP";
+pub(super) const TC_INGRESS: &str = "TC_INGRESS";
+pub(super) const TC_EGRESS: &str = "TC_EGRESS";
+pub(super) const FLOWS: &str = "FLOWS";
+pub(super) const COUNTERS: &str = "COUNTERS";
+pub(super) const IFINDEX: &str = "IFINDEX";
+pub(super) const INTERFACES: &str = "INTERFACES";
+pub(super) const TRAFFIC: &str = "TRAFFIC";
+pub(super) const EVENTS: &str = "EVENTS";
+pub(super) const BUDGET: &str = "BUDGET";
+pub(super) const LISTENERS: &str = "LISTENERS";
+pub(super) const INSNS: &str = "INSNS";
+pub(super) const CONSTANTS: &str = "CONSTANTS";
+pub(super) const INTERVALS: &str = "INTERVALS";
+pub(super) const MANIFEST: &str = "MANIFEST";
+const FRAGMENTS: &str = "FRAGMENTS";
+
+/// Bytes of the manifest in one map value.
+pub(super) const MANIFEST_CHUNK: usize = 4096;
+
+/// What a state map must look like to be adopted: aya takes any pin of the right name.
+pub(super) struct Shape {
+    pub(super) name: &'static str,
+    kind: MapType,
+    key: u32,
+    value: u32,
+    /// `None`: chosen when the instance was made.
+    entries: Option<u32>,
+}
+
+const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entries: Option<u32>) -> Shape {
+    Shape { name, kind, key, value: value as u32, entries }
+}
+
+/// The maps that outlive a generation.
+pub(super) const STATE: [Shape; 13] = [
+    shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
+    shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
+    shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
+    shape(TC_EGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
+    shape(FLOWS, MapType::Array, 4, BUCKET, None),
+    shape(FRAGMENTS, MapType::LruHash, 40, 16, Some(4096)),
+    shape(COUNTERS, MapType::PerCpuArray, 4, size_of::<Counter>(), Some(MAX_RULE_COUNTERS)),
+    shape(IFINDEX, MapType::Array, 4, 4, Some(MAX_IFINDEX)),
+    shape(INTERFACES, MapType::Array, 4, size_of::<Interface>(), Some(MAX_INTERFACES)),
+    shape(TRAFFIC, MapType::PerCpuArray, 4, size_of::<InterfaceCounters>(), Some(MAX_INTERFACES)),
+    shape(EVENTS, MapType::RingBuf, 0, 0, Some(1 << 20)),
+    shape(BUDGET, MapType::PerCpuArray, 4, size_of::<Budget>(), Some(1)),
+    shape(LISTENERS, MapType::Array, 4, 4, Some(1)),
+];
+
+/// Names of a generation's own maps that are pinned with it.
+pub(super) const OF_GENERATION: [&str; 4] = [INSNS, CONSTANTS, INTERVALS, MANIFEST];
+
+impl Shape {
+    /// Compares with what is pinned at `path`; how many entries it has.
+    pub(super) fn check(&self, path: &Path) -> Result<u32, KernelError> {
+        let foreign = |difference: String| KernelError::ForeignPin { path: path.to_owned(), difference };
+        let info = MapInfo::from_pin(path).map_err(|error| foreign(error.to_string()))?;
+        let kind = info.map_type().map_err(|error| foreign(error.to_string()))?;
+        if kind != self.kind {
+            return Err(foreign(format!("it is a map of type {kind:?}, not {:?}", self.kind)));
+        }
+        let sizes = [
+            ("key size", info.key_size(), Some(self.key)),
+            ("value size", info.value_size(), Some(self.value)),
+            ("capacity", info.max_entries(), self.entries),
+        ];
+        for (what, found, wanted) in sizes {
+            if wanted.is_some_and(|wanted| wanted != found) {
+                return Err(foreign(format!("{what} {found}, not {}", wanted.unwrap_or_default())));
+            }
+        }
+        Ok(info.max_entries())
+    }
+}
+
+fn open(directory: &Path, name: &'static str) -> Result<MapData, KernelError> {
+    MapData::from_pin(directory.join(name)).map_err(KernelError::map(name))
+}
+
+/// A pinned array.
+pub(super) fn array<T: Pod>(directory: &Path, name: &'static str) -> Result<Array<MapData, T>, KernelError> {
+    Array::try_from(Map::Array(open(directory, name)?)).map_err(KernelError::map(name))
+}
+
+/// A pinned per-CPU array.
+pub(super) fn per_cpu<T: Pod>(directory: &Path, name: &'static str) -> Result<PerCpuArray<MapData, T>, KernelError> {
+    PerCpuArray::try_from(Map::PerCpuArray(open(directory, name)?)).map_err(KernelError::map(name))
+}
+
+/// A pinned program array.
+pub(super) fn programs(directory: &Path, name: &'static str) -> Result<ProgramArray<MapData>, KernelError> {
+    ProgramArray::try_from(Map::ProgramArray(open(directory, name)?)).map_err(KernelError::map(name))
+}
+
+/// The pinned ring of events.
+pub(super) fn ring(directory: &Path) -> Result<RingBuf<MapData>, KernelError> {
+    RingBuf::try_from(Map::RingBuf(open(directory, EVENTS)?)).map_err(KernelError::map(EVENTS))
+}
+
+/// Writes `values` into a map of a loaded object, from index 0.
+pub(super) fn fill<T: Pod>(ebpf: &mut aya::Ebpf, name: &'static str, values: &[T]) -> Result<(), KernelError> {
+    let map = ebpf.map_mut(name).ok_or_else(|| KernelError::Damaged(format!("the program has no map {name}")))?;
+    let mut array = Array::<_, T>::try_from(map).map_err(KernelError::map(name))?;
+    for (index, value) in values.iter().enumerate() {
+        array.set(index as u32, value, 0).map_err(KernelError::map(name))?;
+    }
+    Ok(())
+}
+
+/// The same value on every CPU, or `first` on one and `rest` on the others.
+pub(super) fn on_cpus<T: Pod>(first: T, rest: T) -> Result<PerCpuValues<T>, KernelError> {
+    let cpus = aya::util::nr_cpus().map_err(|(what, source)| KernelError::System { what: what.to_owned(), source })?;
+    let mut values = vec![rest; cpus];
+    if let Some(value) = values.first_mut() {
+        *value = first;
+    }
+    PerCpuValues::try_from(values).map_err(KernelError::system("per-CPU values"))
+}

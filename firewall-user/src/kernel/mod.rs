@@ -1,0 +1,30 @@
+//! The kernel side of user space: what is loaded, attached and pinned, and how it is replaced.
+//!
+//! Everything an instance is lives in pins ([`pins`]); no process of ours need be alive. [`Instance`] is the way in.
+
+mod apply;
+mod attach;
+mod error;
+mod events;
+mod flows;
+mod host;
+mod instance;
+mod interfaces;
+mod judge;
+mod lock;
+mod maps;
+mod object;
+mod pins;
+mod probe;
+
+pub use apply::{Applied, ApplyOptions};
+pub use attach::{Attached, Egress, Ingress};
+pub use error::KernelError;
+pub use events::Events;
+pub use flows::{Flow, Flows};
+pub use host::{enter_netns, monotonic_ns, require_privileges, tick};
+pub use instance::{Instance, StateOptions, Stopped};
+pub use interfaces::interface_index;
+pub use judge::{Judgement, Side};
+pub use lock::Lock;
+pub use object::{TOOLCHAIN, embedded as embedded_object};

@@ -1,0 +1,108 @@
+//! The eBPF object inside this binary, and how it is loaded.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{ProgramFd, SchedClassifier, Xdp},
+};
+use firewall_common::image::{Hook, Settings};
+
+use super::{KernelError, maps, pins::Pins};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RAMPART_EBPF_OBJECT"));
+
+/// What built the object.
+pub const TOOLCHAIN: &str = env!("RAMPART_EBPF_TOOLCHAIN");
+
+/// The object as it is in the binary; empty when it was built without an eBPF toolchain.
+pub fn embedded() -> &'static [u8] {
+    OBJECT
+}
+
+/// Sizes and constants of one load.
+pub(super) struct Shape<'a> {
+    /// Constants of the ruleset.
+    pub(super) settings: &'a Settings,
+    /// Entries of the generation's maps.
+    pub(super) insns: usize,
+    /// As above.
+    pub(super) constants: usize,
+    /// As above.
+    pub(super) intervals: usize,
+    /// As above, in chunks.
+    pub(super) manifest: usize,
+    /// Buckets of the state table; a power of two.
+    pub(super) buckets: u32,
+    /// Number of the generation.
+    pub(super) generation: u32,
+}
+
+/// The programs of a generation.
+pub(super) const GENERATION_XDP: &str = "rampart_xdp";
+pub(super) const GENERATION_TC_INGRESS: &str = "rampart_tc_ingress";
+pub(super) const GENERATION_TC_EGRESS: &str = "rampart_tc_egress";
+/// The programs on the interfaces.
+pub(super) const ENTER_XDP: &str = "enter_xdp";
+pub(super) const ENTER_TC_INGRESS: &str = "enter_tc_ingress";
+pub(super) const ENTER_TC_EGRESS: &str = "enter_tc_egress";
+
+/// Loads the object's maps: state maps from their pins or new and pinned, the others made to measure.
+pub(super) fn load(pins: &Pins, shape: &Shape<'_>) -> Result<Ebpf, KernelError> {
+    if OBJECT.is_empty() {
+        return Err(KernelError::NoObject);
+    }
+    let Shape { settings, insns, constants, intervals, manifest, buckets, generation } = shape;
+    let mask = buckets - 1;
+    let (input, output) = (settings.entry[Hook::Input as usize].0, settings.entry[Hook::Output as usize].0);
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("ENTRY_INPUT", &input, true)
+        .override_global("ENTRY_OUTPUT", &output, true)
+        .override_global("USES", &settings.uses, true)
+        .override_global("BUCKET_MASK", &mask, true)
+        .override_global("GENERATION", generation, true)
+        .map_max_entries(maps::FLOWS, *buckets)
+        .map_max_entries(maps::INSNS, at_least_one(*insns))
+        .map_max_entries(maps::CONSTANTS, at_least_one(*constants))
+        .map_max_entries(maps::INTERVALS, at_least_one(*intervals))
+        .map_max_entries(maps::MANIFEST, at_least_one(*manifest));
+    for state in &maps::STATE {
+        loader.map_pin_path(state.name, pins.state().join(state.name));
+    }
+    loader.load(OBJECT).map_err(|error| KernelError::object(&error))
+}
+
+/// A map cannot have no entries.
+fn at_least_one(entries: usize) -> u32 {
+    entries.max(1) as u32
+}
+
+/// A loaded XDP program of the object.
+pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, KernelError> {
+    let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+    let program: &mut Xdp = program.try_into().map_err(|error| KernelError::program(name, &error))?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| KernelError::program(name, &error))?;
+    }
+    Ok(program)
+}
+
+/// A loaded tc program of the object.
+pub(super) fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, KernelError> {
+    let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(|error| KernelError::program(name, &error))?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| KernelError::program(name, &error))?;
+    }
+    Ok(program)
+}
+
+/// The descriptor of a loaded program.
+pub(super) fn descriptor(ebpf: &Ebpf, name: &str) -> Result<ProgramFd, KernelError> {
+    let program = ebpf.program(name).ok_or_else(|| missing(name))?;
+    let fd = program.fd().map_err(|error| KernelError::program(name, &error))?;
+    fd.try_clone().map_err(KernelError::system(name))
+}
+
+fn missing(name: &str) -> KernelError {
+    KernelError::Damaged(format!("the embedded object has no program {name}"))
+}
