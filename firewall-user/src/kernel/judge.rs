@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use aya::programs::{
-    ProgramError, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp, xdp::XdpAttachType,
+    ProgramError, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp, XdpAttachType,
 };
 
 use super::{Instance, KernelError, object};
