@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use aya::programs::{
-    ProgramError, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp, XdpAttachType,
+    ProgramError, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp,
 };
+
+use aya_obj::programs::XdpAttachType;
 
 use super::{Instance, KernelError, object};
 
