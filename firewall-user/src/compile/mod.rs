@@ -9,6 +9,8 @@ mod chains;
 mod manifest;
 mod numbers;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub mod listing;
