@@ -13,7 +13,7 @@ pub const MAX_IPV6_EXTENSIONS: usize = 8;
 /// Rule instructions that one packet may run through before it is dropped with
 /// [`crate::verdict::Reason::RulesetTooLong`].
 ///
-/// `bpf_loop` allows at most 1 << 23 iterations (`BPF_MAX_LOOPS`, kernel/bpf/bpf_iter.c, Linux 5.17); the compiler of
+/// `bpf_loop` allows at most 1 << 23 iterations (`BPF_MAX_LOOPS`, `kernel/bpf/bpf_iter.c`, Linux 5.17); the compiler of
 /// rulesets refuses what could exceed this.
 pub const MAX_STEPS: u32 = 1 << 20;
 

@@ -15,11 +15,11 @@ use crate::{
     },
 };
 
-/// What a frame starts with: an Ethernet header, or the network header of an EtherType (tun, WireGuard and other
+/// What a frame starts with: an Ethernet header, or the network header of an EtherType (tun, wireguard and other
 /// interfaces without a link header).
 ///
 /// One number and not an enumeration: half of an enumeration would be undefined for Ethernet, and the verifier refuses
-/// to see an undefined register copied ("R5 !read_ok").
+/// to see an undefined register copied (`R5 !read_ok`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start(u32);
 

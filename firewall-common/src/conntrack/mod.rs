@@ -1,6 +1,6 @@
 //! Connection states, and how a packet changes them: pure functions of (state, packet, direction, age).
 //!
-//! The behaviour is nf_conntrack's (Linux 6.18), whose users rulesets were written for; where it differs the function
+//! The behaviour is `nf_conntrack`'s (Linux 6.18), whose users rulesets were written for; where it differs the function
 //! says so. Window tracking is not done yet: a segment is judged by its flags and its place in the connection.
 
 mod state;
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Age from which a UDP flow that goes both ways is a stream: 2 s (`udp_packet`,
-/// net/netfilter/nf_conntrack_proto_udp.c, Linux 6.18).
+/// `net/netfilter/nf_conntrack_proto_udp.c`, Linux 6.18).
 const STREAM_AGE: u32 = ticks_of_seconds(2);
 
 /// What becomes of a connection by a packet.
@@ -117,7 +117,7 @@ const fn has_streams(protocol: u8) -> bool {
 }
 
 /// The conntrack state of a packet of a known connection, before the packet changed it (`resolve_normal_ct`,
-/// net/netfilter/nf_conntrack_core.c).
+/// `net/netfilter/nf_conntrack_core.c`).
 #[inline(always)]
 pub fn seen(state: State, direction: Direction) -> CtState {
     if direction == Direction::Reply || state.is_replied() { CtState::Established } else { CtState::New }

@@ -1,7 +1,7 @@
 //! The words for states: of a packet ([`CtState`]), of a connection ([`State`]).
 
 /// What a packet is to connection tracking: the values of `ct state`, with the kernel's bits
-/// (`NF_CT_STATE_BIT`, include/uapi/linux/netfilter/nf_conntrack_common.h, Linux 6.18).
+/// (`NF_CT_STATE_BIT`, `include/uapi/linux/netfilter/nf_conntrack_common.h`, Linux 6.18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum CtState {
@@ -47,7 +47,7 @@ pub enum Direction {
     Reply,
 }
 
-/// Where a connection is in its life. TCP by the names of RFC 9293 section 3.3.2 as nf_conntrack uses them: the state
+/// Where a connection is in its life. TCP by the names of RFC 9293 section 3.3.2 as `nf_conntrack` uses them: the state
 /// that a middlebox can know, not that of either end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -125,6 +125,7 @@ impl State {
 
     /// The same connection in another phase.
     #[inline(always)]
+    #[must_use]
     pub const fn with_phase(self, phase: u8) -> Self {
         Self(self.0 & !PHASE | phase & PHASE)
     }
@@ -137,6 +138,7 @@ impl State {
 
     /// The same connection, answered.
     #[inline(always)]
+    #[must_use]
     pub const fn replied(self) -> Self {
         Self(self.0 | REPLIED)
     }
@@ -149,6 +151,7 @@ impl State {
 
     /// The same connection, assured.
     #[inline(always)]
+    #[must_use]
     pub const fn assured(self) -> Self {
         Self(self.0 | ASSURED)
     }

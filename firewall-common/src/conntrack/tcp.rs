@@ -1,6 +1,6 @@
 //! The TCP state machine of a middlebox.
 //!
-//! What nf_conntrack's table (net/netfilter/nf_conntrack_proto_tcp.c, Linux 6.18) says, written as the transitions
+//! What `nf_conntrack`'s table (`net/netfilter/nf_conntrack_proto_tcp.c`, Linux 6.18) says, written as the transitions
 //! that RFC 9293 section 3.3.2 would let an observer conclude. [`transition`] is the readable form; the program uses
 //! [`TABLE`], which is computed from it when compiling: one load instead of a tree of branches.
 
@@ -29,7 +29,7 @@ const SEGMENTS: [Segment; 6] =
     [Segment::Odd, Segment::Syn, Segment::SynAck, Segment::Fin, Segment::Ack, Segment::Rst];
 
 /// The segment that flags make; PSH, ECE and CWR say nothing about the connection. The combinations accepted are those
-/// of `tcp_valid_flags` in nf_conntrack_proto_tcp.c.
+/// of `tcp_valid_flags` in `nf_conntrack_proto_tcp.c`.
 const fn segment_of(flags: u8) -> Segment {
     match flags & (FIN | SYN | RST | ACK | URG) {
         SYN | 0x22 => Segment::Syn,
@@ -78,9 +78,8 @@ pub(super) const fn transition(direction: Direction, segment: Segment, phase: Ph
             (Direction::Reply, _) => Step::Invalid,
         },
         Segment::SynAck => match (direction, phase) {
-            (_, Free) => Step::Invalid,
             (Direction::Original, SynRecv | SynSent2) | (Direction::Reply, SynSent | SynSent2) => Step::To(SynRecv),
-            (Direction::Original, _) => Step::Invalid,
+            (Direction::Original, _) | (Direction::Reply, Free) => Step::Invalid,
             (Direction::Reply, _) => Step::Stay,
         },
         Segment::Fin => match phase {

@@ -15,7 +15,7 @@ pub const fn ticks_of_seconds(seconds: u32) -> u32 {
     ns.div_ceil(1 << TICK_NS_SHIFT) as u32
 }
 
-/// Which of the lifetimes applies. The defaults are nf_conntrack's (`tcp_timeouts` in nf_conntrack_proto_tcp.c,
+/// Which of the lifetimes applies. The defaults are `nf_conntrack`'s (`tcp_timeouts` in `nf_conntrack_proto_tcp.c`,
 /// `udp_timeouts`, `nf_ct_icmp_timeout`, `nf_ct_generic_timeout`; Linux 6.18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

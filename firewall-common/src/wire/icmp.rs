@@ -54,8 +54,8 @@ pub const fn is_error_v6(kind: u8) -> bool {
 
 /// The ICMP query a message asks or answers, as the number of the request, and whether it is the answer.
 ///
-/// Echo, timestamp, information and address mask, as nf_conntrack pairs them (net/netfilter/nf_conntrack_proto_icmp.c,
-/// Linux 6.18).
+/// Echo, timestamp, information and address mask, as `nf_conntrack` pairs them
+/// (`net/netfilter/nf_conntrack_proto_icmp.c`, Linux 6.18).
 #[inline(always)]
 pub const fn query(kind: u8) -> Option<(u8, bool)> {
     match kind {
@@ -71,7 +71,7 @@ pub const fn query(kind: u8) -> Option<(u8, bool)> {
     }
 }
 
-/// The same for ICMPv6: echo and node information (net/netfilter/nf_conntrack_proto_icmpv6.c, Linux 6.18).
+/// The same for ICMPv6: echo and node information (`net/netfilter/nf_conntrack_proto_icmpv6.c`, Linux 6.18).
 #[inline(always)]
 pub const fn query_v6(kind: u8) -> Option<(u8, bool)> {
     match kind {
@@ -84,7 +84,7 @@ pub const fn query_v6(kind: u8) -> Option<(u8, bool)> {
 }
 
 /// Is this one of the ICMPv6 messages that connection tracking leaves alone: multicast listener discovery (130 to 132,
-/// 143) and neighbour discovery (133 to 136)? They have the state `untracked`, as in nf_conntrack.
+/// 143) and neighbour discovery (133 to 136)? They have the state `untracked`, as in `nf_conntrack`.
 #[inline(always)]
 pub const fn is_untracked_v6(kind: u8) -> bool {
     matches!(kind, 130..=136 | 143)

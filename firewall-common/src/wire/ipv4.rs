@@ -42,7 +42,7 @@ pub struct Header {
     pub id: u16,
 }
 
-/// Reads the header and checks what the kernel's `ip_rcv_core` (net/ipv4/ip_input.c) checks, but for the checksum.
+/// Reads the header and checks what the kernel's `ip_rcv_core` (`net/ipv4/ip_input.c`) checks, but for the checksum.
 ///
 /// `room` is how many bytes the frame has from `at` on. A total length of 0 is that of a packet larger than 65,535
 /// bytes which segmentation offload has yet to cut (BIG TCP), and is taken from `room`.

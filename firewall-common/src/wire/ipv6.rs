@@ -58,7 +58,7 @@ pub struct Upper {
     pub id: u32,
 }
 
-/// Reads the fixed header and checks what the kernel's `ip6_rcv_core` (net/ipv6/ip6_input.c) checks of lengths.
+/// Reads the fixed header and checks what the kernel's `ip6_rcv_core` (`net/ipv6/ip6_input.c`) checks of lengths.
 ///
 /// `room` is how many bytes the frame has from `at` on. A payload length of 0 in a frame above 65,535 bytes is that of
 /// a packet which segmentation offload has yet to cut (BIG TCP).
