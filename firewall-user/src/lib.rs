@@ -3,6 +3,9 @@
 //! A ruleset travels through [`language`] (text to a checked ruleset) and [`compile`] (checked ruleset to an image)
 //! into the kernel.
 
+pub mod cli;
+pub mod commands;
 pub mod compile;
 pub mod kernel;
 pub mod language;
+pub mod observe;

@@ -1,0 +1,259 @@
+//! The command line: one table that help, manual pages and completions come from.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::values::{self, EventFilter, Prefix};
+
+/// Where the rules are when no file is named.
+pub const DEFAULT_RULESET: &str = "/etc/rampart/rampart.nft";
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done
+  1  the answer is no: the ruleset has errors, nothing is in force (status)
+  2  wrong usage
+  3  the kernel or the machine refused
+
+Files:
+  /etc/rampart/rampart.nft  the ruleset, in the language of nftables
+
+Environment:
+  NO_COLOR  never colour anything";
+
+/// A stateful firewall that decides in XDP and reads the nftables language.
+///
+/// All state is in the kernel: no daemon runs, every command works on what is pinned there, and filtering goes on
+/// when no process of rampart's is alive. Each network namespace has a firewall of its own.
+#[derive(Debug, Parser)]
+#[command(name = "rampart", version, after_long_help = EXIT_STATUS, max_term_width = 100, propagate_version = false)]
+pub struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options that every verb has, before it or behind it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// Work in this network namespace, as `ip -n NAME` does
+    #[arg(long, global = true, value_name = "NAME")]
+    pub netns: Option<String>,
+    /// Print JSON: one object, or one a line from `monitor`
+    #[arg(short = 'j', long, global = true)]
+    pub json: bool,
+    /// Never colour anything (as the variable NO_COLOR does)
+    #[arg(long, global = true, alias = "no-colour")]
+    pub no_color: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Say whether a ruleset can be applied, without touching the kernel
+    Check(Check),
+    /// Put a ruleset in force
+    Apply(Apply),
+    /// Keep a ruleset that was applied with --confirm
+    Confirm,
+    /// Go back to the ruleset before
+    Rollback,
+    /// Show the rules that are in force, with their counters
+    #[command(visible_alias = "rules")]
+    List(List),
+    /// Show what is in force, and on which interfaces
+    Status,
+    /// Show the connections
+    #[command(visible_alias = "conntrack")]
+    Conns(Conns),
+    /// Show what each interface received, sent and dropped, and why
+    Counters(Counters),
+    /// Follow drops, log statements and new connections as they happen
+    Monitor(Monitor),
+    /// Detach from every interface and remove everything, connections included
+    Stop,
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the manual page, or write all of them to a directory
+    Man(Man),
+}
+
+impl Verb {
+    /// The word that was typed.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Check(_) => "check",
+            Self::Apply(_) => "apply",
+            Self::Confirm => "confirm",
+            Self::Rollback => "rollback",
+            Self::List(_) => "list",
+            Self::Status => "status",
+            Self::Conns(_) => "conns",
+            Self::Counters(_) => "counters",
+            Self::Monitor(_) => "monitor",
+            Self::Stop => "stop",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+}
+
+/// Reads a ruleset, includes and all, and prints every error with its line and a caret. Needs no privileges.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The ruleset; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Compiles a ruleset, loads and verifies it, and puts it in the place of the one before by a single step: no packet
+/// sees half a ruleset. Connections live on, and a rule that the old ruleset had too keeps its counts.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  rampart apply                          # /etc/rampart/rampart.nft on every interface that is up
+  rampart apply --confirm 60s new.nft    # the old rules come back unless `rampart confirm` follows
+  rampart apply -i eth0 -i eth1 new.nft  # on these interfaces only
+  generate-rules | rampart apply -")]
+pub struct Apply {
+    /// The ruleset; `-` is standard input
+    #[arg(value_name = "FILE", default_value = DEFAULT_RULESET)]
+    pub file: PathBuf,
+    /// Attach to this interface (repeatable); without it, to every one that is up, loopback aside
+    #[arg(short, long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+    /// Go back to the ruleset before unless `rampart confirm` follows within this time (60s, 5m, 1h)
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub confirm: Option<Duration>,
+    /// Room for so many connections; takes effect when nothing is in force yet
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub flows: Option<u32>,
+    /// Check and compile only; the kernel is not touched
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Prints the rules as `nft list ruleset` would: the output can be applied again. With --json, in the schema of
+/// `nft -j list ruleset`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Show handles
+    #[arg(short = 'a', long)]
+    pub handle: bool,
+}
+
+/// Prints one connection a line: protocol, state, the two ends as the first packet had them, packets and bytes in
+/// each direction (original/reply), age, time to live without another packet, and the rule that let it in.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  rampart conns --proto tcp --dport 22
+  rampart conns --src 192.0.2.0/24 --state established --count")]
+pub struct Conns {
+    /// Only this protocol: tcp, udp, icmp, icmpv6, sctp or a number
+    #[arg(short, long, value_name = "PROTO", value_parser = values::protocol)]
+    pub proto: Option<u8>,
+    /// Only this state, such as ESTABLISHED or SYN_SENT
+    #[arg(short, long, value_name = "STATE", value_parser = values::state)]
+    pub state: Option<String>,
+    /// Only from this address or prefix
+    #[arg(long, value_name = "ADDRESS")]
+    pub src: Option<Prefix>,
+    /// Only to this address or prefix
+    #[arg(long, value_name = "ADDRESS")]
+    pub dst: Option<Prefix>,
+    /// Only from this port
+    #[arg(long, value_name = "PORT")]
+    pub sport: Option<u16>,
+    /// Only to this port
+    #[arg(long, value_name = "PORT")]
+    pub dport: Option<u16>,
+    /// Print how many there are instead of what they are
+    #[arg(long)]
+    pub count: bool,
+}
+
+/// Every packet is counted exactly once: as passed, or under the one reason it was dropped for, with the layer it was
+/// refused at.
+#[derive(Debug, Args)]
+pub struct Counters {
+    /// Only this interface (repeatable)
+    #[arg(short, long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+}
+
+/// Prints a line an event until it is interrupted. It may be started before a ruleset is applied, and it goes on when
+/// another one is.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Filters:
+  dropped, logged, new         a kind of event
+  proto=tcp                    protocol, by name or number
+  src=192.0.2.0/24  dst=...    address or prefix; host=... is either of them
+  sport=443  dport=22          port; port=... is either of them
+  reason=policy                reason of a drop
+  layer=network                layer of a drop: link, network, transport, ruleset, internal
+  hook=input                   prerouting, input, output
+  interface=eth0               interface
+Filters of one kind add up, different ones must all hold.
+
+Examples:
+  rampart monitor
+  rampart monitor --filter dropped --filter dport=22 --filter dport=80
+  rampart monitor --json | jq .packet")]
+pub struct Monitor {
+    /// Show only these events (repeatable), see below
+    #[arg(short, long = "filter", value_name = "FILTER")]
+    pub filters: Vec<EventFilter>,
+}
+
+/// For example: rampart completions bash > /etc/bash_completion.d/rampart
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// In the format of man(7), section 8.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write the pages of all verbs to this directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        for line in
+            ["rampart --netns blue --json status", "rampart status --netns blue -j", "rampart -j status --netns=blue"]
+        {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            assert_eq!((cli.global.netns.as_deref(), cli.global.json), (Some("blue"), true), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_verb_and_argument_says_what_it_is() {
+        for verb in Cli::command().get_subcommands() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+            assert!(verb.get_arguments().all(|argument| argument.get_help().is_some()), "{}", verb.get_name());
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What was typed: arguments and their values. Nothing here asks the machine anything.
+
+pub mod args;
+pub mod values;
+
+pub use args::{Cli, Verb};

@@ -1,0 +1,184 @@
+//! Values of arguments: durations, prefixes, protocols, states, event filters.
+
+use std::{net::IpAddr, str::FromStr, time::Duration};
+
+use firewall_common::{
+    conntrack::{Phase, State},
+    event::Kind,
+    image::Hook,
+    verdict::{Layer, Reason},
+};
+
+use crate::language::names::{self, PROTOCOLS};
+
+/// Longer than anybody waits for himself.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// `90`, `60s`, `1m30s`, `2h`, `1d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration; 60s, 5m, 1m30s and 1h are");
+    let mut total: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let seconds = unit_seconds(&rest[digits..digits + unit]).ok_or_else(wrong)?;
+        rest = &rest[digits + unit..];
+        total = number.checked_mul(seconds).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+    }
+    match Duration::from_secs(total) {
+        Duration::ZERO => Err(wrong()),
+        long if long > LONGEST => Err(format!("`{text}` is longer than a week")),
+        duration => Ok(duration),
+    }
+}
+
+fn unit_seconds(unit: &str) -> Option<u64> {
+    match unit {
+        "" | "s" | "sec" => Some(1),
+        "m" | "min" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(24 * 3600),
+        _ => None,
+    }
+}
+
+/// A protocol by name or number.
+pub fn protocol(text: &str) -> Result<u8, String> {
+    let number = match text {
+        "icmp6" | "ipv6-icmp" => Some(58),
+        name => names::number(PROTOCOLS, &name.to_ascii_lowercase()).or_else(|| text.parse().ok()),
+    };
+    let number = number.and_then(|number| u8::try_from(number).ok());
+    number.ok_or_else(|| format!("`{text}` is no protocol; tcp, udp, icmp, icmpv6 and numbers up to 255 are"))
+}
+
+/// The names of all states of connections.
+pub fn states() -> Vec<&'static str> {
+    let shown = |phase: &&Phase| !matches!(phase, Phase::Free | Phase::Claimed);
+    let mut states: Vec<_> = Phase::ALL.iter().filter(shown).map(|phase| State::new(*phase).name()).collect();
+    let open = State::new(Phase::Open).replied();
+    states.extend([open.name(), open.assured().name()]);
+    states
+}
+
+/// A state by its name, in any case.
+pub fn state(text: &str) -> Result<String, String> {
+    let known = states();
+    let wanted = text.to_ascii_uppercase().replace('-', "_");
+    if known.contains(&wanted.as_str()) {
+        return Ok(wanted);
+    }
+    Err(format!("`{text}` is no state of a connection; they are {}", known.join(", ")))
+}
+
+/// Addresses that share their first bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    address: IpAddr,
+    length: u8,
+}
+
+impl Prefix {
+    /// Is the address one of them?
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (one, other, bits) = match (self.address, address) {
+            (IpAddr::V4(one), IpAddr::V4(other)) => (u128::from(one.to_bits()), u128::from(other.to_bits()), 32),
+            (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits(), other.to_bits(), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        (one ^ other).checked_shr(bits - u32::from(self.length)).unwrap_or(0) == 0
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no address or prefix; 192.0.2.1, 192.0.2.0/24 and 2001:db8::/32 are");
+        let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let length = length.map_or(Ok(bits), |length| length.parse().map_err(|_| wrong()))?;
+        if length > bits { Err(wrong()) } else { Ok(Self { address, length }) }
+    }
+}
+
+/// What an event must be to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventFilter {
+    /// Its kind.
+    Kind(Kind),
+    /// The packet's protocol.
+    Protocol(u8),
+    /// The packet's source address.
+    Source(Prefix),
+    /// The packet's destination address.
+    Destination(Prefix),
+    /// Either of them.
+    Host(Prefix),
+    /// The packet's source port.
+    SourcePort(u16),
+    /// The packet's destination port.
+    DestinationPort(u16),
+    /// Either of them.
+    Port(u16),
+    /// The reason of a drop.
+    Reason(Reason),
+    /// The layer of a drop.
+    Layer(Layer),
+    /// The hook.
+    Hook(Hook),
+    /// The interface.
+    Interface(String),
+}
+
+impl FromStr for EventFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((key, value)) = text.split_once('=') else { return kind(text).map(Self::Kind) };
+        Ok(match key {
+            "kind" | "event" => Self::Kind(kind(value)?),
+            "proto" | "protocol" => Self::Protocol(protocol(value)?),
+            "src" | "saddr" => Self::Source(value.parse()?),
+            "dst" | "daddr" => Self::Destination(value.parse()?),
+            "host" => Self::Host(value.parse()?),
+            "sport" => Self::SourcePort(port(value)?),
+            "dport" => Self::DestinationPort(port(value)?),
+            "port" => Self::Port(port(value)?),
+            "reason" => Self::Reason(named("reason", value, Reason::ALL, |reason| reason.name())?),
+            "layer" => Self::Layer(named("layer", value, &LAYERS, |layer| layer.name())?),
+            "hook" => Self::Hook(named("hook", value, &Hook::ALL, |hook| hook.name())?),
+            "interface" | "iface" | "if" => Self::Interface(value.to_owned()),
+            _ => return Err(format!("no filter is called `{key}`; see `rampart monitor --help`")),
+        })
+    }
+}
+
+const LAYERS: [Layer; 5] = [Layer::Link, Layer::Network, Layer::Transport, Layer::Ruleset, Layer::Internal];
+
+fn kind(text: &str) -> Result<Kind, String> {
+    match text {
+        "dropped" | "drop" => Ok(Kind::Dropped),
+        "logged" | "log" => Ok(Kind::Logged),
+        "new" => Ok(Kind::New),
+        _ => Err(format!("no kind of event is called `{text}`; they are dropped, logged and new")),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("`{text}` is no port"))
+}
+
+/// The value of a name, or which names there are.
+fn named<T: Copy>(what: &str, text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, String> {
+    all.iter().copied().find(|value| name(*value) == text).ok_or_else(|| {
+        let known = all.iter().map(|value| name(*value)).collect::<Vec<_>>().join(", ");
+        format!("no {what} is called `{text}`; they are {known}")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! `rampart apply`.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{Session, Status, check, ruleset};
+use crate::{
+    cli::args::Apply,
+    compile::{self, Compiled, Manifest, SCHEMA},
+    kernel::{self, Applied, ApplyOptions, Instance, KernelError, StateOptions},
+    language::{Ruleset, Severity},
+    observe::{
+        status::{attachment, attachment_json},
+        words::{counted, seconds, size, took},
+    },
+};
+
+pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
+    let Some(parsed) = ruleset::read(session, &apply.file)? else { return Ok(Status::No) };
+    // Once without the kernel, so that a ruleset that is too large leaves no trace there.
+    let compiled = compile::compile(&parsed.ruleset, None)?;
+    let name = ruleset::name(&apply.file);
+    if apply.dry_run {
+        let warnings = ruleset::listed(&parsed.warnings, Severity::Warning);
+        session.answer(
+            || check::summary_json(&name, &compiled.manifest, warnings),
+            || format!("{name}: can be applied, {}\n", size(&compiled.manifest)),
+        )?;
+        return Ok(Status::Done);
+    }
+    kernel::require_privileges()?;
+    hint(session, apply);
+    let (compiled, applied) = put_in_force(&parsed.ruleset, apply)?;
+    session.answer(|| json(&compiled.manifest, &applied), || text(&name, &compiled.manifest, &applied))?;
+    Ok(Status::Done)
+}
+
+fn put_in_force(ruleset: &Ruleset, apply: &Apply) -> Result<(Compiled, Applied)> {
+    let instance = Instance::open_or_create(&StateOptions { flows: apply.flows })?;
+    let lock = instance.lock()?;
+    // Asked again, now that nobody else changes the answer.
+    let previous = match Instance::open().and_then(|instance| instance.manifest()) {
+        Ok(manifest) => Some(manifest),
+        Err(KernelError::NotRunning) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let compiled = compile::compile(ruleset, previous.as_ref())?;
+    let options = ApplyOptions { interfaces: apply.interfaces.clone(), confirm: apply.confirm };
+    let applied = instance.apply(&lock, &compiled, &options)?;
+    Ok((compiled, applied))
+}
+
+/// Whoever works over the network can lock himself out.
+fn hint(session: &Session<'_>, apply: &Apply) {
+    let is_remote = std::env::var_os("SSH_CONNECTION").is_some() && session.global.netns.is_none();
+    if is_remote && apply.confirm.is_none() && session.terminal.stderr {
+        session.note("over SSH, `--confirm 60s` brings the old rules back unless you say `rampart confirm`");
+    }
+}
+
+fn text(name: &str, manifest: &Manifest, applied: &Applied) -> String {
+    let Applied { generation, attached, kept, verified_instructions: _, took: time, confirm_by } = applied;
+    let mut lines = vec![format!("{name}: generation {generation} in force, {}, in {}", size(manifest), took(*time))];
+    lines.extend(attached.iter().map(|attached| format!("  attached to {}", attachment(attached))));
+    if *kept > 0 {
+        lines.push(format!("  on {} as before", counted(*kept as u64, "interface")));
+    }
+    if *kept == 0 && attached.is_empty() {
+        lines.push("  attached to no interface: nothing is filtered".to_owned());
+    }
+    if let Some(time) = confirm_by {
+        let time = seconds(time.as_secs());
+        lines.push(format!("  say `rampart confirm` within {time}, or the ruleset before comes back"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn json(manifest: &Manifest, applied: &Applied) -> Value {
+    let Applied { generation, attached, kept, verified_instructions, took, confirm_by } = applied;
+    json!({
+        "schema": SCHEMA,
+        "generation": generation,
+        "tables": manifest.tables.len(),
+        "chains": manifest.chains.len(),
+        "rules": manifest.rules.len(),
+        "attached": attached.iter().map(attachment_json).collect::<Vec<_>>(),
+        "kept": kept,
+        "verified_instructions": verified_instructions,
+        "seconds": took.as_secs_f64(),
+        "confirm_within": confirm_by.map(|time| time.as_secs_f64()),
+    })
+}

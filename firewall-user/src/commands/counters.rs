@@ -1,0 +1,48 @@
+//! `rampart counters`.
+
+use anyhow::Result;
+use firewall_common::counter::InterfaceCounters;
+use serde_json::{Map, Value, json};
+
+use super::{No, Session, Status, open};
+use crate::{
+    cli::args::Counters,
+    compile::SCHEMA,
+    kernel::{Instance, KernelError},
+    observe::counters,
+};
+
+/// The place of packets of interfaces that are not registered.
+const OTHERS: u32 = 0;
+/// What those are called; no interface can be.
+const OTHERS_NAME: &str = "(others)";
+
+pub(super) fn run(session: &Session<'_>, wanted: &Counters) -> Result<Status> {
+    let instance = open()?;
+    let found = read(&instance, wanted)?;
+    if let Some(unknown) = wanted.interfaces.iter().find(|name| found.iter().all(|(known, _)| known != *name)) {
+        return Err(No(format!("{unknown}: rampart is not attached to an interface of that name")).into());
+    }
+    let lost = instance.lost_events()?;
+    let named = || found.iter().map(|(name, counted)| (name.clone(), counters::json(counted)));
+    session.answer(
+        || json!({ "schema": SCHEMA, "interfaces": named().collect::<Map<String, Value>>(), "events_lost": lost }),
+        || found.iter().map(|(name, counted)| counters::text(name, counted)).collect(),
+    )?;
+    Ok(Status::Done)
+}
+
+/// The counters of the interfaces asked for: name and counts.
+fn read(instance: &Instance, wanted: &Counters) -> Result<Vec<(String, InterfaceCounters)>, KernelError> {
+    let mut found = Vec::new();
+    for attached in instance.interfaces()? {
+        if wanted.interfaces.is_empty() || wanted.interfaces.contains(&attached.name) {
+            found.push((attached.name, instance.traffic(attached.place)?));
+        }
+    }
+    let others = instance.traffic(OTHERS)?;
+    if wanted.interfaces.is_empty() && !counters::is_empty(&others) {
+        found.push((OTHERS_NAME.to_owned(), others));
+    }
+    Ok(found)
+}

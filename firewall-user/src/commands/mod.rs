@@ -1,0 +1,157 @@
+//! The verbs, a file each, and what they have in common: what is printed where, and the exit status.
+
+mod apply;
+mod check;
+mod completions;
+mod confirm;
+mod conns;
+mod counters;
+mod list;
+mod man;
+mod monitor;
+mod ruleset;
+mod status;
+mod stop;
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::{
+    cli::{Cli, Verb, args::Global},
+    compile::CompileError,
+    kernel::{self, Instance, KernelError},
+};
+
+/// What a process says by ending. The numbers are documented and stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// Done.
+    Done = 0,
+    /// The answer is no.
+    No = 1,
+    /// What was typed makes no sense.
+    Usage = 2,
+    /// The kernel or the machine refused.
+    Refused = 3,
+}
+
+/// What the output goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    /// Is standard output one?
+    pub stdout: bool,
+    /// Is standard error one?
+    pub stderr: bool,
+    /// Is colour welcome on a terminal?
+    pub colour: bool,
+}
+
+/// A verb at work.
+struct Session<'a> {
+    global: &'a Global,
+    terminal: Terminal,
+    verb: &'static str,
+}
+
+/// Why the answer is no, where there is no diagnostic to show.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct No(String);
+
+/// Does what was typed.
+pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
+    let session = Session { global: &cli.global, terminal, verb: cli.verb.name() };
+    // Before anything else: what the machine says depends on where it is asked.
+    if let Some(name) = &cli.global.netns {
+        kernel::enter_netns(name)?;
+    }
+    match &cli.verb {
+        Verb::Check(check) => check::run(&session, check),
+        Verb::Apply(apply) => apply::run(&session, apply),
+        Verb::Confirm => confirm::run(&session, confirm::Way::Keep),
+        Verb::Rollback => confirm::run(&session, confirm::Way::Back),
+        Verb::List(list) => list::run(&session, list),
+        Verb::Status => status::run(&session),
+        Verb::Conns(conns) => conns::run(&session, conns),
+        Verb::Counters(counters) => counters::run(&session, counters),
+        Verb::Monitor(monitor) => monitor::run(&session, monitor),
+        Verb::Stop => stop::run(&session),
+        Verb::Completions(completions) => completions::run(&session, completions),
+        Verb::Man(man) => man::run(&session, man),
+    }
+}
+
+/// The exit status of an error.
+pub fn status_of(error: &anyhow::Error) -> Status {
+    let is_closed_pipe = |io: &io::Error| io.kind() == io::ErrorKind::BrokenPipe;
+    if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_closed_pipe)) {
+        // `rampart conns | head` got what it wanted.
+        Status::Done
+    } else if error.is::<CompileError>() || error.is::<No>() {
+        Status::No
+    } else {
+        Status::Refused
+    }
+}
+
+/// What is in force here, for a verb that needs it.
+fn open() -> Result<Instance, KernelError> {
+    kernel::require_privileges()?;
+    Instance::open()
+}
+
+/// What is in force here, if anything is.
+fn open_if_running() -> Result<Option<Instance>, KernelError> {
+    match open() {
+        Ok(instance) => Ok(Some(instance)),
+        Err(KernelError::NotRunning) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Session<'_> {
+    /// Data, as text.
+    fn print(&self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// Data, as JSON on a line of its own.
+    fn print_json(&self, value: &Value) -> io::Result<()> {
+        self.print(&format!("{value}\n"))
+    }
+
+    /// JSON or text, as was asked for.
+    fn answer(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> io::Result<()> {
+        if self.global.json { self.print_json(&json()) } else { self.print(&text()) }
+    }
+
+    /// Something worth knowing that is no data.
+    fn note(&self, text: &str) {
+        self.complain(&format!("rampart: {}: {text}\n", self.verb));
+    }
+
+    /// Text on standard error. Nobody is left to tell when that is closed.
+    fn complain(&self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_the_documented_status() {
+        let pipe = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("printing");
+        assert_eq!(status_of(&pipe), Status::Done);
+        assert_eq!(status_of(&No("no".into()).into()), Status::No);
+        assert_eq!(status_of(&CompileError::TooManyCounters.into()), Status::No);
+        assert_eq!(status_of(&io::Error::from(io::ErrorKind::PermissionDenied).into()), Status::Refused);
+        assert_eq!(status_of(&anyhow::anyhow!("anything else")), Status::Refused);
+    }
+}

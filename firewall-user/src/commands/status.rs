@@ -1,0 +1,35 @@
+//! `rampart status`.
+
+use anyhow::Result;
+
+use super::{Session, Status, open_if_running};
+use crate::{
+    kernel::{self, Instance, KernelError},
+    observe::status::{FlowUse, Report, Trial, nothing_json},
+};
+
+pub(super) fn run(session: &Session<'_>) -> Result<Status> {
+    let Some(instance) = open_if_running()? else {
+        session.answer(nothing_json, || "no ruleset is in force in this network namespace\n".to_owned())?;
+        return Ok(Status::No);
+    };
+    let report = Report {
+        generation: instance.generation()?,
+        manifest: &instance.manifest()?,
+        trial: Trial::of(&instance.control()?, kernel::monotonic_ns()),
+        interfaces: &instance.interfaces()?,
+        flows: flows(&instance)?,
+        lost_events: instance.lost_events()?,
+    };
+    session.answer(|| report.json(), || report.text())?;
+    Ok(Status::Done)
+}
+
+fn flows(instance: &Instance) -> Result<FlowUse, KernelError> {
+    let mut live = 0;
+    for flow in instance.flows()? {
+        flow?;
+        live += 1;
+    }
+    Ok(FlowUse { live, capacity: instance.flow_capacity(), memory: instance.flow_memory() })
+}

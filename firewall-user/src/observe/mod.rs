@@ -1,0 +1,21 @@
+//! What the kernel knows, in words and in JSON: pure functions of the values that were read.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | [`conns`] | connections |
+//! | [`counters`] | what an interface received, sent and dropped |
+//! | [`events`] | drops, log statements, new connections |
+//! | [`status`] | what is in force, and where |
+//! | [`author`] | the rule or policy that a number stands for |
+//! | [`packet`] | addresses, ports, protocols, flags |
+//! | [`clock`] | the kernel's clock as time of day |
+//! | [`words`] | numbers and durations |
+
+pub mod author;
+pub mod clock;
+pub mod conns;
+pub mod counters;
+pub mod events;
+pub mod packet;
+pub mod status;
+pub mod words;

@@ -1,0 +1,167 @@
+//! What is in force, and where.
+
+use firewall_common::control::Control;
+use serde_json::{Value, json};
+
+use super::words::{bytes, counted, printable, seconds, size};
+use crate::{
+    compile::{Manifest, SCHEMA},
+    kernel::{Attached, Ingress},
+};
+
+/// Everything that `rampart status` tells.
+pub struct Report<'a> {
+    /// The generation in force.
+    pub generation: u32,
+    /// Its ruleset.
+    pub manifest: &'a Manifest,
+    /// Does it wait for a confirmation, or did it lose its place for want of one?
+    pub trial: Trial,
+    /// Where it is attached.
+    pub interfaces: &'a [Attached],
+    /// The connections.
+    pub flows: FlowUse,
+    /// Events that nobody could be told of, ever.
+    pub lost_events: u64,
+}
+
+/// How full the state table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowUse {
+    /// Live connections.
+    pub live: u64,
+    /// Room for so many.
+    pub capacity: u32,
+    /// Memory it takes, bytes.
+    pub memory: u64,
+}
+
+/// An apply with a time limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// There is none.
+    None,
+    /// The ruleset in force goes in so many seconds, unless confirmed.
+    Waiting(u64),
+    /// This generation was not confirmed in time, and the one before is in force again.
+    Expired(u32),
+}
+
+impl Trial {
+    /// What the control value says at a moment.
+    pub fn of(control: &Control, now_ns: u64) -> Self {
+        let at = (control.active & 1) as usize;
+        let in_force = control.slot(|| now_ns) as usize;
+        if control.unconfirmed[at] == 0 {
+            Self::None
+        } else if in_force == at {
+            Self::Waiting(control.deadline_ns[at].saturating_sub(now_ns).div_ceil(1_000_000_000))
+        } else {
+            Self::Expired(control.generation[at])
+        }
+    }
+
+    fn json(self) -> Value {
+        match self {
+            Self::None => Value::Null,
+            Self::Waiting(left) => json!({ "state": "waiting", "seconds_left": left }),
+            Self::Expired(generation) => json!({ "state": "expired", "generation": generation }),
+        }
+    }
+
+    fn text(self) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Waiting(left) => Some(format!(
+                "not confirmed: the ruleset before comes back in {}, unless `rampart confirm` is said",
+                seconds(left)
+            )),
+            Self::Expired(generation) => {
+                Some(format!("generation {generation} was not confirmed in time: this is the ruleset before it"))
+            }
+        }
+    }
+}
+
+/// `eth0: in by native XDP, out by tcx`, with the reason for a step down.
+pub fn attachment(attached: &Attached) -> String {
+    let way_in = match attached.ingress {
+        Ingress::Native => "native XDP",
+        Ingress::Generic => "generic XDP",
+        Ingress::Tc => "tc",
+    };
+    let mut text = format!("{}: in by {way_in}, out by {}", attached.name, attached.egress.name());
+    if !attached.present {
+        text.push_str(", but the interface is gone");
+    }
+    if let Some(note) = &attached.note {
+        text.push_str(&format!(" ({})", printable(note)));
+    }
+    text
+}
+
+/// An attached interface as JSON.
+pub fn attachment_json(attached: &Attached) -> Value {
+    json!({
+        "name": attached.name,
+        "ifindex": attached.ifindex,
+        "ingress": attached.ingress.name(),
+        "egress": attached.egress.name(),
+        "present": attached.present,
+        "note": attached.note,
+    })
+}
+
+impl Report<'_> {
+    /// As lines.
+    pub fn text(&self) -> String {
+        let file = self.manifest.sources.first().map_or("?", |source| &source.name);
+        let mut lines = vec![
+            format!("generation  {}", self.generation),
+            format!("ruleset     {}, {}", printable(file), size(self.manifest)),
+        ];
+        lines.extend(self.trial.text().map(|text| format!("            {text}")));
+        let FlowUse { live, capacity, memory } = self.flows;
+        lines.push(format!("connections {live} of {capacity}, in {}", bytes(memory)));
+        let attached = self.interfaces.iter().map(attachment);
+        lines.extend(attached.enumerate().map(|(at, text)| match at {
+            0 => format!("interfaces  {text}"),
+            _ => format!("            {text}"),
+        }));
+        if self.interfaces.is_empty() {
+            lines.push("interfaces  none: nothing is filtered".to_owned());
+        }
+        if self.lost_events > 0 {
+            lines.push(format!("events      {} could not be told of", counted(self.lost_events, "event")));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        let FlowUse { live, capacity, memory } = self.flows;
+        json!({
+            "schema": SCHEMA,
+            "running": true,
+            "generation": self.generation,
+            "ruleset": {
+                "file": self.manifest.sources.first().map(|source| source.name.as_str()),
+                "tables": self.manifest.tables.len(),
+                "chains": self.manifest.chains.len(),
+                "rules": self.manifest.rules.len(),
+            },
+            "trial": self.trial.json(),
+            "interfaces": self.interfaces.iter().map(attachment_json).collect::<Vec<_>>(),
+            "connections": { "live": live, "capacity": capacity, "memory_bytes": memory },
+            "events_lost": self.lost_events,
+        })
+    }
+}
+
+/// `rampart status` where nothing is in force.
+pub fn nothing_json() -> Value {
+    json!({ "schema": SCHEMA, "running": false, "generation": null, "interfaces": [] })
+}
+
+#[cfg(test)]
+mod tests;
