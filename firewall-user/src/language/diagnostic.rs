@@ -102,6 +102,11 @@ impl Diagnostics {
         self.unread.is_some() || self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    /// Puts the messages in the order of the text they are about.
+    pub fn sort(&mut self) {
+        self.list.sort_by_key(|diagnostic| diagnostic.span);
+    }
+
     /// Is there room for more? A parser may stop when there is not.
     pub fn is_full(&self) -> bool {
         self.list.len() >= MAX_KEPT

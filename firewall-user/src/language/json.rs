@@ -171,14 +171,16 @@ impl Printer<'_> {
     fn a_match(&self, held: &Match) -> Value {
         let Match { subject, comparison, operand } = held;
         let ty = subject.selector.value_type();
+        let equal = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+        let several = subject.mask.filter(|mask| equal && ty.is_flags() && mask.count_ones() > 1);
+        if let (Some(mask), Operand::One(values)) = (several, operand) {
+            // `tcp flags syn / syn,ack`: here flags are lists.
+            let left = json!({ "&": [selected(subject.selector), listed_flags(ty, mask)] });
+            return json!({ "match": { "op": operator(*comparison), "left": left, "right": listed_flags(ty, values.low) } });
+        }
         let right = match operand {
             Operand::One(values) => match comparison {
                 Comparison::AnyBit | Comparison::NoBit => listed_flags(ty, values.low),
-                Comparison::Equal | Comparison::NotEqual
-                    if subject.mask.is_some_and(|mask| mask.count_ones() > 1) && ty.is_flags() =>
-                {
-                    listed_flags(ty, values.low)
-                }
                 Comparison::Equal
                 | Comparison::NotEqual
                 | Comparison::Less
@@ -209,10 +211,7 @@ impl Printer<'_> {
                 name.trim_matches('"').into()
             }
             Form::Prefix(length) => json!({ "prefix": { "addr": self.one(low, ty), "len": length } }),
-            Form::Range if matches!(ty, Type::Ipv4Addr | Type::Ipv6Addr | Type::IfIndex) => {
-                json!({ "range": [self.one(low, ty), self.one(high, ty)] })
-            }
-            Form::Range => json!({ "range": [low as u64, high as u64] }),
+            Form::Range => json!({ "range": [self.one(low, ty), self.one(high, ty)] }),
         }
     }
 
@@ -272,7 +271,7 @@ fn left(subject: Subject) -> Value {
     let ty = selector.value_type();
     match mask {
         None => plain,
-        Some(mask) if ty.is_flags() => json!({ "&": [plain, listed_flags(ty, mask)] }),
+        Some(mask) if ty.is_flags() => json!({ "&": [plain, joined_flags(ty, mask)] }),
         Some(mask) if matches!(ty, Type::Ipv4Addr | Type::Ipv6Addr) => {
             let mut address = String::new();
             ty.print_one(mask, &mut address);

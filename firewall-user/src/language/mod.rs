@@ -71,6 +71,7 @@ fn parse_named(name: String, text: String, options: &Options<'_>) -> Result<Pars
     let number = diagnostics.sources.add(name, text, None);
     let commands = parser::parse(&mut diagnostics, number, &options.include_directories);
     let outcome = check::check(commands, &mut diagnostics, options.interface);
+    diagnostics.sort();
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }

@@ -82,7 +82,7 @@ impl Type {
             Self::InetService => "a port",
             Self::InetProto => "a protocol",
             Self::EtherType => "an EtherType",
-            Self::NfProto => "`ipv4` or `ipv6`",
+            Self::NfProto => "a network family",
             Self::IfName => "an interface name",
             Self::IfIndex => "an interface",
             Self::Mark => "a mark",

@@ -197,7 +197,7 @@ impl Checker<'_> {
     /// `syn, ack`: several bits.
     fn flags(&mut self, values: &[Expr], ty: Type, span: Span) -> Checked<u128> {
         if !ty.is_flags() {
-            let error = Diagnostic::error(span, format!("several values: {} is expected, one", ty.meaning()));
+            let error = mismatch(ty, "several values", span);
             return Err(error.help("a set matches any of its elements: `{ a, b }`"));
         }
         let mut bits = 0;

@@ -37,6 +37,7 @@ impl Parser<'_> {
     pub(super) fn value(&mut self) -> Parsed<Expr> {
         let first = self.bits()?;
         let value = match self.peek().kind {
+            Kind::Mark(Mark::Minus) if self.at_option() => return Err(self.iptables_option()),
             Kind::Mark(Mark::Minus) => {
                 self.bump();
                 let last = self.bits()?;
@@ -227,7 +228,18 @@ impl Parser<'_> {
     }
 
     pub(super) fn concatenation(&self) -> Diagnostic {
+        if let Some(number) = self.number_before() {
+            return Diagnostic::error(number.to(self.here()), "an IPv4 address is four numbers with dots between them");
+        }
         let error = Diagnostic::error(self.here(), "concatenations (`a . b`) are not supported yet");
         error.help("write a rule for each combination, or one match after the other")
+    }
+
+    /// The number that the next token touches: the dot behind it starts no concatenation.
+    fn number_before(&self) -> Option<Span> {
+        let frame = self.frames.last()?;
+        let before = frame.tokens.get(frame.at.checked_sub(1)?)?;
+        let number = matches!(before.kind, Kind::Number | Kind::Ipv4) && before.end == self.peek().start;
+        number.then(|| self.span(*before))
     }
 }

@@ -108,14 +108,24 @@ impl Parser<'_> {
         let dashes = (0..2).take_while(|ahead| self.is_minus(*ahead)).count();
         let option = self.word_at(dashes).unwrap_or("").to_owned();
         let shown = format!("{}{}", "-".repeat(dashes), shorten(&option));
+        let word = self.span(self.peek_at(dashes));
         let error = Diagnostic::error(
-            self.here(),
+            self.here().to(if option.is_empty() { self.here() } else { word }),
             format!("`{shown}` is an option of iptables, not a word of the nftables language"),
         );
         match advice(OPTIONS, &option) {
             Some(advice) => error.help(advice),
             None => error.help("`iptables-translate` turns an iptables command into nftables"),
         }
+    }
+
+    /// Is this the dash of an option, not the one of a range? `22 -j accept` has a blank on one side only.
+    pub(super) fn at_option(&self) -> bool {
+        let (dash, word) = (self.peek(), self.peek_at(1));
+        let text = self.word_at(1).unwrap_or("");
+        let before = self.frames.last().and_then(|frame| frame.tokens.get(frame.at.checked_sub(1)?));
+        let apart = before.is_some_and(|before| before.end < dash.start);
+        apart && dash.end == word.start && OPTIONS.iter().any(|(option, _)| *option == text)
     }
 
     fn is_minus(&self, ahead: usize) -> bool {

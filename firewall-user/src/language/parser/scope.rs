@@ -64,7 +64,7 @@ impl Parser<'_> {
 
     fn define(&mut self, again: bool) -> Parsed<()> {
         self.bump();
-        let name = self.variable_name()?;
+        let name = self.name("variable")?;
         if !again && self.scopes.get(&name.text).is_some() {
             let message = format!("`{}` is already defined", name.text);
             let help = format!("`redefine {} = ...` changes it", name.text);
@@ -84,24 +84,17 @@ impl Parser<'_> {
 
     fn undefine(&mut self) -> Parsed<()> {
         self.bump();
-        let name = self.variable_name()?;
+        let name = self.name("variable")?;
         match self.scopes.0.last_mut().and_then(|scope| scope.remove(&name.text)) {
             Some(_) => self.end_statement("the variable's name"),
             None => Err(Diagnostic::error(name.span, format!("`{}` is not defined in this block", name.text))),
         }
     }
 
-    fn variable_name(&mut self) -> Parsed<Spanned> {
-        if self.word().is_none() {
-            return Err(self.unexpected("the name of a variable"));
-        }
-        Ok(self.spanned())
-    }
-
     /// `$name`: its value.
     pub(super) fn variable(&mut self) -> Parsed<Expr> {
         let dollar = self.bump();
-        let name = self.variable_name()?;
+        let name = self.name("variable")?;
         let span = dollar.to(name.span);
         match self.scopes.get(&name.text) {
             Some(value) => Ok(Expr { kind: ExprKind::Variable(Rc::clone(value)), span }),
