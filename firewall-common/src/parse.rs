@@ -64,6 +64,7 @@ fn forget(packet: &mut Packet) {
     }
     packet.l4_offset = 0;
     packet.payload_length = 0;
+    packet.icmp_id = 0;
 }
 
 #[inline(always)]
