@@ -206,3 +206,6 @@ fn set_icmp(packet: &mut Packet, protocol: u8, header: icmp::Header) {
     packet.set(Field::IcmpType, tagged(protocol, u32::from(header.kind) << 8 | u32::from(header.code)));
     packet.icmp_id = u32::from(header.id);
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
