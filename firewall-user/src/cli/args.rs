@@ -56,30 +56,56 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Say whether a ruleset can be applied, without touching the kernel
+    ///
+    /// Reads the ruleset, includes and all, and prints every error with its line and a caret. Needs no privileges.
     Check(Check),
     /// Put a ruleset in force
+    ///
+    /// Compiles the ruleset, loads and verifies it, and puts it in the place of the one before by a single step: no packet
+    /// sees half a ruleset. Connections live on, and a rule that the old ruleset had too keeps its counts.
     Apply(Apply),
     /// Keep a ruleset that was applied with --confirm
+    ///
+    /// It then stays in force until the next apply.
     Confirm,
     /// Go back to the ruleset before
     Rollback,
     /// Show the rules that are in force, with their counters
+    ///
+    /// Prints the rules as `nft list ruleset` would: the output can be applied again. With --json, in the schema of
+    /// `nft -j list ruleset`.
     #[command(visible_alias = "rules")]
     List(List),
     /// Show what is in force, and on which interfaces
+    ///
+    /// For each interface: how packets are met on their way in (native or generic XDP, tc) and out (tcx, clsact), and the
+    /// reason when it is not the fastest way. Exit status 1 says that nothing is in force.
     Status,
     /// Show the connections
+    ///
+    /// Prints one connection a line: protocol, state, the two ends as the first packet had them, packets and bytes in
+    /// each direction (original/reply), age, time to live without another packet, and the rule that let it in.
     #[command(visible_alias = "conntrack")]
     Conns(Conns),
     /// Show what each interface received, sent and dropped, and why
+    ///
+    /// Every packet is counted exactly once: as passed, or under the one reason it was dropped for, with the layer it was
+    /// refused at.
     Counters(Counters),
     /// Follow drops, log statements and new connections as they happen
+    ///
+    /// Prints a line an event until it is interrupted. It may be started before a ruleset is applied, and it goes on when
+    /// another one is.
     Monitor(Monitor),
     /// Detach from every interface and remove everything, connections included
     Stop,
     /// Print a completion script for a shell
+    ///
+    /// For example: rampart completions bash > /etc/bash_completion.d/rampart
     Completions(Completions),
     /// Print the manual page, or write all of them to a directory
+    ///
+    /// In the format of man(7), section 8.
     Man(Man),
 }
 
@@ -103,7 +129,7 @@ impl Verb {
     }
 }
 
-/// Reads a ruleset, includes and all, and prints every error with its line and a caret. Needs no privileges.
+/// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
     /// The ruleset; `-` is standard input
@@ -111,8 +137,7 @@ pub struct Check {
     pub file: PathBuf,
 }
 
-/// Compiles a ruleset, loads and verifies it, and puts it in the place of the one before by a single step: no packet
-/// sees half a ruleset. Connections live on, and a rule that the old ruleset had too keeps its counts.
+/// Arguments of `apply`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -138,8 +163,7 @@ pub struct Apply {
     pub dry_run: bool,
 }
 
-/// Prints the rules as `nft list ruleset` would: the output can be applied again. With --json, in the schema of
-/// `nft -j list ruleset`.
+/// Arguments of `list`.
 #[derive(Debug, Args)]
 pub struct List {
     /// Show handles
@@ -147,8 +171,7 @@ pub struct List {
     pub handle: bool,
 }
 
-/// Prints one connection a line: protocol, state, the two ends as the first packet had them, packets and bytes in
-/// each direction (original/reply), age, time to live without another packet, and the rule that let it in.
+/// Arguments of `conns`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -178,8 +201,7 @@ pub struct Conns {
     pub count: bool,
 }
 
-/// Every packet is counted exactly once: as passed, or under the one reason it was dropped for, with the layer it was
-/// refused at.
+/// Arguments of `counters`.
 #[derive(Debug, Args)]
 pub struct Counters {
     /// Only this interface (repeatable)
@@ -187,8 +209,7 @@ pub struct Counters {
     pub interfaces: Vec<String>,
 }
 
-/// Prints a line an event until it is interrupted. It may be started before a ruleset is applied, and it goes on when
-/// another one is.
+/// Arguments of `monitor`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Filters:
@@ -212,7 +233,7 @@ pub struct Monitor {
     pub filters: Vec<EventFilter>,
 }
 
-/// For example: rampart completions bash > /etc/bash_completion.d/rampart
+/// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct Completions {
     /// The shell
@@ -220,7 +241,7 @@ pub struct Completions {
     pub shell: Shell,
 }
 
-/// In the format of man(7), section 8.
+/// Arguments of `man`.
 #[derive(Debug, Args)]
 pub struct Man {
     /// Write the pages of all verbs to this directory

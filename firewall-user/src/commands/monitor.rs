@@ -1,7 +1,97 @@
-//! `rampart monitor`.
+//! `rampart monitor`: a line an event, from before a ruleset is applied, across the next one, until interrupted.
+
+mod source;
+mod until;
+mod watch;
+
+use std::{
+    io::{self, BufWriter, Write},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use firewall_common::event::Event;
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::{source::Source, until::Until};
 use super::{Session, Status};
-use crate::cli::args::Monitor;
-use anyhow::Result;
-pub(super) fn run(_: &Session<'_>, _: &Monitor) -> Result<Status> {
+use crate::{
+    cli::{args::Monitor, values::EventFilter},
+    compile::Manifest,
+    kernel,
+    observe::{clock::Clock, events::Seen, words::counted},
+};
+
+/// How often the program is told that somebody listens, and how soon a ruleset is noticed where there was none.
+const PULSE: Duration = Duration::from_millis(500);
+
+pub(super) fn run(session: &Session<'_>, monitor: &Monitor) -> Result<Status> {
+    kernel::require_privileges()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let mut show = Show::new(session, &monitor.filters);
+    runtime.block_on(follow(&mut show))?;
+    session.note(&format!("{}, {} lost", counted(show.count, "event"), show.lost));
     Ok(Status::Done)
+}
+
+async fn follow(show: &mut Show<'_>) -> Result<()> {
+    let mut until = Until::new()?;
+    let mut pulse = interval(PULSE);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut source = Source::default();
+    loop {
+        let ends = tokio::select! {
+            biased;
+            () = until.end() => true,
+            _ = pulse.tick() => {
+                source.renew(show)?;
+                false
+            }
+            result = source.readable() => {
+                result?;
+                false
+            }
+        };
+        source.drain(show)?;
+        if ends {
+            source.count_lost(show)?;
+            return Ok(());
+        }
+    }
+}
+
+/// Where events go.
+struct Show<'a> {
+    session: &'a Session<'a>,
+    filters: &'a [EventFilter],
+    out: BufWriter<io::Stdout>,
+    clock: Clock,
+    count: u64,
+    lost: u64,
+}
+
+impl<'a> Show<'a> {
+    fn new(session: &'a Session<'a>, filters: &'a [EventFilter]) -> Self {
+        let clock = Clock::new(kernel::monotonic_ns());
+        Self { session, filters, out: BufWriter::new(io::stdout()), clock, count: 0, lost: 0 }
+    }
+
+    fn event(&mut self, event: &Event, interface: &str, manifest: Option<&Manifest>) -> io::Result<()> {
+        let Some(seen) = Seen::new(event, interface, manifest).filter(|seen| seen.is_wanted(self.filters)) else {
+            return Ok(());
+        };
+        self.count += 1;
+        if self.session.global.json {
+            writeln!(self.out, "{}", seen.json(self.clock))
+        } else {
+            writeln!(self.out, "{}", seen.line(self.clock))
+        }
+    }
+
+    fn lost(&mut self, more: u64) {
+        if more > 0 {
+            self.lost += more;
+            self.session.note(&format!("{} lost: more at once than there is room for", counted(more, "event")));
+        }
+    }
 }

@@ -53,7 +53,7 @@ impl Way {
         }
         for (number, Counter { packets, bytes }) in &self.dropped {
             let (name, layer, meaning) = reason(*number);
-            let _ = writeln!(out, "      {packets:>16} packets {bytes:>16} bytes  {name} ({layer}): {meaning}");
+            let _ = writeln!(out, "      {packets:>18} packets {bytes:>16} bytes  {name} ({layer}): {meaning}");
         }
     }
 

@@ -1,0 +1,187 @@
+//! Where events come from: the instance of this network namespace, when there is one, and the next when it is gone.
+
+use std::{
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+    io::{self, Write},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use anyhow::Result;
+use firewall_common::flow::Secret;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{Show, watch::watch};
+use crate::{
+    compile::Manifest,
+    kernel::{self, Events, Instance, KernelError},
+    observe::clock::Clock,
+};
+
+/// Events shown before signals are looked for again.
+const AT_ONCE: usize = 1024;
+/// Generations whose rules are remembered: events of one may be read after it was replaced.
+const REMEMBERED: usize = 4;
+/// Pulses for which an instance may be there in part: somebody is just making or removing it.
+const PATIENCE: u32 = 4;
+
+/// The events of an instance, or the wait for one.
+#[derive(Default)]
+pub(super) struct Source {
+    open: Option<Open>,
+    has_said_waiting: bool,
+    failures: u32,
+}
+
+/// The events of an instance.
+struct Open {
+    instance: Instance,
+    /// What tells it from another instance in its place.
+    secret: Secret,
+    events: Events,
+    /// Readable when there are events.
+    ring: AsyncFd<OwnedFd>,
+    /// Were there more events than are shown at once?
+    has_more: bool,
+    manifests: BTreeMap<u32, Manifest>,
+    names: HashMap<u32, String>,
+    lost: u64,
+}
+
+impl Source {
+    /// To be called at every pulse: says that somebody listens, and looks whether the instance is still there.
+    pub(super) fn renew(&mut self, show: &mut Show<'_>) -> Result<()> {
+        show.clock = Clock::new(kernel::monotonic_ns());
+        if let Some(open) = &mut self.open {
+            if open.is_in_force() {
+                return open.renew(show);
+            }
+            open.drain(show)?;
+            self.open = None;
+        }
+        match Open::new() {
+            Ok(open) => {
+                self.open = Some(open);
+                self.failures = 0;
+                self.has_said_waiting = false;
+            }
+            Err(KernelError::NotRunning) if self.has_said_waiting => {}
+            Err(KernelError::NotRunning) => {
+                self.has_said_waiting = true;
+                show.session.note("no ruleset is in force here: waiting for one");
+            }
+            Err(KernelError::Map { .. } | KernelError::System { .. } | KernelError::Damaged(_))
+                if self.failures < PATIENCE =>
+            {
+                self.failures += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Returns when there are events; never without an instance.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match &self.open {
+            Some(open) if open.has_more => {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+            // Forgotten before they are read: one that comes in between wakes us again.
+            Some(open) => open.ring.readable().await.map(|mut guard| guard.clear_ready()),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Shows the events there are.
+    pub(super) fn drain(&mut self, show: &mut Show<'_>) -> Result<()> {
+        self.open.as_mut().map_or(Ok(()), |open| open.drain(show))
+    }
+
+    /// Adds what was lost since the last time it was asked.
+    pub(super) fn count_lost(&mut self, show: &mut Show<'_>) -> Result<()> {
+        self.open.as_mut().map_or(Ok(()), |open| open.count_lost(show))
+    }
+}
+
+impl Open {
+    fn new() -> Result<Self, KernelError> {
+        let instance = Instance::open()?;
+        let secret = instance.control()?.secret;
+        let lost = instance.lost_events()?;
+        let generation = instance.generation()?;
+        let manifest = instance.manifest_of(generation)?;
+        let events = instance.events()?;
+        let ring = watch(events.as_fd(), Interest::READABLE);
+        let ring = ring.map_err(|source| KernelError::System { what: "waiting for events".to_owned(), source })?;
+        let manifests = BTreeMap::from([(generation, manifest)]);
+        Ok(Self { instance, secret, events, ring, has_more: false, manifests, names: HashMap::new(), lost })
+    }
+
+    fn is_in_force(&self) -> bool {
+        let secret = Instance::open().and_then(|instance| instance.control()).map(|control| control.secret);
+        secret.is_ok_and(|secret| secret == self.secret)
+    }
+
+    fn renew(&mut self, show: &mut Show<'_>) -> Result<()> {
+        self.events.keep_listening()?;
+        // Learned while it is there: it may be replaced before its events are read.
+        if let Ok(generation) = self.instance.generation() {
+            learn(&mut self.manifests, &self.instance, generation);
+            while self.manifests.len() > REMEMBERED {
+                self.manifests.pop_first();
+            }
+        }
+        self.names.clear();
+        self.count_lost(show)
+    }
+
+    fn count_lost(&mut self, show: &mut Show<'_>) -> Result<()> {
+        let lost = self.instance.lost_events()?;
+        show.lost(lost.saturating_sub(self.lost));
+        self.lost = lost;
+        Ok(())
+    }
+
+    fn drain(&mut self, show: &mut Show<'_>) -> Result<()> {
+        let Self { instance, events, has_more, manifests, names, .. } = self;
+        *has_more = true;
+        for _ in 0..AT_ONCE {
+            let Some(event) = events.next() else {
+                *has_more = false;
+                break;
+            };
+            let manifest = learn(manifests, instance, event.generation);
+            let name = names.entry(event.ifindex).or_insert_with(|| interface_name(event.ifindex));
+            show.event(&event, name, manifest)?;
+        }
+        Ok(show.out.flush()?)
+    }
+}
+
+/// What a generation is made of, remembered. One that is not there yet may be soon.
+fn learn<'a>(
+    manifests: &'a mut BTreeMap<u32, Manifest>,
+    instance: &Instance,
+    generation: u32,
+) -> Option<&'a Manifest> {
+    match manifests.entry(generation) {
+        Entry::Occupied(known) => Some(known.into_mut()),
+        Entry::Vacant(place) => instance.manifest_of(generation).ok().map(|manifest| &*place.insert(manifest)),
+    }
+}
+
+fn interface_name(index: u32) -> String {
+    let name = nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok());
+    let name = name.filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| format!("interface {index}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_is_gone_has_a_number() {
+        assert_eq!(interface_name(u32::MAX), format!("interface {}", u32::MAX));
+    }
+}
