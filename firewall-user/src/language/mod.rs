@@ -17,6 +17,8 @@ mod parser;
 pub mod print;
 pub mod ruleset;
 pub mod source;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 use std::path::{Path, PathBuf};
