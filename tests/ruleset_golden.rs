@@ -137,3 +137,46 @@ fn comparable(objects: Vec<serde_json::Value>) -> Vec<serde_json::Value> {
     };
     objects.into_iter().map(strip).collect()
 }
+
+/// The code blocks of `docs/LANGUAGE.md` with this word behind their fence.
+fn documented(kind: &str) -> Vec<String> {
+    let page = read("../docs/LANGUAGE.md");
+    let fence = format!("\n```{kind}\n");
+    let blocks = page.split(&fence).skip(1);
+    blocks.map(|block| block.split("\n```").next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Rules alone need a table and a chain around them.
+fn with_chain(rules: &str) -> String {
+    if rules.contains("table ") {
+        return format!("{rules}\n");
+    }
+    format!("table inet t {{\nchain c {{\ntype filter hook input priority 0;\n{rules}\n}}\n}}\n")
+}
+
+#[test]
+fn the_page_about_the_language_is_true() {
+    let accepted = documented("nft");
+    assert!(accepted.len() > 4);
+    let file = std::env::temp_dir().join(format!("rampart-language-{}.nft", std::process::id()));
+    for text in accepted.iter().map(|text| with_chain(text)) {
+        parsed("docs/LANGUAGE.md", &text);
+        std::fs::write(&file, &text).expect("a temporary file");
+        in_own_namespace(&format!("nft -f {}", file.display())).unwrap_or_else(|message| panic!("{message}\n{text}"));
+    }
+    std::fs::remove_file(&file).expect("removable");
+    let refused = documented("nft-refused");
+    for rule in refused.iter().flat_map(|block| block.lines()) {
+        assert!(parse_text("docs/LANGUAGE.md", &with_chain(rule), &options()).is_err(), "accepted: {rule}");
+    }
+}
+
+#[test]
+fn the_examples_are_accepted_without_a_warning() {
+    for file in files("../examples") {
+        let parsed = parse_text(&file.path, &read(&file.path), &options());
+        let parsed = parsed.unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false)));
+        assert_eq!(parsed.warnings.render(false), "", "{}", file.path);
+        in_own_namespace(&format!("nft -f {}", file.path)).unwrap_or_else(|message| panic!("{}: {message}", file.path));
+    }
+}
