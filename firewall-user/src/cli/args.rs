@@ -47,7 +47,7 @@ pub struct Global {
     /// Print JSON: one object, or one a line from `monitor`
     #[arg(short = 'j', long, global = true)]
     pub json: bool,
-    /// Never colour anything (as the variable NO_COLOR does)
+    /// Never colour anything (as the variable `NO_COLOR` does)
     #[arg(long, global = true, alias = "no-colour")]
     pub no_color: bool,
 }
@@ -101,7 +101,7 @@ pub enum Verb {
     Stop,
     /// Print a completion script for a shell
     ///
-    /// For example: rampart completions bash > /etc/bash_completion.d/rampart
+    /// For example: `rampart completions bash > /etc/bash_completion.d/rampart`
     Completions(Completions),
     /// Print the manual page, or write all of them to a directory
     ///
@@ -181,7 +181,7 @@ pub struct Conns {
     /// Only this protocol: tcp, udp, icmp, icmpv6, sctp or a number
     #[arg(short, long, value_name = "PROTO", value_parser = values::protocol)]
     pub proto: Option<u8>,
-    /// Only this state, such as ESTABLISHED or SYN_SENT
+    /// Only this state, such as ESTABLISHED or `SYN_SENT`
     #[arg(short, long, value_name = "STATE", value_parser = values::state)]
     pub state: Option<String>,
     /// Only from this address or prefix

@@ -12,7 +12,7 @@ use firewall_common::{
 use crate::language::names::{self, PROTOCOLS};
 
 /// Longer than anybody waits for himself.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(7 * 24);
 
 /// `90`, `60s`, `1m30s`, `2h`, `1d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -148,9 +148,9 @@ impl FromStr for EventFilter {
             "sport" => Self::SourcePort(port(value)?),
             "dport" => Self::DestinationPort(port(value)?),
             "port" => Self::Port(port(value)?),
-            "reason" => Self::Reason(named("reason", value, Reason::ALL, |reason| reason.name())?),
-            "layer" => Self::Layer(named("layer", value, &LAYERS, |layer| layer.name())?),
-            "hook" => Self::Hook(named("hook", value, &Hook::ALL, |hook| hook.name())?),
+            "reason" => Self::Reason(named("reason", value, Reason::ALL, Reason::name)?),
+            "layer" => Self::Layer(named("layer", value, &LAYERS, Layer::name)?),
+            "hook" => Self::Hook(named("hook", value, &Hook::ALL, Hook::name)?),
             "interface" | "iface" | "if" => Self::Interface(value.to_owned()),
             _ => return Err(format!("no filter is called `{key}`; see `rampart monitor --help`")),
         })

@@ -23,7 +23,7 @@ pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
     if apply.dry_run {
         let warnings = ruleset::listed(&parsed.warnings, Severity::Warning);
         session.answer(
-            || check::summary_json(&name, &compiled.manifest, warnings),
+            || check::summary_json(&name, &compiled.manifest, &warnings),
             || format!("{name}: can be applied, {}\n", size(&compiled.manifest)),
         )?;
         return Ok(Status::Done);

@@ -17,14 +17,14 @@ pub(super) fn run(session: &Session<'_>, check: &Check) -> Result<Status> {
     let warnings = ruleset::listed(&parsed.warnings, Severity::Warning);
     let name = ruleset::name(&check.file);
     session.answer(
-        || summary_json(&name, &compiled.manifest, warnings),
+        || summary_json(&name, &compiled.manifest, &warnings),
         || format!("{name}: ok, {}\n", words::size(&compiled.manifest)),
     )?;
     Ok(Status::Done)
 }
 
 /// What `check` and `apply --dry-run` say of a ruleset that can be applied.
-pub(super) fn summary_json(name: &str, manifest: &Manifest, warnings: Vec<Value>) -> Value {
+pub(super) fn summary_json(name: &str, manifest: &Manifest, warnings: &[Value]) -> Value {
     json!({
         "schema": SCHEMA,
         "ok": true,

@@ -3,12 +3,12 @@
 use anyhow::Result;
 use clap::CommandFactory;
 
-use super::{Session, Status};
+use super::{Status, print};
 use crate::cli::{Cli, args::Completions};
 
-pub(super) fn run(session: &Session<'_>, completions: &Completions) -> Result<Status> {
+pub(super) fn run(completions: &Completions) -> Result<Status> {
     let mut script = Vec::new();
     clap_complete::generate(completions.shell, &mut Cli::command(), "rampart", &mut script);
-    session.print(&String::from_utf8_lossy(&script))?;
+    print(&String::from_utf8_lossy(&script))?;
     Ok(Status::Done)
 }

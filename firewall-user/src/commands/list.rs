@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Result, anyhow};
 use firewall_common::counter::Counter;
 
-use super::{Session, Status, open};
+use super::{Session, Status, open, print, print_json};
 use crate::{
     cli::args::List,
     compile::{Manifest, listing},
@@ -19,9 +19,9 @@ pub(super) fn run(session: &Session<'_>, list: &List) -> Result<Status> {
     let counters = counters(&instance, &manifest)?;
     let counts = |slot| counters.get(&slot).map_or((0, 0), |counter| (counter.packets, counter.bytes));
     if session.global.json {
-        session.print_json(&listing::json(&manifest, &counts).map_err(unreadable)?)?;
+        print_json(&listing::json(&manifest, &counts).map_err(|error| unreadable(&error))?)?;
     } else {
-        session.print(&listing::listing(&manifest, &counts, list.handle).map_err(unreadable)?)?;
+        print(&listing::listing(&manifest, &counts, list.handle).map_err(|error| unreadable(&error))?)?;
     }
     Ok(Status::Done)
 }
@@ -32,7 +32,7 @@ fn counters(instance: &Instance, manifest: &Manifest) -> Result<HashMap<u32, Cou
     instance.rule_counters(slots)
 }
 
-fn unreadable(diagnostics: Diagnostics) -> anyhow::Error {
+fn unreadable(diagnostics: &Diagnostics) -> anyhow::Error {
     let first = diagnostics.iter().next().map_or("no reason given", |diagnostic| &diagnostic.message);
     anyhow!("the ruleset kept in the kernel cannot be read any more: {first}")
 }

@@ -5,18 +5,18 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 
-use super::{Session, Status};
+use super::{Status, print};
 use crate::cli::{Cli, args::Man};
 
 /// Of the manual: commands for administrators.
 const SECTION: &str = "8";
 
-pub(super) fn run(session: &Session<'_>, man: &Man) -> Result<Status> {
+pub(super) fn run(man: &Man) -> Result<Status> {
     let mut command = Cli::command();
     command.build();
     match &man.dir {
         Some(directory) => write_all(&command, directory)?,
-        None => session.print(&String::from_utf8_lossy(&page(&command)?))?,
+        None => print(&String::from_utf8_lossy(&page(&command)?))?,
     }
     Ok(Status::Done)
 }

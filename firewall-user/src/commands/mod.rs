@@ -79,8 +79,8 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Counters(counters) => counters::run(&session, counters),
         Verb::Monitor(monitor) => monitor::run(&session, monitor),
         Verb::Stop => stop::run(&session),
-        Verb::Completions(completions) => completions::run(&session, completions),
-        Verb::Man(man) => man::run(&session, man),
+        Verb::Completions(completions) => completions::run(completions),
+        Verb::Man(man) => man::run(man),
     }
 }
 
@@ -112,33 +112,33 @@ fn open_if_running() -> Result<Option<Instance>, KernelError> {
     }
 }
 
+/// Data, as text.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Data, as JSON on a line of its own.
+fn print_json(value: &Value) -> io::Result<()> {
+    print(&format!("{value}\n"))
+}
+
 impl Session<'_> {
-    /// Data, as text.
-    fn print(&self, text: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    }
-
-    /// Data, as JSON on a line of its own.
-    fn print_json(&self, value: &Value) -> io::Result<()> {
-        self.print(&format!("{value}\n"))
-    }
-
     /// JSON or text, as was asked for.
     fn answer(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> io::Result<()> {
-        if self.global.json { self.print_json(&json()) } else { self.print(&text()) }
+        if self.global.json { print_json(&json()) } else { print(&text()) }
     }
 
     /// Something worth knowing that is no data.
     fn note(&self, text: &str) {
-        self.complain(&format!("rampart: {}: {text}\n", self.verb));
+        complain(&format!("rampart: {}: {text}\n", self.verb));
     }
+}
 
-    /// Text on standard error. Nobody is left to tell when that is closed.
-    fn complain(&self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
-    }
+/// Text on standard error. Nobody is left to tell when that is closed.
+fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{No, Session};
+use super::{No, Session, complain, print_json};
 use crate::{
     compile::SCHEMA,
     kernel,
@@ -35,7 +35,7 @@ pub(super) fn read(session: &Session<'_>, file: &Path) -> Result<Option<Parsed>>
         refuse(session, file, &Diagnostics::unread(format!("{}: {nothing}", name(file))))?;
         return Ok(None);
     }
-    session.complain(&parsed.warnings.render(session.is_coloured()));
+    complain(&parsed.warnings.render(session.is_coloured()));
     Ok(Some(parsed))
 }
 
@@ -65,10 +65,10 @@ pub(super) fn name(file: &Path) -> String {
 fn refuse(session: &Session<'_>, file: &Path, diagnostics: &Diagnostics) -> io::Result<()> {
     match &diagnostics.unread {
         Some(message) => session.note(message),
-        None => session.complain(&diagnostics.render(session.is_coloured())),
+        None => complain(&diagnostics.render(session.is_coloured())),
     }
     if session.global.json {
-        session.print_json(&refusal(file, diagnostics))?;
+        print_json(&refusal(file, diagnostics))?;
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Connections.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use firewall_common::{
     conntrack::State,
@@ -97,13 +100,13 @@ impl Conn {
             seconds(self.expires),
         );
         if let Some(id) = self.query_id() {
-            line.push_str(&format!(" id {id}"));
+            let _ = write!(line, " id {id}");
         }
         if self.mark != 0 {
-            line.push_str(&format!(" mark {:#010x}", self.mark));
+            let _ = write!(line, " mark {:#010x}", self.mark);
         }
         if let Some(rule) = author.short() {
-            line.push_str(&format!(" {rule}"));
+            let _ = write!(line, " {rule}");
         }
         line.push('\n');
         line

@@ -1,5 +1,7 @@
 //! Events: drops, log statements, new connections.
 
+use std::fmt::Write;
+
 use firewall_common::{
     conntrack::CtState,
     event::{Event, Kind},
@@ -94,11 +96,11 @@ impl<'a> Seen<'a> {
         };
         let mut line = format!("{} {:<7} ", clock.at(self.event.time_ns).time(), self.kind.name());
         if let Some(prefix) = self.log().and_then(|log| log.prefix.as_deref()) {
-            line.push_str(&format!("\"{}\" ", printable(prefix)));
+            let _ = write!(line, "\"{}\" ", printable(prefix));
         }
-        line.push_str(&format!("{way} {} {}", self.interface, self.packet.text()));
+        let _ = write!(line, "{way} {} {}", self.interface, self.packet.text());
         if let Some(state) = self.ct_state() {
-            line.push_str(&format!(" ct {state}"));
+            let _ = write!(line, " ct {state}");
         }
         line.push_str(&self.because());
         line

@@ -1,6 +1,9 @@
 //! Addresses, ports, protocols and flags.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use firewall_common::{
     event::Event,
@@ -54,10 +57,10 @@ impl Told {
         };
         let mut text = format!("{} {from} -> {to}", protocol_name(protocol));
         if let Some(flags) = self.flags {
-            text.push_str(&format!(" flags {}", flag_letters(flags)));
+            let _ = write!(text, " flags {}", flag_letters(flags));
         }
         if let Some((kind, code)) = self.icmp {
-            text.push_str(&format!(" {}", icmp_text(protocol, kind, code)));
+            let _ = write!(text, " {}", icmp_text(protocol, kind, code));
         }
         text
     }

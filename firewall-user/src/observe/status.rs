@@ -1,5 +1,7 @@
 //! What is in force, and where.
 
+use std::fmt::Write;
+
 use firewall_common::control::Control;
 use serde_json::{Value, json};
 
@@ -95,7 +97,7 @@ pub fn attachment(attached: &Attached) -> String {
         text.push_str(", but the interface is gone");
     }
     if let Some(note) = &attached.note {
-        text.push_str(&format!(" ({})", printable(note)));
+        let _ = write!(text, " ({})", printable(note));
     }
     text
 }

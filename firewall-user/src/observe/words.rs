@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use firewall_common::conntrack::TICK_NS_SHIFT;
 
@@ -31,7 +31,7 @@ pub fn seconds(seconds: u64) -> String {
     if let Some((name, smaller)) = units.get(first + 1)
         && seconds % size / smaller > 0
     {
-        text.push_str(&format!("{}{name}", seconds % size / smaller));
+        let _ = write!(text, "{}{name}", seconds % size / smaller);
     }
     text
 }

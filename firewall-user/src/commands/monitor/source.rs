@@ -159,11 +159,7 @@ impl Open {
 }
 
 /// What a generation is made of, remembered. One that is not there yet may be soon.
-fn learn<'a>(
-    manifests: &'a mut BTreeMap<u32, Manifest>,
-    instance: &Instance,
-    generation: u32,
-) -> Option<&'a Manifest> {
+fn learn<'a>(manifests: &'a mut BTreeMap<u32, Manifest>, instance: &Instance, generation: u32) -> Option<&'a Manifest> {
     match manifests.entry(generation) {
         Entry::Occupied(known) => Some(known.into_mut()),
         Entry::Vacant(place) => instance.manifest_of(generation).ok().map(|manifest| &*place.insert(manifest)),

@@ -71,7 +71,10 @@ fn the_schema() {
     let manifest = Manifest::default();
     let interfaces = [attached(Ingress::Generic, Some("why"))];
     let json = report(&manifest, &interfaces, Trial::Expired(8)).json();
-    assert_eq!((&json["schema"], &json["running"], &json["generation"]), (&json!("rampart/1"), &json!(true), &json!(7)));
+    assert_eq!(
+        (&json["schema"], &json["running"], &json["generation"]),
+        (&json!("rampart/1"), &json!(true), &json!(7))
+    );
     let interface = &json["interfaces"][0];
     assert_eq!((&interface["name"], &interface["ingress"]), (&json!("eth0"), &json!("generic")));
     assert_eq!((&interface["egress"], &interface["note"]), (&json!("tcx"), &json!("why")));
