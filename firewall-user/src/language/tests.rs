@@ -90,19 +90,18 @@ fn an_include_of_itself_ends() {
 /// Time must grow with the text, not with its square: ten times the rules in less than thirty times the time.
 #[test]
 fn long_rulesets_take_long_in_proportion() {
-    let elements =
-        |count: u32| (0..count).map(|n| format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255)).collect::<Vec<_>>();
+    let address = |n: u32| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
+    let lines = |count: u32, line: &dyn Fn(u32) -> String| (0..count).map(line).collect::<Vec<_>>().join("\n");
     let shapes: [&dyn Fn(u32) -> String; 4] = [
-        &|count| in_chain(&(0..count).map(|n| format!("tcp dport {} counter accept\n", n % 65536)).collect::<String>()),
-        &|count| in_chain(&format!("ip saddr {{ {} }} drop", elements(count).join(", "))),
+        &|count| in_chain(&lines(count, &|n| format!("tcp dport {} counter accept", n % 65536))),
+        &|count| in_chain(&format!("ip saddr {{ {} }} drop", lines(count, &address).replace('\n', ", "))),
         &|count| {
-            let adds: String =
-                elements(count).iter().map(|one| format!("add element inet t s {{ {one} }}\n")).collect();
+            let adds = lines(count, &|n| format!("add element inet t s {{ {} }}", address(n)));
             format!("table inet t {{\n set s {{ type ipv4_addr; }}\n}}\n{adds}")
         },
         &|count| {
-            let chains: String = (0..count).map(|n| format!("chain c{n} {{ accept; }}\n")).collect();
-            format!("table inet t {{\n{chains}}}\n{}", "insert rule inet t c0 drop\n".repeat(count as usize))
+            let chains = lines(count, &|n| format!("chain c{n} {{ accept; }}"));
+            format!("table inet t {{\n{chains}\n}}\n{}", lines(count, &|_| "insert rule inet t c0 drop".to_owned()))
         },
     ];
     for (at, shape) in shapes.iter().enumerate() {

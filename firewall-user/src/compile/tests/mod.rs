@@ -3,6 +3,8 @@
 mod model;
 mod random;
 
+use std::fmt::Write;
+
 use firewall_common::{
     eval::HostRun,
     image::{Hook, Target},
@@ -146,10 +148,10 @@ fn too_many_copies_of_chains_are_refused_by_name() {
     let mut next = "z".to_owned();
     for level in 0..12 {
         let jumps = format!("jump {next}; ").repeat(8);
-        text.push_str(&format!(" chain l{level} {{ {jumps} }}\n"));
+        let _ = writeln!(text, " chain l{level} {{ {jumps} }}");
         next = format!("l{level}");
     }
-    text.push_str(&format!(" chain c {{ type filter hook input priority 0; jump {next}; }}\n}}\n"));
+    let _ = writeln!(text, " chain c {{ type filter hook input priority 0; jump {next}; }}\n}}");
     let error = compile(&ruleset(&text), None).expect_err("8^12 copies");
     assert!(matches!(&error, CompileError::TooLong { table, .. } if table == "t"), "{error}");
 }

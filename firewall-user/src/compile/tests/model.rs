@@ -146,7 +146,7 @@ impl Probe {
             Selector::Length => self.length.into(),
             Selector::Mark => self.mark.into(),
             Selector::CtState => self.state.into(),
-            Selector::CtMark => (self.state & 65 == 0).then_some(self.ct_mark.into())?,
+            Selector::CtMark => (![1, 64].contains(&self.state)).then_some(self.ct_mark.into())?,
             Selector::IpSaddr => (!self.v6).then_some(self.source)?,
             Selector::IpDaddr => (!self.v6).then_some(self.destination)?,
             Selector::Ip6Saddr => self.v6.then_some(self.source)?,
