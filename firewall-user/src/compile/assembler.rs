@@ -44,6 +44,8 @@ pub(super) struct Assembler {
     intervals: Vec<Interval>,
     sets: HashMap<Vec<(u32, u32)>, u32>,
     pub(super) uses: u32,
+    /// How many intervals the largest set has.
+    pub(super) largest_set: usize,
 }
 
 impl Assembler {
@@ -77,6 +79,7 @@ impl Assembler {
 
     /// Where the intervals of a 32-bit set start.
     pub(super) fn intervals(&mut self, set: &[(u32, u32)]) -> u32 {
+        self.largest_set = self.largest_set.max(set.len());
         if let Some(known) = self.sets.get(set) {
             return *known;
         }
@@ -88,6 +91,7 @@ impl Assembler {
 
     /// Where the intervals of a 128-bit set start: two constants each.
     pub(super) fn wide_intervals(&mut self, set: &[(u128, u128)]) -> u32 {
+        self.largest_set = self.largest_set.max(set.len());
         let flat: Vec<[u32; 4]> = set.iter().flat_map(|(low, high)| [words(*low), words(*high)]).collect();
         if let Some(known) = self.wide_sets.get(&flat) {
             return *known;

@@ -8,7 +8,7 @@ use firewall_common::{
 };
 
 use super::{
-    CompileError,
+    CompileError, MAX_INTERVALS,
     assembler::{Assembler, Label, Place},
     manifest::Manifest,
     numbers::Numbers,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::language::{
     Ruleset,
-    ruleset::{Base, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
+    ruleset::{Base, Chain, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
 };
 
 /// Compiles all hooks.
@@ -130,9 +130,20 @@ impl<'a> Writer<'a> {
             if let Some(label) = label {
                 self.out.bind_here(label);
             }
-            if self.out.len() > MAX_STEPS as usize {
-                return Err(CompileError::TooLong { table: table.name.clone(), chain: chain.name.clone() });
-            }
+            self.within_limits(table, chain)?;
+        }
+        Ok(())
+    }
+
+    fn within_limits(&self, table: &Table, chain: &Chain) -> Result<(), CompileError> {
+        let names = || (table.name.clone(), chain.name.clone());
+        if self.out.len() > MAX_STEPS as usize {
+            let (table, chain) = names();
+            return Err(CompileError::TooLong { table, chain });
+        }
+        if self.out.largest_set > MAX_INTERVALS {
+            let (table, chain) = names();
+            return Err(CompileError::SetTooLarge { table, chain });
         }
         Ok(())
     }

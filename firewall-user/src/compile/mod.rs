@@ -17,13 +17,16 @@ pub mod listing;
 
 use firewall_common::{
     image::Image,
-    limits::{MAX_RULE_COUNTERS, MAX_STEPS},
+    limits::{MAX_RULE_COUNTERS, MAX_SET_STEPS, MAX_STEPS},
 };
 
 pub use self::manifest::{
     ChainRecord, CounterRecord, LogRecord, Manifest, RuleRecord, SCHEMA, SetRecord, SourceRecord, TableRecord,
 };
 use crate::language::Ruleset;
+
+/// Intervals that a lookup can halve down to one.
+const MAX_INTERVALS: usize = 1 << MAX_SET_STEPS;
 
 /// What a ruleset becomes.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +51,14 @@ pub enum CompileError {
         /// The table.
         table: String,
         /// The chain being written when it became too much.
+        chain: String,
+    },
+    /// A set that a lookup could not search to its end.
+    #[error("chain `{chain}` of table `{table}`: a set of more than {MAX_INTERVALS} separate values or ranges")]
+    SetTooLarge {
+        /// The table.
+        table: String,
+        /// The chain that looks into the set.
         chain: String,
     },
     /// More counters than there are slots.

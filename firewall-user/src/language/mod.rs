@@ -82,7 +82,7 @@ fn parse_named(name: String, text: String, options: &Options<'_>) -> Result<Pars
     let ruleset = Ruleset::checked(outcome.tables, files, outcome.interfaces);
     if ruleset.is_empty() {
         let span = Span { source: number, start: 0, end: 0 };
-        let warning = Diagnostic::warning(span, "no chain in this ruleset: it accepts every packet");
+        let warning = Diagnostic::warning(span, "no base chain in this ruleset: it accepts every packet");
         diagnostics.push(warning);
     }
     Ok(Parsed { ruleset, warnings: diagnostics })

@@ -438,9 +438,9 @@ impl Ruleset {
         &self.files
     }
 
-    /// Is there no chain at all?
+    /// Is there no chain that packets come to?
     pub fn is_empty(&self) -> bool {
-        self.tables.iter().all(|table| table.chains.is_empty())
+        self.tables.iter().all(|table| table.chains.iter().all(|chain| chain.base.is_none()))
     }
 }
 

@@ -22,6 +22,9 @@ struct Place {
 impl Checker<'_> {
     /// Checks a rule and puts it at the end of its chain, or first.
     pub(super) fn rule(&mut self, table: usize, chain: usize, written: &ast::Rule, first: bool) {
+        if self.diagnostics.is_full() {
+            return;
+        }
         match self.checked_rule(&Place { table, chain }, written) {
             Ok(rule) => self.place(table, chain, (rule, written.span), first),
             Err(diagnostic) => self.report(diagnostic),
