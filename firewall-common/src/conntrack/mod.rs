@@ -122,3 +122,6 @@ const fn has_streams(protocol: u8) -> bool {
 pub fn seen(state: State, direction: Direction) -> CtState {
     if direction == Direction::Reply || state.is_replied() { CtState::Established } else { CtState::New }
 }
+
+#[cfg(test)]
+mod tests;
