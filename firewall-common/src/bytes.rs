@@ -11,8 +11,15 @@ pub trait PacketBytes {
     /// The `N` bytes that start `at` bytes into the frame, or `None` when the frame ends before.
     fn header<const N: usize>(&self, at: u32) -> Option<Self::Header<N>>;
 
-    /// Length of the whole frame, bytes; may be more than can be read.
+    /// Bytes that can be read; the frame may have more.
     fn length(&self) -> u32;
+
+    /// Length of the whole frame, bytes. Only asked for when the network header promises more than [`Self::length`]:
+    /// in the kernel the answer can cost as much as reading a header.
+    #[inline(always)]
+    fn whole_length(&self) -> u32 {
+        self.length()
+    }
 
     /// Reads a number back from where it was stored.
     ///

@@ -4,7 +4,7 @@
 //! tests. What differs is only where instructions and constants come from: [`Store`].
 
 use crate::{
-    image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target},
+    image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_LOG, USES_SETS},
     limits::MAX_SET_STEPS,
     packet::{Packet, WORDS},
 };
@@ -17,6 +17,13 @@ pub trait Store {
     fn constant(&self, index: u32) -> Option<&[u32; 4]>;
     /// Interval `index` of all 32-bit sets.
     fn interval(&self, index: u32) -> Option<&Interval>;
+    /// Does the ruleset use this, of [`crate::image::Settings::uses`]? In the kernel the answer is a constant that is
+    /// known when the program is verified: what is not used is not there.
+    #[inline(always)]
+    fn uses(&self, feature: u32) -> bool {
+        let _ = feature;
+        true
+    }
     /// Adds the packet to rule counter `index`.
     fn count(&mut self, index: u32, packet: &Packet);
     /// Emits log statement `index` for rule `rule`.
@@ -43,6 +50,30 @@ impl Cursor {
     }
 }
 
+/// Runs the instruction under the cursor if it is a [`Op::Range`], which most are; says whether it was.
+///
+/// So small that the program can run a number of them in a row without a call, and calls are what is dear there.
+#[inline(always)]
+pub fn step_range<S: Store>(store: &S, packet: &Packet, cursor: &mut Cursor) -> bool {
+    let Some(insn) = store.insn(cursor.at.0) else {
+        return false;
+    };
+    if insn.op != Op::Range as u8 {
+        return false;
+    }
+    let value = packet.words[insn.field as usize & (WORDS - 1)] & insn.mask;
+    let holds = value >= insn.low && value <= insn.high;
+    if holds == (insn.flags & NEGATE == 0) {
+        if insn.flags & DECIDES != 0 {
+            cursor.rule = insn.rule;
+        }
+        cursor.at = insn.pass;
+    } else {
+        cursor.at = insn.fail;
+    }
+    true
+}
+
 /// Runs the instruction under the cursor and moves the cursor on.
 ///
 /// `None` when the image is broken (an index beyond its end): never with an image that [`Store`] and compiler agree on.
@@ -53,19 +84,19 @@ pub fn step<S: Store>(store: &mut S, packet: &Packet, cursor: &mut Cursor) -> Op
     let holds = if op == Op::Range as u8 {
         let value = packet.words[field] & mask;
         value >= low && value <= high
-    } else if op == Op::Set32 as u8 {
+    } else if op == Op::Set32 as u8 && store.uses(USES_SETS) {
         in_intervals(store, packet.words[field] & mask, low, high)?
     } else if op == Op::Masked128 as u8 {
         masked(&wide(packet, field), store.constant(low)?, store.constant(high)?)
     } else if op == Op::Range128 as u8 {
         let value = wide(packet, field);
         !before(&value, store.constant(low)?) && !before(store.constant(high)?, &value)
-    } else if op == Op::Set128 as u8 {
+    } else if op == Op::Set128 as u8 && store.uses(USES_SETS) {
         in_wide_intervals(store, &wide(packet, field), low, high)?
     } else if op == Op::Counter as u8 {
         store.count(low, packet);
         true
-    } else if op == Op::Log as u8 {
+    } else if op == Op::Log as u8 && store.uses(USES_LOG) {
         store.log(low, rule, packet);
         true
     } else {

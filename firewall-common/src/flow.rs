@@ -153,3 +153,6 @@ impl FlowKey {
 pub struct Secret(pub [u64; 5]);
 
 crate::shared!(Secret = 40);
+
+#[cfg(test)]
+mod tests;

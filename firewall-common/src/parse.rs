@@ -83,33 +83,38 @@ fn parse_link<P: PacketBytes + ?Sized>(bytes: &P, start: Start, packet: &mut Pac
 #[inline(always)]
 fn parse_ipv4<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result<(), Reason> {
     let at = bytes.settled(&packet.l3_offset);
-    let header = ipv4::parse(bytes, at, packet.frame_length.saturating_sub(at))?;
+    let header = ipv4::parse(bytes, at)?;
+    let total = check_total(bytes, at, header.total, packet).ok_or(Reason::Ipv4TotalLength)?;
+    if total < header.length {
+        return Err(Reason::Ipv4TotalLength);
+    }
     packet.set(Field::NfProto, NFPROTO_IPV4);
     packet.set(Field::SourceAddress, header.source);
     packet.set(Field::DestinationAddress, header.destination);
     packet.set(Field::L4Proto, u32::from(header.protocol));
-    packet.set(Field::Length, header.total);
+    packet.set(Field::Length, total);
     packet.set(Field::Fragment, header.fragment);
     packet.set(Field::Ttl, u32::from(header.ttl));
     packet.set(Field::Tos, u32::from(header.tos));
     packet.fragment_id = u32::from(header.id);
     packet.fragment_offset = header.fragment_offset;
     packet.l4_offset = at + header.length;
-    packet.l4_length = header.total - header.length;
+    packet.l4_length = total - header.length;
     Ok(())
 }
 
 #[inline(always)]
 fn parse_ipv6<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result<(), Reason> {
     let at = bytes.settled(&packet.l3_offset);
-    let header = ipv6::parse(bytes, at, packet.frame_length.saturating_sub(at))?;
-    let end = at + header.total;
+    let header = ipv6::parse(bytes, at)?;
+    let total = check_total(bytes, at, header.total, packet).ok_or(Reason::Ipv6PayloadLength)?;
+    let end = at + total;
     packet.set(Field::NfProto, NFPROTO_IPV6);
     for index in 0..4 {
         packet.set_at(Field::SourceAddress, index, header.source[index]);
         packet.set_at(Field::DestinationAddress, index, header.destination[index]);
     }
-    packet.set(Field::Length, header.total);
+    packet.set(Field::Length, total);
     packet.set(Field::Ttl, u32::from(header.hop_limit));
     packet.set(Field::Tos, u32::from(header.tos));
     let upper = ipv6::extensions(bytes, header.next, at + ipv6::HEADER as u32, end)?;
@@ -120,6 +125,22 @@ fn parse_ipv6<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result
     packet.l4_offset = upper.offset;
     packet.l4_length = end - upper.offset;
     Ok(())
+}
+
+/// The length that a network header claims, if the frame has it; 0 stands for all there is of a packet larger than
+/// 65,535 bytes, which segmentation offload has yet to cut (BIG TCP).
+#[inline(always)]
+fn check_total<P: PacketBytes + ?Sized>(bytes: &P, at: u32, claimed: u32, packet: &mut Packet) -> Option<u32> {
+    if claimed != 0 && at + claimed <= packet.frame_length {
+        return Some(claimed);
+    }
+    packet.frame_length = bytes.whole_length();
+    let room = packet.frame_length.saturating_sub(at);
+    match claimed {
+        0 if room > 0xffff => Some(room),
+        0 => None,
+        _ => (claimed <= room).then_some(claimed),
+    }
 }
 
 /// The smallest TCP fragment offset that cannot overwrite part of the header, bytes (RFC 3128: offset 1 is an attack).

@@ -84,3 +84,6 @@ fn ports<P: PacketBytes + ?Sized>(bytes: &P, protocol: u8, at: u32) -> Option<(u
         _ => Some((0, 0)),
     }
 }
+
+#[cfg(test)]
+mod tests;

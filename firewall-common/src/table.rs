@@ -155,18 +155,20 @@ pub const fn alternate(hash: u64, mask: u32) -> u32 {
 /// How much a place is worth keeping: the lower, the sooner it is given to somebody else.
 ///
 /// 0: free or expired. 1 to 2^31: embryonic, by the time it has left, so that the one closest to its end goes first.
-/// `u32::MAX`: not to be taken.
+/// [`KEEP`]: not to be taken.
 #[inline(always)]
-fn worth(slot: Slot, now: u32) -> u32 {
-    let state = slot.state();
-    if state.phase() == Phase::Free as u8 || slot.is_expired(now) {
+fn worth(slot: Slot, now: u32) -> u64 {
+    if slot.is_expired(now) {
         0
-    } else if state.phase() != Phase::Claimed as u8 && state.is_embryonic() {
-        slot.expires().wrapping_sub(now)
+    } else if slot.state().is_embryonic() {
+        u64::from(slot.expires().wrapping_sub(now))
     } else {
-        u32::MAX
+        KEEP
     }
 }
+
+/// The worth of a place that is not to be taken.
+const KEEP: u64 = u32::MAX as u64;
 
 /// The slot words of a bucket that other CPUs use at the same time.
 ///
@@ -177,6 +179,15 @@ pub trait SlotWords {
     fn load(&self, way: usize) -> u64;
     /// Replaces the word of place `way` by `new` if it is still `old`, as a full barrier; says whether it was.
     fn compare_exchange(&self, way: usize, old: u64, new: u64) -> bool;
+
+    /// Remembers a number for [`Self::noted`].
+    fn note(&self, value: u64);
+
+    /// The number that was noted last.
+    ///
+    /// In the kernel it is kept in a map value, of which the verifier knows nothing: with the best place so far in a
+    /// register it would follow every order that seven places can be in.
+    fn noted(&self) -> u64;
 }
 
 /// A place that was claimed: nobody else writes to it until its slot word is stored.
@@ -198,20 +209,24 @@ const CLAIM_TICKS: u32 = 8;
 /// again or gives up; a packet cannot be made to spin.
 #[inline(always)]
 pub fn claim<W: SlotWords>(slots: &W, now: u32, may_evict: bool) -> Option<Claim> {
-    let mut best = (u32::MAX, WAYS, 0);
+    slots.note(u64::MAX);
     for way in 0..WAYS {
-        let word = slots.load(way);
-        let worth = worth(Slot(word), now);
-        if worth < best.0 {
-            best = (worth, way, word);
+        let candidate = worth(Slot(slots.load(way)), now) << 3 | way as u64;
+        if candidate < slots.noted() {
+            slots.note(candidate);
         }
     }
-    let (worth, way, word) = best;
-    if way == WAYS || worth > 0 && !may_evict {
+    let best = slots.noted();
+    let (way, worth_of_best) = (best as usize & 7, best >> 3);
+    if worth_of_best >= KEEP || worth_of_best > 0 && !may_evict {
         return None;
     }
-    let claimed = Slot::new(0, State::new(Phase::Claimed), now.wrapping_add(CLAIM_TICKS)).0;
-    slots.compare_exchange(way, word, claimed).then_some(Claim { way, evicted: worth > 0 })
+    let word = slots.load(way);
+    if worth(Slot(word), now) != worth_of_best {
+        return None;
+    }
+    let claimed = Slot::new(0, State::CLAIMED, now.wrapping_add(CLAIM_TICKS)).0;
+    slots.compare_exchange(way, word, claimed).then_some(Claim { way, evicted: worth_of_best > 0 })
 }
 
 #[cfg(test)]

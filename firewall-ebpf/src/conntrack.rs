@@ -65,7 +65,7 @@ fn find_in_bucket(work: &mut Work) -> bool {
     let Some(bucket) = maps::bucket(forget(&work.bucket)) else {
         return false;
     };
-    let slots = Slots(bucket);
+    let slots = Slots { bucket, scratch: &raw mut work.scratch };
     // SAFETY: entries of the map. One that is being written to is compared word by word like any other; half of one
     // key and half of another differ from both.
     let entries = unsafe { &(*bucket).entries };
@@ -94,20 +94,35 @@ fn slot_word(bucket: *mut Bucket, place: u32) -> *mut u64 {
     bucket.cast::<u64>().wrapping_add(place.wrapping_sub(1) as usize & 7)
 }
 
-/// The slot words of a bucket in the map.
-struct Slots(*mut Bucket);
+/// The slot words of a bucket in the map, and a word of the work area to settle numbers in.
+struct Slots {
+    bucket: *mut Bucket,
+    scratch: *mut u64,
+}
 
 impl SlotWords for Slots {
     #[inline(always)]
     fn load(&self, way: usize) -> u64 {
         // SAFETY: a word of the bucket; volatile, because other CPUs write to it.
-        unsafe { (&raw const (*self.0).slots[way]).read_volatile() }
+        unsafe { slot_word(self.bucket, way as u32 + 1).read_volatile() }
     }
 
     #[inline(always)]
     fn compare_exchange(&self, way: usize, old: u64, new: u64) -> bool {
         // SAFETY: an aligned word of a map value.
-        unsafe { verifier::compare_exchange(slot_word(self.0, way as u32 + 1), old, new) }
+        unsafe { verifier::compare_exchange(slot_word(self.bucket, way as u32 + 1), old, new) }
+    }
+
+    #[inline(always)]
+    fn note(&self, value: u64) {
+        // SAFETY: a word of the work area that nothing else uses meanwhile.
+        unsafe { self.scratch.write_volatile(value) };
+    }
+
+    #[inline(always)]
+    fn noted(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.scratch.read_volatile() }
     }
 }
 
@@ -250,7 +265,8 @@ fn enter(work: &mut Work, index: u32, may_evict: bool) -> bool {
     let Some(bucket) = maps::bucket(index) else {
         return false;
     };
-    let Some(claim) = table::claim(&Slots(bucket), work.tick, may_evict) else {
+    let slots = Slots { bucket, scratch: &raw mut work.scratch };
+    let Some(claim) = table::claim(&slots, work.tick, may_evict) else {
         return false;
     };
     work.place = claim.way as u32 + 1;

@@ -62,18 +62,21 @@ pub fn enter_tc_egress(ctx: TcContext) -> i32 {
 
 /// A generation at XDP ingress.
 #[xdp(frags)]
+#[inline(always)]
 pub fn rampart_xdp(ctx: XdpContext) -> u32 {
     XdpFrame::act(pipeline::run(&XdpFrame::new(&ctx), Path::Ingress)) as u32
 }
 
 /// A generation at tc ingress.
 #[classifier]
+#[inline(always)]
 pub fn rampart_tc_ingress(ctx: TcContext) -> i32 {
     TcFrame::act(pipeline::run(&TcFrame::new(&ctx), Path::Ingress))
 }
 
 /// A generation at tc egress.
 #[classifier]
+#[inline(always)]
 pub fn rampart_tc_egress(ctx: TcContext) -> i32 {
     TcFrame::act(pipeline::run(&TcFrame::new(&ctx), Path::Egress))
 }

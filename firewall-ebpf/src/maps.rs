@@ -13,6 +13,7 @@
 //! | LISTENERS | the instance | user space | generations | one value |
 //! | INSNS, CONSTANTS, INTERVALS | the generation | user space, before it is put in force | generations | made to measure |
 //! | MANIFEST | the generation | user space | user space | made to measure |
+//! | ROUTES | the generation | generations | generations | an older answer is overwritten |
 //! | WORK | the generation | generations | generations | one value a kind of program |
 
 use aya_ebpf::{
@@ -31,7 +32,11 @@ use firewall_common::{
     table::Bucket,
 };
 
-use crate::{pipeline::Path, work::Work};
+use crate::{
+    pipeline::Path,
+    route::{REMEMBERED, Remembered},
+    work::Work,
+};
 
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
@@ -67,6 +72,8 @@ pub static CONSTANTS: Array<[u32; 4]> = Array::with_max_entries(1, 0);
 pub static INTERVALS: Array<Interval> = Array::with_max_entries(1, 0);
 #[map]
 static MANIFEST: Array<[u8; 4096]> = Array::with_max_entries(1, 0);
+#[map]
+pub static ROUTES: PerCpuArray<Remembered> = PerCpuArray::with_max_entries(REMEMBERED, 0);
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(2, 0);
 

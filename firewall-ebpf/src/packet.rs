@@ -107,9 +107,19 @@ impl PacketBytes for XdpFrame {
         forget(stored)
     }
 
-    /// All fragments of a multi-buffer frame together (`bpf_xdp_get_buff_len`, Linux 5.18).
     #[inline(always)]
     fn length(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe {
+            let data = load_packet_pointer::<{ offset_of!(xdp_md, data) }>(self.context());
+            let data_end = load_packet_pointer::<{ offset_of!(xdp_md, data_end) }>(self.context());
+            data_end.wrapping_sub(data) as u32
+        }
+    }
+
+    /// All fragments of a multi-buffer frame together (`bpf_xdp_get_buff_len`, Linux 5.18).
+    #[inline(always)]
+    fn whole_length(&self) -> u32 {
         // SAFETY: the context is the program's own.
         unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as u32 }
     }

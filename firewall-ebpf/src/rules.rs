@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use firewall_common::{
-    eval::{Cursor, Store, step},
+    eval::{Cursor, Store, step, step_range},
     image::{Hook, Insn, Interval, POLICY, Target},
     limits::MAX_STEPS,
     packet::{Field, Packet},
@@ -27,10 +27,39 @@ pub fn run(work: &mut Work, hook: Hook) -> Verdict {
         return Verdict::PASS;
     }
     work.cursor = Cursor::new(entry);
+    if !run_ranges(work) {
+        run_all(work);
+    }
+    verdict(work.cursor)
+}
+
+/// Range instructions that are run before the general loop is begun.
+const RANGES_IN_A_ROW: usize = 8;
+
+/// Runs the range tests that a ruleset begins with, without any call; `true` when they came to a verdict.
+#[inline(always)]
+fn run_ranges(work: &mut Work) -> bool {
+    let store = MapStore::of(work);
+    for _ in 0..RANGES_IN_A_ROW {
+        let mut cursor = work.cursor;
+        let moved = step_range(&store, &work.packet, &mut cursor);
+        work.cursor = cursor;
+        if !moved {
+            return false;
+        }
+        if cursor.at.is_verdict() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Runs instructions of every kind, as many as there are.
+#[inline(always)]
+fn run_all(work: &mut Work) {
     let mut walk = Walk { work: core::ptr::from_mut(work) };
     // SAFETY: the callback has the signature that the helper calls it with, and the context outlives the call.
     unsafe { bpf_loop(MAX_STEPS, walk_step as *mut c_void, (&raw mut walk).cast(), 0) };
-    verdict(work.cursor)
 }
 
 #[inline(always)]
@@ -57,7 +86,7 @@ extern "C" fn walk_step(_: u64, context: *mut c_void) -> i64 {
     // SAFETY: `run` passes a `Walk` that points to the work area of this packet, and waits for the loop to end.
     let work = unsafe { &mut *(*context.cast::<Walk>()).work };
     let mut cursor = work.cursor;
-    let mut store = MapStore { now_ns: work.now_ns, tick: work.tick, hook: work.hook };
+    let mut store = MapStore::of(work);
     let moved = step(&mut store, &work.packet, &mut cursor);
     work.cursor = cursor;
     i64::from(moved.is_none() || cursor.at.is_verdict())
@@ -68,6 +97,13 @@ struct MapStore {
     now_ns: u64,
     tick: u32,
     hook: u32,
+}
+
+impl MapStore {
+    #[inline(always)]
+    const fn of(work: &Work) -> Self {
+        Self { now_ns: work.now_ns, tick: work.tick, hook: work.hook }
+    }
 }
 
 impl Store for MapStore {
@@ -84,6 +120,11 @@ impl Store for MapStore {
     #[inline(always)]
     fn interval(&self, index: u32) -> Option<&Interval> {
         maps::INTERVALS.get(index)
+    }
+
+    #[inline(always)]
+    fn uses(&self, feature: u32) -> bool {
+        maps::USES.load() & feature != 0
     }
 
     #[inline(always)]

@@ -23,6 +23,8 @@ pub struct Work {
     pub now_ns: u64,
     /// Slot word of the connection's entry, when it was found.
     pub slot: u64,
+    /// For numbers that the verifier shall forget about.
+    pub scratch: u64,
     /// Now, ticks.
     pub tick: u32,
     /// Where the interface's counters and name are: index into the interface maps.

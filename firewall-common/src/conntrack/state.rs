@@ -111,6 +111,9 @@ const REPLIED: u8 = 0x40;
 const ASSURED: u8 = 0x80;
 
 impl State {
+    /// A place that is being written to. With all flags, so that it is kept like the most valuable connection.
+    pub const CLAIMED: Self = Self(Phase::Claimed as u8 | REPLIED | ASSURED);
+
     /// A connection of which one packet has been seen.
     #[inline(always)]
     pub const fn new(phase: Phase) -> Self {
@@ -160,7 +163,8 @@ impl State {
     /// handshake that is not complete, a datagram that was not answered.
     #[inline(always)]
     pub const fn is_embryonic(self) -> bool {
-        if self.phase() == Phase::Open as u8 { !self.is_replied() } else { !self.is_assured() }
+        let is_open = self.phase() & Phase::Open as u8 != 0;
+        if is_open { !self.is_replied() } else { !self.is_assured() }
     }
 
     /// The word for people, as `conntrack -L` and `ss` have it.

@@ -32,7 +32,7 @@ pub struct Header {
     pub ttl: u8,
     /// Header length with options, bytes: at least 20.
     pub length: u32,
-    /// Length of header and payload, bytes: never beyond the frame's end unless the frame itself was cut short.
+    /// Length of header and payload as claimed, bytes; 0 in a packet that segmentation offload has yet to cut.
     pub total: u32,
     /// [`FRAGMENT_MORE`] and [`FRAGMENT_LATER`].
     pub fragment: u32,
@@ -42,12 +42,10 @@ pub struct Header {
     pub id: u16,
 }
 
-/// Reads the header and checks what the kernel's `ip_rcv_core` (`net/ipv4/ip_input.c`) checks, but for the checksum.
-///
-/// `room` is how many bytes the frame has from `at` on. A total length of 0 is that of a packet larger than 65,535
-/// bytes which segmentation offload has yet to cut (BIG TCP), and is taken from `room`.
+/// Reads the header and checks what the kernel's `ip_rcv_core` (`net/ipv4/ip_input.c`) checks, but for the checksum
+/// and the total length, for which the frame's end must be known.
 #[inline(always)]
-pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32, room: u32) -> Result<Header, Reason> {
+pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Result<Header, Reason> {
     let header = bytes.header::<HEADER>(at).ok_or(Reason::Ipv4Truncated)?;
     let version_ihl = header.u8(offset_of!(Ipv4Hdr, vihl));
     if version_ihl >> 4 != 4 {
@@ -57,13 +55,7 @@ pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32, room: u32) -> Result<H
     if length < HEADER as u32 {
         return Err(Reason::Ipv4HeaderLength);
     }
-    let mut total = u32::from(header.be16(offset_of!(Ipv4Hdr, tot_len)));
-    if total == 0 && room > 0xffff {
-        total = room;
-    }
-    if total < length || total > room {
-        return Err(Reason::Ipv4TotalLength);
-    }
+    let total = u32::from(header.be16(offset_of!(Ipv4Hdr, tot_len)));
     let frags = header.be16(offset_of!(Ipv4Hdr, frags));
     let fragment_offset = u32::from(frags & OFFSET) * 8;
     if fragment_offset + total > 0xffff && fragment_offset > 0 {

@@ -16,6 +16,8 @@ pub const HEADER: usize = size_of::<Ipv6Hdr>();
 /// The smallest extension header, and the unit their length is counted in, bytes.
 const UNIT: usize = 8;
 
+/// TCP.
+const TCP: u8 = crate::wire::tcp::PROTOCOL;
 /// Hop-by-hop options (RFC 8200 section 4.3).
 const HOP_BY_HOP: u8 = 0;
 /// Routing header (RFC 8200 section 4.4).
@@ -38,7 +40,7 @@ pub struct Header {
     pub tos: u8,
     /// Hop limit.
     pub hop_limit: u8,
-    /// Length of header and payload, bytes.
+    /// Length of header and payload as claimed, bytes; 0 in a packet that segmentation offload has yet to cut.
     pub total: u32,
 }
 
@@ -58,31 +60,27 @@ pub struct Upper {
     pub id: u32,
 }
 
-/// Reads the fixed header and checks what the kernel's `ip6_rcv_core` (`net/ipv6/ip6_input.c`) checks of lengths.
+/// Reads the fixed header and checks its version; the payload length needs the frame's end to be known.
 ///
-/// `room` is how many bytes the frame has from `at` on. A payload length of 0 in a frame above 65,535 bytes is that of
-/// a packet which segmentation offload has yet to cut (BIG TCP).
+/// A payload length of 0 with a TCP segment behind it is that of a packet which segmentation offload has yet to cut
+/// (BIG TCP): no other packet with an upper layer has none.
 #[inline(always)]
-pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32, room: u32) -> Result<Header, Reason> {
+pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Result<Header, Reason> {
     let header = bytes.header::<HEADER>(at).ok_or(Reason::Ipv6Truncated)?;
     let first = header.be32(offset_of!(Ipv6Hdr, vcf));
     if first >> 28 != 6 {
         return Err(Reason::Ipv6Version);
     }
-    let mut total = u32::from(header.be16(offset_of!(Ipv6Hdr, payload_len))) + HEADER as u32;
-    if total == HEADER as u32 && room > 0xffff {
-        total = room;
-    }
-    if total > room {
-        return Err(Reason::Ipv6PayloadLength);
-    }
+    let payload = u32::from(header.be16(offset_of!(Ipv6Hdr, payload_len)));
+    let next = header.u8(offset_of!(Ipv6Hdr, next_hdr));
+    let uncut = payload == 0 && next == TCP;
     Ok(Header {
         source: address(&header, offset_of!(Ipv6Hdr, src_addr)),
         destination: address(&header, offset_of!(Ipv6Hdr, dst_addr)),
-        next: header.u8(offset_of!(Ipv6Hdr, next_hdr)),
+        next,
         tos: (first >> 20) as u8,
         hop_limit: header.u8(offset_of!(Ipv6Hdr, hop_limit)),
-        total,
+        total: if uncut { 0 } else { payload + HEADER as u32 },
     })
 }
 

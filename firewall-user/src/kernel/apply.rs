@@ -161,7 +161,7 @@ impl Instance {
             let map = generation.ebpf.map(name).ok_or_else(|| KernelError::Damaged(format!("no map {name}")))?;
             map.pin(directory.join(name)).map_err(KernelError::pin(name))?;
         }
-        for name in PROGRAMS {
+        for name in PROGRAMS.into_iter().chain(ENTRIES) {
             let program = generation.ebpf.program_mut(name);
             let program = program.ok_or_else(|| KernelError::Damaged(format!("no program {name}")))?;
             program.pin(directory.join(name)).map_err(KernelError::pin(name))?;
@@ -375,6 +375,10 @@ impl Instance {
 /// The programs of a generation, in the order of the program arrays XDP, `TC_INGRESS`, `TC_EGRESS`.
 const PROGRAMS: [&str; 3] = [object::GENERATION_XDP, object::GENERATION_TC_INGRESS, object::GENERATION_TC_EGRESS];
 
+/// The programs on interfaces. Every generation has its own, pinned beside it, so that it can be asked about packets;
+/// those on the interfaces are of the generation that attached them.
+const ENTRIES: [&str; 3] = [object::ENTER_XDP, object::ENTER_TC_INGRESS, object::ENTER_TC_EGRESS];
+
 /// A loaded generation.
 struct Generation {
     number: u32,
@@ -414,6 +418,9 @@ fn verify(ebpf: &mut Ebpf) -> Result<u32, KernelError> {
     object::xdp(ebpf, object::GENERATION_XDP)?;
     object::classifier(ebpf, object::GENERATION_TC_INGRESS)?;
     object::classifier(ebpf, object::GENERATION_TC_EGRESS)?;
+    object::xdp(ebpf, object::ENTER_XDP)?;
+    object::classifier(ebpf, object::ENTER_TC_INGRESS)?;
+    object::classifier(ebpf, object::ENTER_TC_EGRESS)?;
     let count = |name| {
         let info = ebpf.program(name).and_then(|program| program.info().ok());
         info.and_then(|info| info.verified_instruction_count()).unwrap_or(0)

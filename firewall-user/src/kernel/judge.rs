@@ -1,6 +1,6 @@
 //! Asking the generation in force about a packet that nobody sent (`BPF_PROG_TEST_RUN`).
 //!
-//! The program is the loaded one, with its live state: a packet that is accepted is counted and enters its connection
+//! The packet enters where a real one does and takes the slot that a real one takes, with the live state: a packet that is accepted is counted and enters its connection
 //! like any other.
 
 use std::time::Duration;
@@ -54,9 +54,9 @@ impl Instance {
     /// Runs the generation in force over `frame`, `repeat` times, as if it came in or left by interface `ifindex`.
     pub fn judge(&self, side: Side, frame: &[u8], ifindex: u32, repeat: u32) -> Result<Judgement, KernelError> {
         let name = match side {
-            Side::Xdp => object::GENERATION_XDP,
-            Side::TcIngress => object::GENERATION_TC_INGRESS,
-            Side::TcEgress => object::GENERATION_TC_EGRESS,
+            Side::Xdp => object::ENTER_XDP,
+            Side::TcIngress => object::ENTER_TC_INGRESS,
+            Side::TcEgress => object::ENTER_TC_EGRESS,
         };
         let path = self.pins.generation(self.generation()?).join(name);
         let failed = |error: ProgramError| KernelError::program(name, &error);

@@ -22,6 +22,7 @@ pub(crate) const UDP_LITE: u8 = 136;
 pub(crate) const SCTP: u8 = 132;
 pub(crate) const DCCP: u8 = 33;
 pub(crate) const GRE: u8 = 47;
+pub(crate) const ESP: u8 = 50;
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const ICMPV6: u8 = 58;
 
