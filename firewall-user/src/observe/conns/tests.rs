@@ -1,5 +1,8 @@
 use clap::Parser;
-use firewall_common::conntrack::{Phase, TICK_NS_SHIFT, ticks_of_seconds};
+use firewall_common::{
+    conntrack::{Phase, TICK_NS_SHIFT, ticks_of_seconds},
+    packet::NFPROTO_IPV6,
+};
 
 use super::*;
 use crate::{
@@ -9,13 +12,13 @@ use crate::{
 
 const NOW: u32 = 100_000;
 
+fn tail(low_port: u64, high_port: u64, protocol: u64, family: u32) -> u64 {
+    low_port << 48 | high_port << 32 | protocol << 8 | u64::from(family)
+}
+
 fn tcp(originator_is_high: u32) -> Conn {
     let entry = Entry {
-        key: FlowKey {
-            low: [0xc000_0201, 0],
-            high: [0xc000_0202, 0],
-            tail: 40_000 << 48 | 22 << 32 | 6 << 8 | u64::from(NFPROTO_IPV4),
-        },
+        key: FlowKey { low: [0xc000_0201, 0], high: [0xc000_0202, 0], tail: tail(40_000, 22, 6, NFPROTO_IPV4) },
         created: NOW - ticks_of_seconds(12),
         originator_is_high,
         packets: [12, 10],
@@ -31,7 +34,7 @@ fn ping6() -> Conn {
         key: FlowKey {
             low: [0x2001_0db8_0000_0000, 1],
             high: [0x2001_0db8_0000_0000, 2],
-            tail: 77 << 48 | 77 << 32 | 58 << 8 | 10,
+            tail: tail(77, 77, 58, NFPROTO_IPV6),
         },
         created: NOW + 1,
         mark: 0x10,

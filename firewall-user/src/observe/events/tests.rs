@@ -24,6 +24,11 @@ fn manifest() -> Manifest {
     compile::compile(&parsed.ruleset, None).expect("and small").manifest
 }
 
+/// A word of a TCP header, as the program keeps it.
+const fn of_tcp(value: u32) -> u32 {
+    6 << 16 | value
+}
+
 fn syn(kind: Kind, reason: Reason, rule: u32) -> Event {
     Event {
         time_ns: 1_500_000_000,
@@ -38,9 +43,9 @@ fn syn(kind: Kind, reason: Reason, rule: u32) -> Event {
         protocol: 6,
         source: [0xc633_6407, 0, 0, 0],
         destination: [0xcb00_710a, 0, 0, 0],
-        source_port: 6 << 16 | 40_000,
-        destination_port: 6 << 16 | 23,
-        tcp_flags: 6 << 16 | 0x02,
+        source_port: of_tcp(40_000),
+        destination_port: of_tcp(23),
+        tcp_flags: of_tcp(0x02),
         icmp: NO_L4,
         ..Event::default()
     }

@@ -2,15 +2,20 @@ use super::*;
 
 const V4: u32 = NFPROTO_IPV4;
 
+/// A word of a TCP header, as the program keeps it.
+const fn of_tcp(value: u32) -> u32 {
+    6 << 16 | value
+}
+
 fn tcp(flags: u32) -> Event {
     Event {
         nfproto: V4,
         protocol: 6,
         source: [0xc633_6407, 0, 0, 0],
         destination: [0xcb00_710a, 0, 0, 0],
-        source_port: 6 << 16 | 40_000,
-        destination_port: 6 << 16 | 443,
-        tcp_flags: 6 << 16 | flags,
+        source_port: of_tcp(40_000),
+        destination_port: of_tcp(443),
+        tcp_flags: of_tcp(flags),
         icmp: NO_L4,
         length: 74,
         ..Event::default()
