@@ -87,7 +87,8 @@ fn an_include_of_itself_ends() {
     assert!(message.contains("too many files include one another"), "{message}");
 }
 
-/// Time must grow with the text, not with its square: ten times the rules in less than thirty times the time.
+/// Time must grow with the text, not with its square, which would be a hundredfold. The best of several runs counts: the
+/// machine has other work.
 #[test]
 fn long_rulesets_take_long_in_proportion() {
     let address = |n: u32| format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
@@ -105,14 +106,17 @@ fn long_rulesets_take_long_in_proportion() {
         },
     ];
     for (at, shape) in shapes.iter().enumerate() {
-        let time = |count| {
-            let text = shape(count);
+        let once = |text: &str| {
             let before = Instant::now();
-            parse(&text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+            parse(text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
             before.elapsed()
         };
-        let (short, long) = (time(2_000), time(20_000));
-        assert!(long < short * 30 + std::time::Duration::from_millis(50), "shape {at}: {short:?} then {long:?}");
+        let best = |count| {
+            let text = shape(count);
+            (0..4).map(|_| once(&text)).min().expect("four runs")
+        };
+        let (short, long) = (best(2_000), best(20_000));
+        assert!(long < short * 40, "shape {at}: {short:?} then {long:?}");
     }
 }
 
