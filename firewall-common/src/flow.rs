@@ -156,3 +156,6 @@ crate::shared!(Secret = 40);
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests;

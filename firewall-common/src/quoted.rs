@@ -87,3 +87,6 @@ fn ports<P: PacketBytes + ?Sized>(bytes: &P, protocol: u8, at: u32) -> Option<(u
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests;
