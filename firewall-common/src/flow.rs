@@ -156,6 +156,3 @@ crate::shared!(Secret = 40);
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;

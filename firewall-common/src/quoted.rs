@@ -87,6 +87,3 @@ fn ports<P: PacketBytes + ?Sized>(bytes: &P, protocol: u8, at: u32) -> Option<(u
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
