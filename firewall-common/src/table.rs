@@ -193,6 +193,8 @@ pub trait SlotWords {
 /// A place that was claimed: nobody else writes to it until its slot word is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
+    /// It is in the alternate bucket, not at home.
+    pub elsewhere: bool,
     /// Which of the [`WAYS`] places.
     pub way: usize,
     /// A live embryonic connection was put out for it.
@@ -203,12 +205,31 @@ pub struct Claim {
 /// only matters if the machine lost the CPU.
 const CLAIM_TICKS: u32 = 8;
 
-/// Claims a place in a bucket. With `may_evict`, a live embryonic connection is put out when nothing is free.
+/// Claims a place for a new connection: a free or expired one at home, then one in the alternate bucket, then that of
+/// the embryonic connection that is closest to its end, first at home. `None` when both buckets are full of
+/// connections that are kept.
 ///
-/// One attempt: when another CPU takes the same place at the same instant this one gets nothing, and the caller tries
-/// again or gives up; a packet cannot be made to spin.
+/// One attempt: when another CPU takes the same place at the same instant this one gets nothing; a packet cannot be
+/// made to spin.
 #[inline(always)]
-pub fn claim<W: SlotWords>(slots: &W, now: u32, may_evict: bool) -> Option<Claim> {
+pub fn claim<W: SlotWords>(home: &W, alternate: &W, now: u32) -> Option<Claim> {
+    let here = survey(home, now);
+    if here < FREE_LIMIT {
+        return take(home, here, now, false);
+    }
+    let there = survey(alternate, now);
+    if there < FREE_LIMIT || here >= KEEP << 3 {
+        return take(alternate, there, now, true);
+    }
+    take(home, here, now, false)
+}
+
+/// What a survey finds is below this when the place is free.
+const FREE_LIMIT: u64 = 1 << 3;
+
+/// The place of a bucket that is worth the least: its worth, and in the lowest three bits which one it is.
+#[inline(always)]
+fn survey<W: SlotWords>(slots: &W, now: u32) -> u64 {
     slots.note(u64::MAX);
     for way in 0..WAYS {
         let candidate = worth(Slot(slots.load(way)), now) << 3 | way as u64;
@@ -216,17 +237,19 @@ pub fn claim<W: SlotWords>(slots: &W, now: u32, may_evict: bool) -> Option<Claim
             slots.note(candidate);
         }
     }
-    let best = slots.noted();
-    let (way, worth_of_best) = (best as usize & 7, best >> 3);
-    if worth_of_best >= KEEP || worth_of_best > 0 && !may_evict {
-        return None;
-    }
+    slots.noted()
+}
+
+/// Claims the place that a survey found, if it is still worth as little.
+#[inline(always)]
+fn take<W: SlotWords>(slots: &W, found: u64, now: u32, elsewhere: bool) -> Option<Claim> {
+    let (way, worth_found) = (found as usize & 7, found >> 3);
     let word = slots.load(way);
-    if worth(Slot(word), now) != worth_of_best {
+    if worth_found >= KEEP || worth(Slot(word), now) != worth_found {
         return None;
     }
     let claimed = Slot::new(0, State::CLAIMED, now.wrapping_add(CLAIM_TICKS)).0;
-    slots.compare_exchange(way, word, claimed).then_some(Claim { way, evicted: worth_of_best > 0 })
+    slots.compare_exchange(way, word, claimed).then_some(Claim { elsewhere, way, evicted: worth_found > 0 })
 }
 
 #[cfg(test)]

@@ -245,32 +245,33 @@ pub fn commit(work: &mut Work) -> Verdict {
     if work.pending == 0 {
         return Verdict::PASS;
     }
-    let mask = maps::BUCKET_MASK.load();
-    let home = table::home(work.hash, mask);
-    let alternate = table::alternate(work.hash, mask);
-    // A free place at home, a free place elsewhere, then an embryonic connection's place.
-    let entered = enter(work, home, false)
-        || enter(work, alternate, false) && note_overflow(home)
-        || enter(work, home, true)
-        || enter(work, alternate, true) && note_overflow(home);
-    if !entered {
+    if !enter(work) {
         return Verdict::drop(Reason::TableFull);
     }
     emit::new_flow(work);
     Verdict::PASS
 }
 
+/// Finds room for the connection and writes it there; `false` when there is no room.
 #[inline(never)]
-fn enter(work: &mut Work, index: u32, may_evict: bool) -> bool {
-    let Some(bucket) = maps::bucket(index) else {
+fn enter(work: &mut Work) -> bool {
+    let mask = maps::BUCKET_MASK.load();
+    let (home, alternate) = (table::home(work.hash, mask), table::alternate(work.hash, mask));
+    let (Some(home), Some(alternate)) = (maps::bucket(home), maps::bucket(alternate)) else {
         return false;
     };
-    let slots = Slots { bucket, scratch: &raw mut work.scratch };
-    let Some(claim) = table::claim(&slots, work.tick, may_evict) else {
+    let scratch = &raw mut work.scratch;
+    let Some(claim) = table::claim(&Slots { bucket: home, scratch }, &Slots { bucket: alternate, scratch }, work.tick) else {
         return false;
     };
+    if claim.elsewhere {
+        // From now on the alternate bucket must be looked at too.
+        // SAFETY: an aligned word of a map value.
+        unsafe { verifier::set_bits(slot_word(home, WAYS as u32 + 1), OVERFLOWED) };
+    }
     work.place = claim.way as u32 + 1;
     let place = forget(&work.place);
+    let bucket = if claim.elsewhere { alternate } else { home };
     // SAFETY: the place is claimed: no other CPU writes to it, and readers pass over it.
     write(work, unsafe { &mut *entry(bucket, place) });
     let word = Slot::new(table::tag(work.hash), State(work.pending as u8), work.tick.wrapping_add(work.pending_ticks));
@@ -290,14 +291,4 @@ fn write(work: &Work, entry: &mut Entry) {
     entry.generation = maps::GENERATION.load();
     entry.mark = 0;
     entry.ifindex = work.packet.get(Field::IifIndex);
-}
-
-/// From now on the alternate bucket must be looked at too. Always true.
-#[inline(always)]
-fn note_overflow(home: u32) -> bool {
-    if let Some(bucket) = maps::bucket(home) {
-        // SAFETY: an aligned word of a map value.
-        unsafe { verifier::set_bits(slot_word(bucket, WAYS as u32 + 1), OVERFLOWED) };
-    }
-    true
 }
