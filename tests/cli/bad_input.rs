@@ -158,8 +158,8 @@ struct RunDirectory(Scratch);
 impl RunDirectory {
     /// Where the one instance in it keeps a state map.
     fn pin(&self, map: &str) -> PathBuf {
-        let instances = fs::read_dir(self.0.path().join("bpf")).expect("a BPF file system");
-        let instance = instances.filter_map(Result::ok).next().expect("an instance");
+        let mut instances = fs::read_dir(self.0.path().join("bpf")).expect("a BPF file system");
+        let instance = instances.find_map(Result::ok).expect("an instance");
         instance.path().join("state").join(map)
     }
 }

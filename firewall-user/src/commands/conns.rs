@@ -5,10 +5,10 @@ use std::{
     io::{self, BufWriter, Write},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Session, Status, open};
+use super::{OUTPUT, Session, Status, open};
 use crate::{
     cli::args::Conns,
     compile::{Manifest, SCHEMA},
@@ -33,19 +33,19 @@ pub(super) fn run(session: &Session<'_>, wanted: &Conns) -> Result<Status> {
     } else {
         each(&instance, wanted, |conn, author| out.write_all(conn.line(author).as_bytes()))?;
     }
-    out.flush()?;
+    out.flush().context(OUTPUT)?;
     Ok(Status::Done)
 }
 
 fn print_json(instance: &Instance, wanted: &Conns, out: &mut impl Write) -> Result<()> {
-    write!(out, "{{\"schema\":\"{SCHEMA}\",\"conns\":[")?;
+    write!(out, "{{\"schema\":\"{SCHEMA}\",\"conns\":[").context(OUTPUT)?;
     let mut separator = "";
     each(instance, wanted, |conn, author| {
         write!(out, "{separator}{}", conn.json(author))?;
         separator = ",";
         Ok(())
     })?;
-    Ok(writeln!(out, "]}}")?)
+    writeln!(out, "]}}").context(OUTPUT)
 }
 
 /// Shows each connection that is asked for, with whoever let it in.
@@ -60,7 +60,7 @@ fn each(instance: &Instance, wanted: &Conns, mut show: impl FnMut(&Conn, &Author
         let generation = flow.entry.generation;
         // A generation that is gone took the names of its rules with it.
         let manifest = manifests.entry(generation).or_insert_with(|| instance.manifest_of(generation).ok());
-        show(&conn, &Author::of(flow.entry.rule, manifest.as_ref()))?;
+        show(&conn, &Author::of(flow.entry.rule, manifest.as_ref())).context(OUTPUT)?;
     }
     Ok(())
 }

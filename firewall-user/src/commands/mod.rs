@@ -15,7 +15,7 @@ mod stop;
 
 use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
@@ -48,6 +48,9 @@ pub struct Terminal {
     /// Is colour welcome on a terminal?
     pub colour: bool,
 }
+
+/// What an error is about that writing data met with.
+const OUTPUT: &str = "standard output";
 
 /// A verb at work.
 struct Session<'a> {
@@ -113,20 +116,19 @@ fn open_if_running() -> Result<Option<Instance>, KernelError> {
 }
 
 /// Data, as text.
-fn print(text: &str) -> io::Result<()> {
+fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(OUTPUT)
 }
 
 /// Data, as JSON on a line of its own.
-fn print_json(value: &Value) -> io::Result<()> {
+fn print_json(value: &Value) -> Result<()> {
     print(&format!("{value}\n"))
 }
 
 impl Session<'_> {
     /// JSON or text, as was asked for.
-    fn answer(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> io::Result<()> {
+    fn answer(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<()> {
         if self.global.json { print_json(&json()) } else { print(&text()) }
     }
 

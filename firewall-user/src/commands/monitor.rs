@@ -91,7 +91,7 @@ impl<'a> Show<'a> {
     fn lost(&mut self, more: u64) {
         if more > 0 {
             self.lost += more;
-            self.session.note(&format!("{} lost: more at once than there is room for", counted(more, "event")));
+            self.session.note(&format!("{} lost: more at once than can be told of", counted(more, "event")));
         }
     }
 }

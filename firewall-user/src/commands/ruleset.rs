@@ -62,7 +62,7 @@ pub(super) fn name(file: &Path) -> String {
 }
 
 /// Says what is wrong: to people on standard error, and to programs that asked for it on standard output.
-fn refuse(session: &Session<'_>, file: &Path, diagnostics: &Diagnostics) -> io::Result<()> {
+fn refuse(session: &Session<'_>, file: &Path, diagnostics: &Diagnostics) -> Result<()> {
     match &diagnostics.unread {
         Some(message) => session.note(message),
         None => complain(&diagnostics.render(session.is_coloured())),

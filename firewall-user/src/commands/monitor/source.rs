@@ -6,12 +6,13 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use firewall_common::flow::Secret;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Show, watch::watch};
 use crate::{
+    commands::OUTPUT,
     compile::Manifest,
     kernel::{self, Events, Instance, KernelError},
     observe::clock::Clock,
@@ -152,9 +153,9 @@ impl Open {
             };
             let manifest = learn(manifests, instance, event.generation);
             let name = names.entry(event.ifindex).or_insert_with(|| interface_name(event.ifindex));
-            show.event(&event, name, manifest)?;
+            show.event(&event, name, manifest).context(OUTPUT)?;
         }
-        Ok(show.out.flush()?)
+        show.out.flush().context(OUTPUT)
     }
 }
 
