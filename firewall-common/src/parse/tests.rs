@@ -199,6 +199,10 @@ impl PacketBytes for Partly<'_> {
     }
 
     fn length(&self) -> u32 {
+        self.readable.len() as u32
+    }
+
+    fn whole_length(&self) -> u32 {
         self.length
     }
 }
@@ -409,7 +413,8 @@ fn an_authentication_header_is_an_upper_layer() {
 #[rstest]
 #[case::the_chain_ends_with_the_packet(Some(8), Err(Reason::UdpTruncated))]
 #[case::the_extension_reaches_beyond_the_packet(Some(7), Err(Reason::Ipv6Truncated))]
-#[case::there_is_no_room_for_it(Some(0), Err(Reason::Ipv6Truncated))]
+#[case::there_is_no_room_for_it(Some(1), Err(Reason::Ipv6Truncated))]
+#[case::only_a_jumbo_payload_has_length_0(Some(0), Err(Reason::Ipv6PayloadLength))]
 #[case::the_packet_reaches_beyond_the_frame(Some(17), Err(Reason::Ipv6PayloadLength))]
 #[case::all_is_well(None, Ok(()))]
 fn extension_headers_must_fit_the_packet(#[case] payload_length: Option<u16>, #[case] expected: Result<(), Reason>) {

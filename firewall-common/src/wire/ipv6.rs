@@ -63,7 +63,8 @@ pub struct Upper {
 /// Reads the fixed header and checks its version; the payload length needs the frame's end to be known.
 ///
 /// A payload length of 0 with a TCP segment behind it is that of a packet which segmentation offload has yet to cut
-/// (BIG TCP): no other packet with an upper layer has none.
+/// (BIG TCP): no other packet with an upper layer has none. Between the two Linux puts a hop-by-hop header with the
+/// jumbo payload option (RFC 2675).
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Result<Header, Reason> {
     let header = bytes.header::<HEADER>(at).ok_or(Reason::Ipv6Truncated)?;
@@ -73,7 +74,7 @@ pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Result<Header, Reas
     }
     let payload = u32::from(header.be16(offset_of!(Ipv6Hdr, payload_len)));
     let next = header.u8(offset_of!(Ipv6Hdr, next_hdr));
-    let uncut = payload == 0 && next == TCP;
+    let uncut = payload == 0 && matches!(next, TCP | HOP_BY_HOP);
     Ok(Header {
         source: address(&header, offset_of!(Ipv6Hdr, src_addr)),
         destination: address(&header, offset_of!(Ipv6Hdr, dst_addr)),
