@@ -23,3 +23,6 @@ macro_rules! shared {
 
 #[doc(inline)]
 pub use crate::shared;
+
+#[cfg(test)]
+mod tests;

@@ -38,3 +38,6 @@ impl Control {
         if self.unconfirmed[at] != 0 && now_ns() > self.deadline_ns[at] { active ^ 1 } else { active }
     }
 }
+
+#[cfg(test)]
+mod tests;

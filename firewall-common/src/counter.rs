@@ -51,3 +51,6 @@ impl InterfaceCounters {
 pub const PASSED: usize = 0;
 
 crate::shared!(Counter = 16, InterfaceCounters = 2 * 16 * REASONS);
+
+#[cfg(test)]
+mod tests;

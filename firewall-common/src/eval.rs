@@ -241,3 +241,6 @@ mod host {
 
 #[cfg(any(test, feature = "user"))]
 pub use host::HostRun;
+
+#[cfg(test)]
+mod tests;

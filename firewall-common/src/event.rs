@@ -151,3 +151,6 @@ impl Budget {
         self.lost += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,3 +30,6 @@ pub fn name_words(name: &str) -> [u32; 4] {
     }
     [0, 4, 8, 12].map(|at| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
 }
+
+#[cfg(test)]
+mod tests;

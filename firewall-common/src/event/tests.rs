@@ -1,0 +1,79 @@
+//! Records and their budget.
+
+use super::{Budget, EVENTS_PER_TICK, Kind};
+
+#[test]
+fn a_budget_is_per_tick() {
+    let mut budget = Budget::default();
+    for tick in [7, 8, u32::MAX, 0] {
+        for event in 0..EVENTS_PER_TICK {
+            assert!(budget.take(tick), "event {event} of tick {tick}");
+        }
+        assert!(!budget.take(tick));
+    }
+    assert_eq!((budget.suppressed, budget.lost), (4, 4));
+}
+
+#[test]
+fn what_is_refused_is_counted() {
+    let mut budget = Budget { tick: 1, spent: EVENTS_PER_TICK, suppressed: 0, lost: 40 };
+    for _ in 0..3 {
+        assert!(!budget.take(1));
+    }
+    assert_eq!((budget.suppressed, budget.lost), (3, 43));
+    // The sender reports what was suppressed with its next event, and starts again.
+    budget.suppressed = 0;
+    assert!(budget.take(2));
+    budget.refuse();
+    assert_eq!((budget.spent, budget.suppressed, budget.lost), (1, 1, 44));
+}
+
+#[test]
+fn a_kind_has_its_number_and_word() {
+    for (number, word) in [(1, "dropped"), (2, "logged"), (3, "new")] {
+        let kind = Kind::from_number(number).expect("known");
+        assert_eq!((kind as u32, kind.name()), (number, word));
+    }
+    assert_eq!(Kind::from_number(0), None);
+    assert_eq!(Kind::from_number(4), None);
+}
+
+#[cfg(feature = "user")]
+#[test]
+fn an_event_is_read_field_by_field() {
+    use core::mem::{offset_of, size_of};
+
+    use super::Event;
+
+    let bytes: Vec<u8> = (0..size_of::<Event>() as u8).collect();
+    let event = Event::from_bytes(&bytes).expect("enough bytes");
+    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let long = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let address = |at: usize| [word(at), word(at + 4), word(at + 8), word(at + 12)];
+    let expected = Event {
+        time_ns: long(offset_of!(Event, time_ns)),
+        suppressed: long(offset_of!(Event, suppressed)),
+        kind: word(offset_of!(Event, kind)),
+        generation: word(offset_of!(Event, generation)),
+        reason: word(offset_of!(Event, reason)),
+        rule: word(offset_of!(Event, rule)),
+        log: word(offset_of!(Event, log)),
+        hook: word(offset_of!(Event, hook)),
+        ifindex: word(offset_of!(Event, ifindex)),
+        length: word(offset_of!(Event, length)),
+        ct_state: word(offset_of!(Event, ct_state)),
+        ether_type: word(offset_of!(Event, ether_type)),
+        source: address(offset_of!(Event, source)),
+        destination: address(offset_of!(Event, destination)),
+        nfproto: word(offset_of!(Event, nfproto)),
+        protocol: word(offset_of!(Event, protocol)),
+        source_port: word(offset_of!(Event, source_port)),
+        destination_port: word(offset_of!(Event, destination_port)),
+        icmp: word(offset_of!(Event, icmp)),
+        tcp_flags: word(offset_of!(Event, tcp_flags)),
+    };
+    assert_eq!(event, expected);
+    for length in 0..bytes.len() {
+        assert_eq!(Event::from_bytes(&bytes[..length]), None, "{length} bytes");
+    }
+}
