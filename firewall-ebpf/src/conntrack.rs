@@ -163,7 +163,11 @@ fn direction(work: &Work, entry: &Entry) -> Direction {
     // A host pinging itself has one address: there the type tells.
     let same_ends = is_icmp && work.key.low == work.key.high;
     if same_ends {
-        return if matches!(conntrack::fresh(&work.packet), Fresh::Start(..)) { Direction::Original } else { Direction::Reply };
+        return if matches!(conntrack::fresh(&work.packet), Fresh::Start(..)) {
+            Direction::Original
+        } else {
+            Direction::Reply
+        };
     }
     if work.source_is_high == entry.originator_is_high { Direction::Original } else { Direction::Reply }
 }
@@ -261,7 +265,8 @@ fn enter(work: &mut Work) -> bool {
         return false;
     };
     let scratch = &raw mut work.scratch;
-    let Some(claim) = table::claim(&Slots { bucket: home, scratch }, &Slots { bucket: alternate, scratch }, work.tick) else {
+    let Some(claim) = table::claim(&Slots { bucket: home, scratch }, &Slots { bucket: alternate, scratch }, work.tick)
+    else {
         return false;
     };
     if claim.elsewhere {

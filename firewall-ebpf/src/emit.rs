@@ -26,10 +26,10 @@ impl Moment {
     }
 }
 
-/// Tells of a drop.
+/// Tells of a drop. Packets by no registered interface are the probes of an apply, of which nobody wants to know.
 #[inline(always)]
 pub fn verdict(work: &Work, verdict: Verdict) {
-    if !verdict.is_pass() {
+    if !verdict.is_pass() && work.interface != 0 {
         emit(&work.packet, Moment::of(work), Kind::Dropped, verdict, work.cursor.rule, 0);
     }
 }

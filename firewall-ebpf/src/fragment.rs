@@ -43,9 +43,8 @@ pub fn remember(work: &Work) {
 /// Addresses, protocol and identification (RFC 791 section 3.2, RFC 8200 section 4.5).
 #[inline(always)]
 fn key(work: &Work) -> [u64; 5] {
-    let half = |field, at| {
-        u64::from(work.packet.get_at(field, at)) << 32 | u64::from(work.packet.get_at(field, at + 1))
-    };
+    let half =
+        |field, at| u64::from(work.packet.get_at(field, at)) << 32 | u64::from(work.packet.get_at(field, at + 1));
     let is_v4 = work.packet.get(Field::NfProto) == firewall_common::packet::NFPROTO_IPV4;
     let wide = |field, at| if is_v4 { u64::from(work.packet.get(field)) } else { half(field, at) };
     let protocol = u64::from(work.packet.get(Field::L4Proto)) << 32;

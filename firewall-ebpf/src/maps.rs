@@ -77,10 +77,12 @@ pub static ROUTES: PerCpuArray<Remembered> = PerCpuArray::with_max_entries(REMEM
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(2, 0);
 
-
 /// First instruction of the input hook, [`firewall_common::image::Settings::entry`].
 #[unsafe(no_mangle)]
 pub static ENTRY_INPUT: Global<u32> = Global::new(0x8000_0000);
+/// First instruction of the forward hook.
+#[unsafe(no_mangle)]
+pub static ENTRY_FORWARD: Global<u32> = Global::new(0x8000_0000);
 /// First instruction of the output hook.
 #[unsafe(no_mangle)]
 pub static ENTRY_OUTPUT: Global<u32> = Global::new(0x8000_0000);
@@ -121,9 +123,20 @@ pub fn bucket(index: u32) -> Option<*mut Bucket> {
     FLOWS.get_ptr_mut(index)
 }
 
+/// Where an interface's counters and name are; 0 for one that is not registered.
+#[inline(always)]
+pub fn interface(ifindex: u32) -> u32 {
+    IFINDEX.get(ifindex).copied().unwrap_or(0)
+}
+
+/// The name of an interface.
+#[inline(always)]
+pub fn interface_name(interface: u32) -> [u32; 4] {
+    INTERFACES.get(interface).map_or([0; 4], |interface| interface.name)
+}
+
 /// Does anybody read events until now or later?
 #[inline(always)]
 pub fn is_listening(tick: u32) -> bool {
     LISTENERS.get(0).is_some_and(|until| *until != 0 && until.wrapping_sub(tick) as i32 > 0)
 }
-

@@ -27,7 +27,7 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     let Some(work) = maps::work(path) else {
         return Verdict::drop(Reason::Internal);
     };
-    begin(frame, work);
+    begin(frame, work, path);
     work.outcome = decide(frame, work, path).number();
     // Read back, so that what follows is verified once and not once for every reason to drop.
     let verdict = Verdict::stored(forget(&work.outcome));
@@ -64,11 +64,12 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
 
 /// Which interface, and when.
 #[inline(always)]
-fn begin<F: Frame>(frame: &F, work: &mut Work) {
+fn begin<F: Frame>(frame: &F, work: &mut Work, path: Path) {
     let ifindex = frame.ifindex();
-    let interface = maps::IFINDEX.get(ifindex).copied().unwrap_or(0);
+    let interface = maps::interface(ifindex);
     let now = maps::now_ns();
     work.begin(now, (now >> firewall_common::conntrack::TICK_NS_SHIFT) as u32, interface);
+    work.hook = if path == Path::Egress { Hook::Output } else { Hook::Prerouting } as u32;
     work.packet.set(Field::CtState, CtState::Untracked as u32);
     work.packet.set(Field::IifIndex, ifindex);
     work.packet.set(Field::OifIndex, 0);
@@ -95,20 +96,24 @@ fn start<F: Frame>(frame: &F, work: &Work) -> Start {
     frame.start(maps::INTERFACES.get(work.interface).is_none_or(|interface| interface.flags & RAW_IP == 0))
 }
 
-/// Sets the interface words for a hook, where the packet's one interface is the incoming or the outgoing one.
+/// Sets the interface words for a hook: a packet for this host has no outgoing interface, one made here no incoming
+/// one, as in the kernel.
 #[inline(always)]
 pub fn name_interfaces(work: &mut Work, hook: Hook) {
     let ifindex = work.packet.get(Field::IifIndex);
-    let outgoing = hook == Hook::Output;
-    if outgoing {
+    if hook == Hook::Output {
         work.packet.set(Field::OifIndex, ifindex);
         work.packet.set(Field::IifIndex, 0);
     }
     if maps::USES.load() & USES_NAMES == 0 {
         return;
     }
-    let name = maps::INTERFACES.get(work.interface).map_or([0; 4], |interface| interface.name);
-    let (iif, oif) = if outgoing { ([0; 4], name) } else { (name, [0; 4]) };
+    let name = maps::interface_name(work.interface);
+    let (iif, oif) = match hook {
+        Hook::Output => ([0; 4], name),
+        Hook::Forward => (name, maps::interface_name(maps::interface(work.packet.get(Field::OifIndex)))),
+        Hook::Prerouting | Hook::Input | Hook::Postrouting => (name, [0; 4]),
+    };
     for index in 0..4 {
         work.packet.set_at(Field::IifName, index, iif[index]);
         work.packet.set_at(Field::OifName, index, oif[index]);
@@ -121,7 +126,7 @@ pub fn name_interfaces(work: &mut Work, hook: Hook) {
 pub fn no_generation<F: Frame>(frame: &F, path: Path) -> Verdict {
     let verdict = Verdict::drop(Reason::NoGeneration);
     if let Some(work) = maps::work(path) {
-        begin(frame, work);
+        begin(frame, work, path);
         work.packet.frame_length = frame.length();
         count::packet(work, path, verdict);
     }

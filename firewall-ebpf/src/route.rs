@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, helpers::generated::bpf_fib_lookup};
 use firewall_common::{
-    image::Hook,
+    image::{Hook, Target},
     packet::{Field, NFPROTO_IPV4},
 };
 
@@ -12,18 +12,48 @@ use crate::{maps, packet::Frame, pipeline::Path, work::Work};
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// The hook whose rules the packet meets; `None` for one that is forwarded: there is no chain at the forward hook yet,
-/// and a hook without chains accepts.
+/// The hook whose rules the packet meets; `None` for one that none meets.
 ///
-/// A packet of a known connection needs no look at the routes: only connections that begin or end here are entered
-/// into the table.
+/// While there are no chains at the forward hook, packets on their way through pass and are not tracked, and one of a
+/// known connection needs no look at the routes: only connections that begin or end here are in the table then.
 #[inline(always)]
-pub fn hook<F: Frame>(frame: &F, work: &Work, path: Path) -> Option<Hook> {
-    match path {
-        Path::Egress => Some(Hook::Output),
-        Path::Ingress if work.place == 0 && is_forwarded(frame, work) => None,
-        Path::Ingress => Some(Hook::Input),
+pub fn hook<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Option<Hook> {
+    if path == Path::Egress {
+        return Some(Hook::Output);
     }
+    let has_forward_chains = !Target(maps::ENTRY_FORWARD.load()).is_verdict();
+    if !has_forward_chains && work.place != 0 {
+        return Some(Hook::Input);
+    }
+    match route(frame, work, has_forward_chains) {
+        Route::LOCAL => Some(Hook::Input),
+        out if has_forward_chains && out != Route::REFUSED && !is_last_hop(work) => {
+            work.packet.set(Field::OifIndex, if out == Route::TUNNEL { 0 } else { out.0 });
+            Some(Hook::Forward)
+        }
+        _ => None,
+    }
+}
+
+/// The stack answers "time exceeded" before the forward hook (`ip_forward`, net/ipv4/ip_forward.c; `ip6_forward`,
+/// net/ipv6/ip6_output.c): no rule is asked.
+#[inline(always)]
+fn is_last_hop(work: &Work) -> bool {
+    work.packet.get(Field::Ttl) <= 1
+}
+
+/// What the stack will do with a packet: the index of the interface it will be sent out by, or one of the constants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Route(u32);
+
+impl Route {
+    /// It is for this host.
+    const LOCAL: Self = Self(0);
+    /// It will leave by a tunnel of the route (lightweight encapsulation), whose interface the lookup does not tell:
+    /// rules that ask for an outgoing interface do not match.
+    const TUNNEL: Self = Self(u32::MAX - 1);
+    /// It will be refused for its route, before any rule could.
+    const REFUSED: Self = Self(u32::MAX);
 }
 
 /// An answer of the routing table, kept for the rest of the tick (268 ms): the question costs more than everything else
@@ -32,24 +62,25 @@ pub fn hook<F: Frame>(frame: &F, work: &Work, path: Path) -> Option<Hook> {
 #[repr(C)]
 pub struct Remembered {
     destination: [u32; 4],
+    source: [u32; 4],
     ifindex: u32,
     tick: u32,
     family: u32,
-    is_forwarded: u32,
+    route: u32,
 }
 
 /// Places for answers; a power of two.
 pub const REMEMBERED: u32 = 256;
 
-/// Will the stack forward the packet?
+/// What will the stack do with the packet? The source only matters when it matters where the packet leaves by
+/// (`ip rule from`).
 #[inline(always)]
-fn is_forwarded<F: Frame>(frame: &F, work: &Work) -> bool {
-    let destination = [0, 1, 2, 3].map(|index| work.packet.get_at(Field::DestinationAddress, index));
+fn route<F: Frame>(frame: &F, work: &Work, with_source: bool) -> Route {
+    let destination = address(work, Field::DestinationAddress);
+    let source = if with_source { address(work, Field::SourceAddress) } else { [0; 4] };
     let family = work.packet.get(Field::NfProto);
-    // An IPv4 address stands in the first word; what is in the others is of an earlier packet.
-    let destination = if family == NFPROTO_IPV4 { [destination[0], 0, 0, 0] } else { destination };
     let ifindex = work.packet.get(Field::IifIndex);
-    let mixed = destination[0] ^ destination[1] ^ destination[2] ^ destination[3] ^ ifindex;
+    let mixed = destination[0] ^ destination[1] ^ destination[2] ^ destination[3] ^ source[3] ^ source[0] ^ ifindex;
     let place = (mixed ^ mixed >> 16 ^ mixed >> 8) & (REMEMBERED - 1);
     let Some(remembered) = maps::ROUTES.get_ptr_mut(place) else {
         return ask(frame, work);
@@ -58,42 +89,51 @@ fn is_forwarded<F: Frame>(frame: &F, work: &Work) -> bool {
     let remembered = unsafe { &mut *remembered };
     let known = remembered.tick == work.tick
         && remembered.destination == destination
+        && remembered.source == source
         && remembered.ifindex == ifindex
         && remembered.family == family;
     if !known {
-        let is_forwarded = u32::from(ask(frame, work));
-        *remembered = Remembered { destination, ifindex, tick: work.tick, family, is_forwarded };
+        let route = ask(frame, work).0;
+        *remembered = Remembered { destination, source, ifindex, tick: work.tick, family, route };
     }
-    remembered.is_forwarded != 0
+    Route(remembered.route)
 }
 
 /// Asks the kernel's routing table what it will do with the packet, so it cannot be of another opinion.
 ///
-/// `BPF_FIB_LKUP_RET_*` (include/uapi/linux/bpf.h, Linux 6.18): NOT_FWDED (4) is a local, broadcast or multicast
-/// destination, FWD_DISABLED (5) a host that is no router; a negative number, a packet that the lookup cannot judge.
-/// Everything else means that the stack would forward it, or refuse it for its route.
+/// `BPF_FIB_LKUP_RET_*` (include/uapi/linux/bpf.h, Linux 6.18): success (0), no neighbour yet (7) and too large (8)
+/// name the interface; a tunnel (6) does not; blackhole, unreachable and prohibit (1 to 3) are refusals. `NOT_FWDED`
+/// (4) is a local, broadcast or multicast destination, `FWD_DISABLED` (5) a host that is no router; a negative number,
+/// a packet that the lookup cannot judge: all these stay here.
 #[inline(never)]
-fn ask<F: Frame>(frame: &F, work: &Work) -> bool {
+fn ask<F: Frame>(frame: &F, work: &Work) -> Route {
     // SAFETY: all zero bytes are a valid value of this structure of integers.
     let mut query: FibLookup = unsafe { core::mem::zeroed() };
-    query.ifindex = work.packet.get(Field::IifIndex);
+    let ifindex = work.packet.get(Field::IifIndex);
+    query.ifindex = ifindex;
+    let (source, destination) = (address(work, Field::SourceAddress), address(work, Field::DestinationAddress));
     if work.packet.get(Field::NfProto) == NFPROTO_IPV4 {
         query.family = AF_INET;
-        query.__bindgen_anon_3.ipv4_src = work.packet.get(Field::SourceAddress).to_be();
-        query.__bindgen_anon_4.ipv4_dst = work.packet.get(Field::DestinationAddress).to_be();
+        query.__bindgen_anon_3.ipv4_src = source[0].to_be();
+        query.__bindgen_anon_4.ipv4_dst = destination[0].to_be();
     } else {
         query.family = AF_INET6;
-        query.__bindgen_anon_3.ipv6_src = address(work, Field::SourceAddress);
-        query.__bindgen_anon_4.ipv6_dst = address(work, Field::DestinationAddress);
+        query.__bindgen_anon_3.ipv6_src = source.map(u32::to_be);
+        query.__bindgen_anon_4.ipv6_dst = destination.map(u32::to_be);
     }
     // SAFETY: the structure is ours and its size is given.
-    let answer = unsafe {
-        bpf_fib_lookup(frame.context(), (&raw mut query).cast(), size_of::<FibLookup>() as i32, 0)
-    };
-    answer >= 0 && answer != 4 && answer != 5
+    let answer = unsafe { bpf_fib_lookup(frame.context(), (&raw mut query).cast(), size_of::<FibLookup>() as i32, 0) };
+    match answer {
+        0 | 7 | 8 => Route(query.ifindex),
+        1..=3 => Route::REFUSED,
+        6 => Route::TUNNEL,
+        _ => Route::LOCAL,
+    }
 }
 
+/// An address as four words; an IPv4 address is the first, and what the packet before left in the others is not taken.
 #[inline(always)]
 fn address(work: &Work, field: Field) -> [u32; 4] {
-    [0, 1, 2, 3].map(|index| work.packet.get_at(field, index).to_be())
+    let words = [0, 1, 2, 3].map(|index| work.packet.get_at(field, index));
+    if work.packet.get(Field::NfProto) == NFPROTO_IPV4 { [words[0], 0, 0, 0] } else { words }
 }

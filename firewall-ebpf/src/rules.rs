@@ -20,8 +20,9 @@ pub fn run(work: &mut Work, hook: Hook) -> Verdict {
     pipeline::name_interfaces(work, hook);
     let entry = Target(match hook {
         Hook::Input => maps::ENTRY_INPUT.load(),
+        Hook::Forward => maps::ENTRY_FORWARD.load(),
         Hook::Output => maps::ENTRY_OUTPUT.load(),
-        Hook::Prerouting | Hook::Forward | Hook::Postrouting => Target::ACCEPT.0,
+        Hook::Prerouting | Hook::Postrouting => Target::ACCEPT.0,
     });
     if entry.is_verdict() {
         return Verdict::PASS;

@@ -1,11 +1,6 @@
 //! What the stages of one packet tell each other.
 
-use firewall_common::{
-    eval::Cursor,
-    flow::FlowKey,
-    image::Hook,
-    packet::Packet,
-};
+use firewall_common::{eval::Cursor, flow::FlowKey, packet::Packet};
 
 /// The state of one packet on its way through the pipeline: a per-CPU map value, because the stack is 512 bytes and
 /// because the verifier forgets what is stored in a map, which keeps its work small.
@@ -39,7 +34,7 @@ pub struct Work {
     pub pending: u32,
     /// Lifetime of that new connection, ticks.
     pub pending_ticks: u32,
-    /// The hook whose rules the packet meets.
+    /// The hook ([`firewall_common::image::Hook`]) whose rules the packet meets; before that, the first one of its way.
     pub hook: u32,
     /// What became of it: [`firewall_common::verdict::Reason`] as a number, 0 for passed.
     pub outcome: u32,
@@ -56,7 +51,6 @@ impl Work {
         self.interface = interface;
         self.place = 0;
         self.pending = 0;
-        self.hook = Hook::Prerouting as u32;
         self.cursor.rule = firewall_common::image::NO_RULE;
     }
 }

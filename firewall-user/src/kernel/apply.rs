@@ -69,8 +69,7 @@ impl Instance {
         let chosen = interfaces::choose(&all, &options.interfaces)?;
         let control = self.begin()?;
         let entries = self.entries_or_none()?;
-        let (fresh, kept): (Vec<_>, Vec<_>) =
-            chosen.into_iter().partition(|one| !entries.iter().any(|(_, entry)| entry.ifindex == one.index));
+        let (fresh, kept): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|one| !is_attached(&entries, one));
         for interface in &fresh {
             attach::refuse_foreign(interface)?;
             check_index(interface)?;
@@ -78,6 +77,7 @@ impl Instance {
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
         self.start_counters(compiled)?;
         self.rename(&entries, &all)?;
+        self.name_others(&all)?;
         let control = self.install_fallback(control, options)?;
         let before = self.control()?;
         self.put_in_force(&mut generation, control, options)?;
@@ -148,9 +148,17 @@ impl Instance {
         fill(&mut ebpf, image, &manifest)?;
         let verified_instructions = verify(&mut ebpf)?;
         probe::run(&mut ebpf)?;
+        self.forget_probes()?;
         let mut generation = Generation { number, ebpf, verified_instructions };
         self.pin(&mut generation)?;
         Ok(generation)
+    }
+
+    /// Probe packets come in by no registered interface: what is counted there is of them.
+    fn forget_probes(&self) -> Result<(), KernelError> {
+        let mut traffic = maps::per_cpu::<InterfaceCounters>(&self.pins.state(), maps::TRAFFIC)?;
+        let zero = maps::on_cpus(InterfaceCounters::ZERO, InterfaceCounters::ZERO)?;
+        traffic.set(0, zero, 0).map_err(KernelError::map(maps::TRAFFIC))
     }
 
     fn pin(&self, generation: &mut Generation) -> Result<(), KernelError> {
@@ -194,6 +202,20 @@ impl Instance {
             let renamed = Entry { name: attach::entry(interface).name, ..*entry };
             if renamed != *entry {
                 map.set(*place, renamed, 0).map_err(KernelError::map(maps::INTERFACES))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every interface known by its name: rules about outgoing interfaces ask for those that are not attached to
+    /// as well. One that finds no place is not known, and such rules do not match it.
+    fn name_others(&self, all: &[Interface]) -> Result<(), KernelError> {
+        let entries = self.entries()?;
+        for interface in all.iter().filter(|interface| interface.index < MAX_IFINDEX && !interface.is_loopback) {
+            if entries.iter().all(|(_, entry)| entry.ifindex != interface.index) {
+                let Ok(place) = self.place_for(interface, all) else { return Ok(()) };
+                let entry = attach::entry(interface);
+                self.register(place, &Entry { flags: entry.flags | attach::NAME_ONLY, ..entry })?;
             }
         }
         Ok(())
@@ -279,7 +301,7 @@ impl Instance {
         all: &[Interface],
     ) -> Result<(u32, Entry), KernelError> {
         let mut entry = attach::entry(interface);
-        let place = self.free_place(all)?;
+        let place = self.place_for(interface, all)?;
         self.register(place, &entry)?;
         if let Err(error) = attach::attach(ebpf, &self.pins, interface, &mut entry) {
             attach::detach(&self.pins, &entry);
@@ -290,9 +312,12 @@ impl Instance {
         Ok((place, entry))
     }
 
-    /// A place that no interface has, or one whose interface is gone.
-    fn free_place(&self, all: &[Interface]) -> Result<u32, KernelError> {
+    /// The place that the interface has, one that none has, or one whose interface is gone.
+    fn place_for(&self, interface: &Interface, all: &[Interface]) -> Result<u32, KernelError> {
         let entries = self.entries()?;
+        if let Some((place, _)) = entries.iter().find(|(_, entry)| entry.ifindex == interface.index) {
+            return Ok(*place);
+        }
         let is_free = |place: &u32| entries.iter().all(|(taken, _)| taken != place);
         if let Some(place) = (1..MAX_INTERFACES).find(is_free) {
             return Ok(place);
@@ -386,12 +411,18 @@ struct Generation {
     verified_instructions: u32,
 }
 
+fn is_attached(entries: &[(u32, Entry)], interface: &Interface) -> bool {
+    entries.iter().any(|(_, entry)| entry.ifindex == interface.index && entry.flags & attach::NAME_ONLY == 0)
+}
+
 fn check_index(interface: &Interface) -> Result<(), KernelError> {
     if interface.index < MAX_IFINDEX {
         return Ok(());
     }
     let Interface { index, name, .. } = interface;
-    Err(KernelError::Limit(format!("interface `{name}` has index {index}; only those below {MAX_IFINDEX} can be attached to")))
+    Err(KernelError::Limit(format!(
+        "interface `{name}` has index {index}; only those below {MAX_IFINDEX} can be attached to"
+    )))
 }
 
 /// The manifest as the values of its map.

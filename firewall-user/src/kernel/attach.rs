@@ -13,7 +13,6 @@ use aya::{
         links::FdLink,
         loaded_programs,
         tc::{NlOptions, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program},
-        xdp::XdpError,
     },
 };
 use firewall_common::interface::{Interface as Entry, RAW_IP, name_words};
@@ -87,6 +86,9 @@ const TC_INGRESS: u32 = 4;
 /// [`Entry::flags`]: egress, and ingress if it is tc, are of the clsact qdisc.
 const CLSACT: u32 = 8;
 
+/// [`Entry::flags`]: known by name, for rules about outgoing interfaces, but not attached to.
+pub(super) const NAME_ONLY: u32 = 16;
+
 /// Asks for clsact where tcx could be had, so that it can be tested.
 const FORCE_CLSACT: &str = "RAMPART_FORCE_CLSACT";
 
@@ -94,7 +96,7 @@ impl Attached {
     /// What an entry of the map says; `None` for a free place.
     pub(super) fn of(place: u32, entry: &Entry, present: bool) -> Option<Self> {
         let flags = entry.flags;
-        (entry.ifindex != 0).then(|| Self {
+        (entry.ifindex != 0 && flags & NAME_ONLY == 0).then(|| Self {
             place,
             ifindex: entry.ifindex,
             name: name(entry),
@@ -113,8 +115,7 @@ impl Attached {
 }
 
 fn name(entry: &Entry) -> String {
-    let bytes: Vec<u8> =
-        entry.name.iter().flat_map(|word| word.to_be_bytes()).take_while(|byte| *byte != 0).collect();
+    let bytes: Vec<u8> = entry.name.iter().flat_map(|word| word.to_be_bytes()).take_while(|byte| *byte != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -193,7 +194,6 @@ fn attach_xdp(ebpf: &mut Ebpf, pins: &Pins, interface: &Interface, entry: &mut E
 fn errno(error: &ProgramError) -> Option<i32> {
     match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        ProgramError::XdpError(XdpError::NetlinkError(_)) => None,
         _ => None,
     }
 }

@@ -61,7 +61,9 @@ pub enum KernelError {
         suggestion: Option<String>,
     },
     /// Somebody else's XDP program is on the interface.
-    #[error("interface `{interface}` already has the XDP program `{program}` (id {id}), which is not rampart's; detach it first (`ip link set dev {interface} xdp off`) or leave the interface out with `-i`")]
+    #[error(
+        "interface `{interface}` already has the XDP program `{program}` (id {id}), which is not rampart's; detach it first (`ip link set dev {interface} xdp off`) or leave the interface out with `-i`"
+    )]
     ForeignXdp {
         /// The interface.
         interface: String,
@@ -71,7 +73,7 @@ pub enum KernelError {
         id: u32,
     },
     /// Nothing to attach to.
-    #[error("no interface to attach to: none but loopback is up in this network namespace (name one with `-i`)")]
+    #[error("no interface to attach to: there is none but loopback in this network namespace")]
     NoInterfaces,
     /// A limit of the instance.
     #[error("{0}")]
@@ -88,7 +90,9 @@ pub enum KernelError {
         reason: String,
     },
     /// The new generation failed its probe packets.
-    #[error("the new ruleset was loaded but gave a wrong verdict to the probe packet `{probe}`: {got}; the old one stays in force")]
+    #[error(
+        "the new ruleset was loaded but gave a wrong verdict to the probe packet `{probe}`: {got}; the old one stays in force"
+    )]
     Probe {
         /// Which packet.
         probe: &'static str,

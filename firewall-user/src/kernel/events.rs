@@ -23,8 +23,11 @@ impl Events {
         let path = pins.lock("events");
         let lock =
             Lock::take(&path).map_err(|refusal| refusal.into_error(&path, |pid| KernelError::EventsTaken { pid }))?;
-        let mut events =
-            Self { ring: maps::ring(&pins.state())?, listeners: maps::array(&pins.state(), maps::LISTENERS)?, _lock: lock };
+        let mut events = Self {
+            ring: maps::ring(&pins.state())?,
+            listeners: maps::array(&pins.state(), maps::LISTENERS)?,
+            _lock: lock,
+        };
         // What an earlier reader left behind is old news.
         while events.ring.next().is_some() {}
         events.keep_listening()?;

@@ -46,7 +46,11 @@ pub(super) fn netns_cookie() -> Result<u64, KernelError> {
             &raw mut length,
         )
     };
-    if answer == 0 { Ok(cookie) } else { Err(KernelError::system("SO_NETNS_COOKIE (Linux 5.14)")(io::Error::last_os_error())) }
+    if answer == 0 {
+        Ok(cookie)
+    } else {
+        Err(KernelError::system("SO_NETNS_COOKIE (Linux 5.14)")(io::Error::last_os_error()))
+    }
 }
 
 /// Capabilities that loading, attaching and pinning need, with their bits (include/uapi/linux/capability.h).
@@ -60,8 +64,7 @@ pub fn require_privileges() -> Result<(), KernelError> {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .unwrap_or(u64::MAX);
-    let missing: Vec<_> =
-        NEEDED.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
+    let missing: Vec<_> = NEEDED.iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| *name).collect();
     if missing.is_empty() { Ok(()) } else { Err(KernelError::NotPermitted { missing: missing.join(", ") }) }
 }
 

@@ -127,10 +127,7 @@ impl Instance {
     }
 
     /// Rule counters, added up over the CPUs.
-    pub fn rule_counters(
-        &self,
-        slots: impl IntoIterator<Item = u32>,
-    ) -> Result<HashMap<u32, Counter>, KernelError> {
+    pub fn rule_counters(&self, slots: impl IntoIterator<Item = u32>) -> Result<HashMap<u32, Counter>, KernelError> {
         let counters = maps::per_cpu::<Counter>(&self.pins.state(), maps::COUNTERS)?;
         let read = |slot: u32| {
             let values = counters.get(&slot, 0).map_err(KernelError::map(maps::COUNTERS))?;
@@ -195,7 +192,7 @@ impl Instance {
     /// Takes everything down: programs off the interfaces, pins removed, state forgotten.
     pub fn stop(self, lock: Lock) -> Result<Stopped, KernelError> {
         let generation = self.generation().unwrap_or(0);
-        let flows = self.flows().map_or(0, |flows| flows.filter(Result::is_ok).count() as u64);
+        let flows = self.flows().map_or(0, |flows| flows.flatten().count() as u64);
         let entries = self.entries()?;
         let interfaces = entries.iter().filter_map(|(place, entry)| Attached::of(*place, entry, true));
         let interfaces = interfaces.map(|attached| attached.name).collect();

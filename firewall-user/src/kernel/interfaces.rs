@@ -83,7 +83,7 @@ pub fn interface_index(name: &str) -> Option<u32> {
 }
 
 /// The interfaces that `wanted` names; by default all that are up but loopback, and but VLANs on one of those, whose
-/// packets are judged on the interface below.
+/// packets are judged on the interface below. When none is up yet, as when a machine starts, those that are down.
 pub(super) fn choose(all: &[Interface], wanted: &[String]) -> Result<Vec<Interface>, KernelError> {
     let mut chosen = Vec::new();
     for name in wanted {
@@ -93,8 +93,9 @@ pub(super) fn choose(all: &[Interface], wanted: &[String]) -> Result<Vec<Interfa
         }
     }
     if wanted.is_empty() {
-        let is_default = |interface: &&Interface| interface.is_up && !interface.is_loopback && interface.vlan_of.is_none();
-        chosen.extend(all.iter().filter(is_default).cloned());
+        let is_default = |interface: &&Interface| !interface.is_loopback && interface.vlan_of.is_none();
+        let any_is_up = all.iter().filter(is_default).any(|interface| interface.is_up);
+        chosen.extend(all.iter().filter(is_default).filter(|one| one.is_up || !any_is_up).cloned());
     }
     if chosen.is_empty() { Err(KernelError::NoInterfaces) } else { Ok(chosen) }
 }

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use aya::programs::{
-    ProgramError, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp,
-};
+use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
 
 use aya_obj::programs::XdpAttachType;
 

@@ -52,10 +52,12 @@ pub(super) fn load(pins: &Pins, shape: &Shape<'_>) -> Result<Ebpf, KernelError> 
     }
     let Shape { settings, insns, constants, intervals, manifest, buckets, generation } = shape;
     let mask = buckets - 1;
-    let (input, output) = (settings.entry[Hook::Input as usize].0, settings.entry[Hook::Output as usize].0);
+    let [input, forward, output] =
+        [Hook::Input, Hook::Forward, Hook::Output].map(|hook| settings.entry[hook as usize].0);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("ENTRY_INPUT", &input, true)
+        .override_global("ENTRY_FORWARD", &forward, true)
         .override_global("ENTRY_OUTPUT", &output, true)
         .override_global("USES", &settings.uses, true)
         .override_global("BUCKET_MASK", &mask, true)

@@ -11,7 +11,7 @@ use crate::language::{
 };
 
 /// Hooks that the programs run chains at.
-const SUPPORTED_HOOKS: &[Hook] = &[Hook::Input, Hook::Output];
+const SUPPORTED_HOOKS: &[Hook] = &[Hook::Input, Hook::Forward, Hook::Output];
 
 impl Checker<'_> {
     /// `add chain ..`: the chain and its rules.
