@@ -76,12 +76,9 @@ fn snapshot() -> String {
         Interface { name, ifindex, flags, reserved }
     };
     format!(
-        "{}{}\nOffset, size and name of every field that kernel and user space share.\n{layouts}",
-        VERSION, ABI_VERSION
+        "ABI_VERSION {ABI_VERSION}\nOffset, size and name of every field that kernel and user space share.\n{layouts}"
     )
 }
-
-const VERSION: &str = "ABI_VERSION ";
 
 #[test]
 fn layouts_are_those_of_their_version() {

@@ -69,8 +69,7 @@ fn check_message(packet: &Packet, kind: u8, message: Message) {
     assert_eq!(is_looked_up(packet), matches!(message, Message::Query | Message::Answer), "type {kind}");
 }
 
-/// `icmp_timeout`'s neighbours in nf_conntrack_proto_icmp.c: `invmap`, `valid_new` and the types that
-/// `nf_conntrack_icmpv4_error` looks into.
+/// `invmap` and `valid_new` of `nf_conntrack_proto_icmp.c`, and the types that `nf_conntrack_icmpv4_error` looks into.
 #[test]
 fn every_icmp_type() {
     for kind in 0..=u8::MAX {
@@ -84,7 +83,7 @@ fn every_icmp_type() {
     }
 }
 
-/// `invmap`, `valid_new`, `noct_valid_new` of nf_conntrack_proto_icmpv6.c; errors are all types below 128.
+/// `invmap`, `valid_new`, `noct_valid_new` of `nf_conntrack_proto_icmpv6.c`; errors are all types below 128.
 #[test]
 fn every_icmpv6_type() {
     for kind in 0..=u8::MAX {
@@ -156,7 +155,7 @@ fn tcp_is_judged_by_its_flags_and_not_its_age() {
     }
 }
 
-/// `resolve_normal_ct` of nf_conntrack_core.c: established as soon as a packet has gone the way back.
+/// `resolve_normal_ct` of `nf_conntrack_core.c`: established as soon as a packet has gone the way back.
 #[rstest]
 #[case(false, Direction::Original, CtState::New)]
 #[case(false, Direction::Reply, CtState::Established)]

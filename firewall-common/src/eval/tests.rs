@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::{Cursor, HostRun, Store, step};
+use super::{Cursor, HostRun, Store, step, step_range};
 use crate::{
     image::{DECIDES, Hook, Image, Insn, Interval, NEGATE, NO_RULE, Op, POLICY, Settings, Target},
     packet::{Field, NO_L4, Packet},
@@ -335,16 +335,16 @@ proptest! {
             }
             let before = cursor;
             let insn = *store.insn(before.at.0).expect("just seen");
-            match step(&mut store, &packet, &mut cursor) {
-                Some(()) => {
-                    prop_assert!(cursor.at == insn.pass || cursor.at == insn.fail);
-                    prop_assert!(cursor.rule == before.rule || cursor.rule == insn.rule && insn.flags & DECIDES != 0);
-                }
-                None => {
-                    prop_assert_eq!(cursor, before);
-                    break;
-                }
+            let mut alone = before;
+            let is_range = step_range(&store, &packet, &mut alone);
+            if step(&mut store, &packet, &mut cursor).is_none() {
+                prop_assert_eq!(cursor, before);
+                break;
             }
+            prop_assert!(cursor.at == insn.pass || cursor.at == insn.fail);
+            prop_assert!(cursor.rule == before.rule || cursor.rule == insn.rule && insn.flags & DECIDES != 0);
+            prop_assert_eq!(is_range, insn.op == Op::Range as u8);
+            prop_assert_eq!(alone, if is_range { cursor } else { before }, "the short step does the same");
         }
     }
 }

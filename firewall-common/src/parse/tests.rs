@@ -56,7 +56,7 @@ const SYN_V4: &[u8] = &[
     0x50, 0x02, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, // offset 5, SYN, window 8192
 ];
 
-/// An ICMPv6 echo request from 2001:db8::1 to 2001:db8:ff::2 in VLAN 100.
+/// An ICMPv6 echo request from `2001:db8::1` to `2001:db8:ff::2` in VLAN 100.
 const PING_V6: &[u8] = &[
     0x02, 0x00, 0x00, 0x00, 0x00, 0x02, 0x02, 0x00, 0x00, 0x00, 0x00, 0x01, // Ethernet
     0x81, 0x00, 0x20, 0x64, 0x86, 0xdd, // priority 1, VLAN 100, IPv6
@@ -103,7 +103,7 @@ fn a_tagged_ping_becomes_words() {
     let expected = [
         (Field::NfProto, 10),
         (Field::L4Proto, 58),
-        (Field::L4Header, 58 | L4_PRESENT),
+        (Field::L4Header, 0x3a | L4_PRESENT),
         (Field::SourcePort, NO_L4),
         (Field::DestinationPort, NO_L4),
         (Field::IcmpType, 0x003a_8000),

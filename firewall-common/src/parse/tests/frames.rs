@@ -6,9 +6,9 @@
 pub(crate) const SOURCE_V4: [u8; 4] = [192, 0, 2, 1];
 /// Destination address of every IPv4 frame: 198.51.100.2.
 pub(crate) const DESTINATION_V4: [u8; 4] = [198, 51, 100, 2];
-/// Source address of every IPv6 frame: 2001:db8::1.
+/// Source address of every IPv6 frame: `2001:db8::1`.
 pub(crate) const SOURCE_V6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-/// Destination address of every IPv6 frame: 2001:db8:ff::2.
+/// Destination address of every IPv6 frame: `2001:db8:ff::2`.
 pub(crate) const DESTINATION_V6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
 /// Source port of every frame that has one.
