@@ -1,11 +1,40 @@
-//! `cargo xtask bench`.
+//! `cargo xtask bench`: what things cost, measured in the kernel of this machine.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-/// What to pass on.
+use crate::{
+    setup::{self, For},
+    shell,
+};
+
+/// What to measure.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// Nanoseconds a packet, by kind of packet
+    Program,
+    /// Nanoseconds a new packet, by number of rules
+    Classify,
+}
+
+/// What to measure.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    /// What to measure
+    #[arg(value_enum, default_value = "program")]
+    what: What,
+}
 
-pub(crate) fn run(_arguments: &Arguments) -> Result<()> {
-    bail!("not there yet")
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    shell::need_root("measuring in the kernel", "cargo xtask bench")?;
+    setup::run(For::Tests)?;
+    let name = match arguments.what {
+        What::Program => "program",
+        What::Classify => "classify",
+    };
+    bench(name)
+}
+
+/// Runs a measuring program of the tests package.
+pub(crate) fn bench(name: &str) -> Result<()> {
+    shell::run(&mut shell::cargo(&["bench", "--quiet", "--package", "firewall-tests", "--bench", name]))
 }
