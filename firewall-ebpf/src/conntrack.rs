@@ -12,7 +12,7 @@ use firewall_common::{
     conntrack::{self, Change, CtState, Direction, Fresh, State},
     control::Control,
     flow::{FlowKey, Tuple},
-    packet::{FRAGMENT_LATER, Field},
+    packet::{FRAGMENT_LATER, Field, L4_PRESENT},
     quoted,
     table::{self, Bucket, Entry, OVERFLOWED, Slot, SlotWords, WAYS},
     verdict::{Reason, Verdict},
@@ -24,7 +24,9 @@ use crate::{emit, maps, packet::Frame, verifier, verifier::forget, work::Work};
 /// Finds the packet's connection, updates it, and sets the packet's conntrack state.
 #[inline(always)]
 pub fn look_up<F: Frame>(frame: &F, work: &mut Work) {
-    if conntrack::is_looked_up(&work.packet) {
+    // A later fragment whose first one was not seen has no ports to be looked up by.
+    let has_ports = work.packet.get(Field::L4Header) & L4_PRESENT != 0;
+    if has_ports && conntrack::is_looked_up(&work.packet) {
         let (key, source_is_high) = Tuple::of(&work.packet).key(0);
         aim(work, key, source_is_high);
         find(work);

@@ -8,6 +8,9 @@ use firewall_common::packet::{FRAGMENT_LATER, FRAGMENT_MORE, Field};
 
 use crate::{maps, work::Work};
 
+/// What is kept: [`WORDS`], and the identifier of an ICMP query.
+pub type Words = [u32; 5];
+
 /// The words that only the first fragment knows.
 const WORDS: [Field; 4] = [Field::L4Header, Field::SourcePort, Field::DestinationPort, Field::IcmpType];
 
@@ -22,9 +25,11 @@ pub fn restore(work: &mut Work) {
     let Some(words) = (unsafe { maps::FRAGMENTS.get(&key) }).copied() else {
         return;
     };
-    for (field, word) in WORDS.into_iter().zip(words) {
+    let [l4_header, source, destination, icmp_type, icmp_id] = words;
+    for (field, word) in WORDS.into_iter().zip([l4_header, source, destination, icmp_type]) {
         work.packet.set(field, word);
     }
+    work.packet.icmp_id = icmp_id;
 }
 
 /// Keeps what later fragments of an accepted packet will need.
@@ -33,7 +38,8 @@ pub fn remember(work: &Work) {
     if work.packet.get(Field::Fragment) != FRAGMENT_MORE {
         return;
     }
-    let words = WORDS.map(|field| work.packet.get(field));
+    let [l4_header, source, destination, icmp_type] = WORDS.map(|field| work.packet.get(field));
+    let words: Words = [l4_header, source, destination, icmp_type, work.packet.icmp_id];
     let key = key(work);
     // The map forgets its oldest entry when it is full, so this cannot fail for want of room; if it fails, later
     // fragments are judged as fragments.

@@ -33,6 +33,7 @@ use firewall_common::{
 };
 
 use crate::{
+    fragment,
     pipeline::Path,
     route::{REMEMBERED, Remembered},
     work::Work,
@@ -49,7 +50,7 @@ pub static TC_EGRESS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
 #[map]
 static FLOWS: Array<Bucket> = Array::with_max_entries(1, 0);
 #[map]
-pub static FRAGMENTS: LruHashMap<[u64; 5], [u32; 4]> = LruHashMap::with_max_entries(4096, 0);
+pub static FRAGMENTS: LruHashMap<[u64; 5], fragment::Words> = LruHashMap::with_max_entries(4096, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_RULE_COUNTERS, 0);
 #[map]

@@ -59,7 +59,7 @@ pub(super) const STATE: [Shape; 13] = [
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_EGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(FLOWS, MapType::Array, 4, BUCKET, None),
-    shape(FRAGMENTS, MapType::LruHash, 40, 16, Some(4096)),
+    shape(FRAGMENTS, MapType::LruHash, 40, 20, Some(4096)),
     shape(COUNTERS, MapType::PerCpuArray, 4, size_of::<Counter>(), Some(MAX_RULE_COUNTERS)),
     shape(IFINDEX, MapType::Array, 4, 4, Some(MAX_IFINDEX)),
     shape(INTERFACES, MapType::Array, 4, size_of::<Interface>(), Some(MAX_INTERFACES)),
