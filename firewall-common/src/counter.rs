@@ -34,8 +34,10 @@ pub struct InterfaceCounters {
 
 impl InterfaceCounters {
     /// Nothing counted.
-    pub const ZERO: Self =
-        Self { ingress: [Counter { packets: 0, bytes: 0 }; REASONS], egress: [Counter { packets: 0, bytes: 0 }; REASONS] };
+    pub const ZERO: Self = Self {
+        ingress: [Counter { packets: 0, bytes: 0 }; REASONS],
+        egress: [Counter { packets: 0, bytes: 0 }; REASONS],
+    };
 
     /// Adds what another CPU counted.
     pub fn add_up(&mut self, other: &Self) {

@@ -79,7 +79,8 @@ pub fn step_range<S: Store>(store: &S, packet: &Packet, cursor: &mut Cursor) -> 
 /// `None` when the image is broken (an index beyond its end): never with an image that [`Store`] and compiler agree on.
 #[inline(always)]
 pub fn step<S: Store>(store: &mut S, packet: &Packet, cursor: &mut Cursor) -> Option<()> {
-    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra: _, pass, fail } = *store.insn(cursor.at.0)?;
+    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra: _, pass, fail } =
+        *store.insn(cursor.at.0)?;
     let field = field as usize & (WORDS - 1);
     let holds = if op == Op::Range as u8 {
         let value = packet.words[field] & mask;

@@ -56,7 +56,9 @@ pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, start: Start, packet: &mut Pack
 /// Sets the words of every layer to "not there".
 #[inline(always)]
 fn forget(packet: &mut Packet) {
-    for field in [Field::NfProto, Field::L4Proto, Field::L4Header, Field::Length, Field::Fragment, Field::Ttl, Field::Tos] {
+    for field in
+        [Field::NfProto, Field::L4Proto, Field::L4Header, Field::Length, Field::Fragment, Field::Ttl, Field::Tos]
+    {
         packet.set(field, 0);
     }
     for field in [Field::SourcePort, Field::DestinationPort, Field::IcmpType, Field::TcpFlags] {

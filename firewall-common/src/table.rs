@@ -48,7 +48,8 @@ impl Entry {
     /// An entry from its bytes, as they lie in the map on a little-endian machine.
     #[cfg(feature = "user")]
     pub fn from_words(words: [u64; 16]) -> Self {
-        let [low0, low1, high0, high1, tail, began, packets0, packets1, bytes0, bytes1, rule, mark, reserved @ ..] = words;
+        let [low0, low1, high0, high1, tail, began, packets0, packets1, bytes0, bytes1, rule, mark, reserved @ ..] =
+            words;
         let halves = |word: u64| (word as u32, (word >> 32) as u32);
         let (created, originator_is_high) = halves(began);
         let (rule, generation) = halves(rule);

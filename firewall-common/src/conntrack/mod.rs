@@ -105,7 +105,13 @@ pub fn update(state: State, packet: &Packet, direction: Direction, age: u32) -> 
 fn update_open(state: State, protocol: u8, direction: Direction, age: u32) -> Change {
     let replied = state.is_replied() || direction == Direction::Reply;
     let stream = replied && has_streams(protocol) && age >= STREAM_AGE;
-    let next = if stream { state.replied().assured() } else if replied { state.replied() } else { state };
+    let next = if stream {
+        state.replied().assured()
+    } else if replied {
+        state.replied()
+    } else {
+        state
+    };
     Change::To(next, Timeout::of_open(protocol, replied, stream).ticks())
 }
 

@@ -25,8 +25,7 @@ pub(super) enum Segment {
     Rst = 5,
 }
 
-const SEGMENTS: [Segment; 6] =
-    [Segment::Odd, Segment::Syn, Segment::SynAck, Segment::Fin, Segment::Ack, Segment::Rst];
+const SEGMENTS: [Segment; 6] = [Segment::Odd, Segment::Syn, Segment::SynAck, Segment::Fin, Segment::Ack, Segment::Rst];
 
 /// The segment that flags make; PSH, ECE and CWR say nothing about the connection. The combinations accepted are those
 /// of `tcp_valid_flags` in `nf_conntrack_proto_tcp.c`.
@@ -67,7 +66,7 @@ pub(super) enum Step {
 
 /// What a segment does to a connection in `phase` (`Free`: there is none).
 pub(super) const fn transition(direction: Direction, segment: Segment, phase: Phase) -> Step {
-    use Phase::{CloseWait, Close, Established, FinWait, Free, LastAck, SynRecv, SynSent, SynSent2, TimeWait};
+    use Phase::{Close, CloseWait, Established, FinWait, Free, LastAck, SynRecv, SynSent, SynSent2, TimeWait};
     match segment {
         Segment::Odd => Step::Invalid,
         Segment::Syn => match (direction, phase) {
