@@ -2,16 +2,19 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses the part it needs")]
 
-use std::time::Duration;
+pub mod packets;
+pub mod table;
 
-use firewall_common::verdict::Reason;
+use std::{collections::BTreeMap, time::Duration};
+
+use firewall_common::{counter::Counter, verdict::Reason};
 use firewall_tests::{
     packet::Frame,
-    topology::{INTERFACE, Pair},
+    topology::{INTERFACE, Neighbours, Pair},
 };
 use firewall_user::{
-    compile::{Compiled, compile},
-    kernel::{Applied, ApplyOptions, Instance, Side, StateOptions, interface_index},
+    compile::{Compiled, Manifest, RuleRecord, compile},
+    kernel::{Applied, ApplyOptions, Flow, Instance, Side, StateOptions, interface_index},
     language::{self, Options},
 };
 
@@ -27,9 +30,14 @@ pub type Outcome = Result<(), Reason>;
 pub const FLOWS: u32 = 4000;
 
 impl Firewall {
-    /// Puts `rules` in force on a new pair's server.
+    /// Puts `rules` in force on a new pair's server. Nothing is on the wire: an interface with IPv6 would tell which
+    /// multicast groups it is in, and be counted.
     pub fn new(rules: &str) -> Self {
-        Self::on(Pair::new(), rules)
+        let pair = Pair::with(Neighbours::Known);
+        for namespace in [&pair.client, &pair.server] {
+            namespace.set_parameter(&format!("net/ipv6/conf/{INTERFACE}/disable_ipv6"), "1");
+        }
+        Self::on(pair, rules)
     }
 
     /// Puts `rules` in force on this pair's server.
@@ -67,25 +75,27 @@ impl Firewall {
 
     /// Runs the program over a frame, and sees which counter it moved. Exactly one counter must move, by one packet.
     pub fn judge(&self, side: Side, frame: &[u8]) -> Outcome {
-        let (passed, before, after, bytes) = self.open(|instance| {
+        self.judge_all(side, &[frame.to_vec()])[0]
+    }
+
+    /// The same for many frames, in order.
+    pub fn judge_all(&self, side: Side, frames: &[Vec<u8>]) -> Vec<Outcome> {
+        self.open(|instance| {
             let ifindex = interface_index(INTERFACE).expect("interface");
-            let place = instance.interfaces().expect("interfaces")[0].place;
-            let before = instance.traffic(place).expect("traffic");
-            let judgement = instance.judge(side, frame, ifindex, 1).unwrap_or_else(|error| panic!("{error}"));
-            (judgement.passed, before, instance.traffic(place).expect("traffic"), judgement.bytes)
-        });
-        assert_eq!(bytes, frame, "a filter changed the packet");
-        let (before, after) = match side {
-            Side::Xdp | Side::TcIngress => (before.ingress, after.ingress),
-            Side::TcEgress => (before.egress, after.egress),
-        };
-        let moved: Vec<_> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
-        let [reason] = moved[..] else { panic!("counters that moved: {moved:?}") };
-        assert_eq!(after[reason].packets - before[reason].packets, 1);
-        assert_eq!(after[reason].bytes - before[reason].bytes, frame.len() as u64);
-        let reason = Reason::from_number(reason as u32).expect("a known reason");
-        assert_eq!(passed, reason == Reason::None, "code and counter disagree: {reason:?}");
-        if passed { Ok(()) } else { Err(reason) }
+            let place = place(instance);
+            frames.iter().map(|frame| judge(instance, side, frame, (ifindex, place))).collect()
+        })
+    }
+
+    /// How many of many frames passed, without looking at what was counted: for floods.
+    pub fn passed(&self, side: Side, frames: impl IntoIterator<Item = Frame> + Send) -> usize {
+        self.open(|instance| {
+            let ifindex = interface_index(INTERFACE).expect("interface");
+            let passed = |frame: &Frame| {
+                instance.judge(side, &frame.bytes(), ifindex, 1).unwrap_or_else(|error| panic!("{error}")).passed
+            };
+            frames.into_iter().filter(passed).count()
+        })
     }
 
     /// Nanoseconds for one run, of many.
@@ -104,23 +114,55 @@ impl Firewall {
 
     /// Packets and bytes of the counter in the rule with this comment.
     pub fn rule(&self, comment: &str) -> (u64, u64) {
+        *self.rules().get(comment).unwrap_or_else(|| panic!("no rule with a counter and the comment `{comment}`"))
+    }
+
+    /// Packets and bytes of the first counter of every rule that has one and a comment, by comment.
+    pub fn rules(&self) -> BTreeMap<String, (u64, u64)> {
+        self.open(counted)
+    }
+
+    /// For every frame, in order: the comments of the rules that counted it.
+    pub fn counted_by(&self, side: Side, frames: &[Vec<u8>]) -> Vec<Vec<String>> {
         self.open(|instance| {
-            let manifest = instance.manifest().expect("manifest");
-            let is_it = |rule: &&firewall_user::compile::RuleRecord| rule.comment.as_deref() == Some(comment);
-            let rule = manifest.rules.iter().find(is_it).unwrap_or_else(|| panic!("no rule `{comment}`"));
-            let slot = rule.counters[0].slot;
-            let counter = instance.rule_counters([slot]).expect("counters")[&slot];
-            (counter.packets, counter.bytes)
+            let ifindex = interface_index(INTERFACE).expect("interface");
+            let mut before = counted(instance);
+            let one = |frame: &Vec<u8>| {
+                instance.judge(side, frame, ifindex, 1).unwrap_or_else(|error| panic!("{error}"));
+                let after = counted(instance);
+                let moved = after.iter().filter(|(comment, count)| before[*comment] != **count);
+                let moved = moved.map(|(comment, _)| comment.clone()).collect();
+                before = after;
+                moved
+            };
+            frames.iter().map(one).collect()
         })
+    }
+
+    /// Packets that came in and that left, passed or not, by the interface's counters.
+    pub fn seen(&self) -> (u64, u64) {
+        self.open(|instance| {
+            let traffic = instance.traffic(place(instance)).expect("traffic");
+            let packets = |counters: &[Counter]| counters.iter().map(|counter| counter.packets).sum();
+            (packets(&traffic.ingress), packets(&traffic.egress))
+        })
+    }
+
+    /// Packets that came in and were dropped for this reason.
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.open(|instance| instance.traffic(place(instance)).expect("traffic").ingress[reason as usize].packets)
+    }
+
+    /// All live connections.
+    pub fn flows(&self) -> Vec<Flow> {
+        self.open(|instance| instance.flows().expect("flows").map(|flow| flow.expect("flow")).collect())
     }
 
     /// The state of the only connection, by name.
     pub fn state(&self) -> Option<&'static str> {
-        self.open(|instance| {
-            let flows: Vec<_> = instance.flows().expect("flows").map(|flow| flow.expect("flow")).collect();
-            assert!(flows.len() <= 1, "{flows:?}");
-            flows.first().map(|flow| flow.slot.state().name())
-        })
+        let flows = self.flows();
+        assert!(flows.len() <= 1, "{flows:?}");
+        flows.first().map(|flow| flow.slot.state().name())
     }
 }
 
@@ -136,10 +178,46 @@ impl Drop for Firewall {
     }
 }
 
+/// The place of the only interface.
+fn place(instance: &Instance) -> u32 {
+    let interfaces = instance.interfaces().expect("interfaces");
+    let [interface] = &interfaces[..] else { panic!("attached to {interfaces:?}") };
+    interface.place
+}
+
+fn judge(instance: &Instance, side: Side, frame: &[u8], (ifindex, place): (u32, u32)) -> Outcome {
+    let before = instance.traffic(place).expect("traffic");
+    let judgement = instance.judge(side, frame, ifindex, 1).unwrap_or_else(|error| panic!("{error}"));
+    let after = instance.traffic(place).expect("traffic");
+    assert_eq!(judgement.bytes, frame, "a filter changed the packet");
+    let (before, after) = match side {
+        Side::Xdp | Side::TcIngress => (before.ingress, after.ingress),
+        Side::TcEgress => (before.egress, after.egress),
+    };
+    let moved: Vec<_> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
+    let [reason] = moved[..] else { panic!("counters that moved: {moved:?}") };
+    assert_eq!(after[reason].packets - before[reason].packets, 1);
+    assert_eq!(after[reason].bytes - before[reason].bytes, frame.len() as u64);
+    let reason = Reason::from_number(reason as u32).expect("a known reason");
+    assert_eq!(judgement.passed, reason == Reason::None, "code and counter disagree: {reason:?}");
+    if judgement.passed { Ok(()) } else { Err(reason) }
+}
+
+/// Packets and bytes of the first counter of every rule that has one and a comment.
+fn counted(instance: &Instance) -> BTreeMap<String, (u64, u64)> {
+    let manifest = instance.manifest().expect("manifest");
+    let named = |rule: &RuleRecord| Some((rule.comment.clone()?, rule.counters.first()?.slot));
+    let rules: Vec<_> = manifest.rules.iter().filter_map(named).collect();
+    let counters = instance.rule_counters(rules.iter().map(|(_, slot)| *slot)).expect("counters");
+    let count = |slot: u32| (counters[&slot].packets, counters[&slot].bytes);
+    rules.into_iter().map(|(comment, slot)| (comment, count(slot))).collect()
+}
+
 /// Compiles rules that must be right.
-pub fn compiled(rules: &str, previous: Option<&firewall_user::compile::Manifest>) -> Compiled {
+pub fn compiled(rules: &str, previous: Option<&Manifest>) -> Compiled {
     let interface = |name: &str| interface_index(name);
     let options = Options { interface: &interface, include_directories: Vec::new() };
-    let parsed = language::parse_text("rules", rules, &options).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let parsed =
+        language::parse_text("rules", rules, &options).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     compile(&parsed.ruleset, previous).unwrap_or_else(|error| panic!("{error}"))
 }
