@@ -146,7 +146,7 @@ fn in_intervals<S: Store>(store: &S, value: u32, first: u32, count: u32) -> Opti
             break;
         }
         let middle = low + (high - low) / 2;
-        if store.interval(first + middle)?.low <= value {
+        if store.interval(first.wrapping_add(middle))?.low <= value {
             low = middle + 1;
         } else {
             high = middle;
@@ -155,7 +155,7 @@ fn in_intervals<S: Store>(store: &S, value: u32, first: u32, count: u32) -> Opti
     if low == 0 {
         return Some(false);
     }
-    Some(value <= store.interval(first + low - 1)?.high)
+    Some(value <= store.interval(first.wrapping_add(low - 1))?.high)
 }
 
 /// The same for 128-bit intervals: constant `first + 2 * i` is where interval `i` starts, the next one where it ends.
@@ -167,7 +167,7 @@ fn in_wide_intervals<S: Store>(store: &S, value: &[u32; 4], first: u32, count: u
             break;
         }
         let middle = low + (high - low) / 2;
-        if before(value, store.constant(first + 2 * middle)?) {
+        if before(value, store.constant(first.wrapping_add(2 * middle))?) {
             high = middle;
         } else {
             low = middle + 1;
@@ -176,7 +176,7 @@ fn in_wide_intervals<S: Store>(store: &S, value: &[u32; 4], first: u32, count: u
     if low == 0 {
         return Some(false);
     }
-    Some(!before(store.constant(first + 2 * low - 1)?, value))
+    Some(!before(store.constant(first.wrapping_add(2 * low - 1))?, value))
 }
 
 #[cfg(any(test, feature = "user"))]

@@ -1,8 +1,8 @@
 //! The key under which both directions of a connection are found.
 
 use crate::{
-    packet::{Field, NFPROTO_IPV4, NO_L4, Packet},
-    wire::icmp,
+    packet::{Field, L4_PRESENT, NFPROTO_IPV4, NO_L4, Packet},
+    wire::icmp::{self, Query},
 };
 
 /// One connection, whichever way its packets go: the endpoint that compares lower comes first.
@@ -17,8 +17,8 @@ pub struct FlowKey {
     pub low: [u64; 2],
     /// Address of the higher endpoint, stored like the lower one.
     pub high: [u64; 2],
-    /// `low port << 48 | high port << 32 | zone << 16 | protocol << 8 | family`; an ICMP query has its identifier in
-    /// both ports.
+    /// `low port << 48 | high port << 32 | zone << 16 | protocol << 8 | family`; an ICMP query has its identifier
+    /// for the port of who asks and the request's type for that of who answers.
     pub tail: u64,
 }
 
@@ -51,10 +51,13 @@ impl Tuple {
     #[inline(always)]
     pub fn of(packet: &Packet) -> Self {
         let protocol = packet.get(Field::L4Proto) as u8;
-        let (source, destination) = if protocol == icmp::PROTOCOL || protocol == icmp::PROTOCOL_V6 {
-            (packet.icmp_id as u16, packet.icmp_id as u16)
-        } else {
-            (port(packet.get(Field::SourcePort)), port(packet.get(Field::DestinationPort)))
+        let kind = (packet.get(Field::IcmpType) >> 8) as u8;
+        let (source, destination) = match protocol {
+            // What a missing header's word holds would read as an echo reply.
+            _ if packet.get(Field::L4Header) & L4_PRESENT == 0 => (0, 0),
+            icmp::PROTOCOL => query_ports(icmp::query(kind), packet.icmp_id),
+            icmp::PROTOCOL_V6 => query_ports(icmp::query_v6(kind), packet.icmp_id),
+            _ => (port(packet.get(Field::SourcePort)), port(packet.get(Field::DestinationPort))),
         };
         Self {
             source: Endpoint { address: address(packet, Field::SourceAddress), port: source },
@@ -73,6 +76,20 @@ impl Tuple {
         let ports = u64::from(low.port) << 48 | u64::from(high.port) << 32;
         let tail = ports | u64::from(zone) << 16 | u64::from(protocol) << 8 | u64::from(family);
         (FlowKey { low: low.address, high: high.address, tail }, source_is_high)
+    }
+}
+
+/// What an ICMP query and its answer have for ports: the end that asks has the identifier, the end that answers the type
+/// of the request. So an answer belongs to its request, and two ends that ask each other under one identifier are two
+/// connections, as in nf_conntrack.
+#[inline(always)]
+pub(crate) const fn query_ports(query: Query, id: u32) -> (u16, u16) {
+    if !query.is_some() {
+        (0, 0)
+    } else if query.is_answer() {
+        (query.kind() as u16, id as u16)
+    } else {
+        (id as u16, query.kind() as u16)
     }
 }
 

@@ -10,7 +10,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
     bytes::{HeaderBytes, PacketBytes},
-    flow::{Endpoint, Tuple},
+    flow::{Endpoint, Tuple, query_ports},
     packet::{NFPROTO_IPV4, NFPROTO_IPV6},
     wire::{icmp, ipv4, ipv6, sctp, tcp, udp},
 };
@@ -79,7 +79,7 @@ fn ports<P: PacketBytes + ?Sized>(bytes: &P, protocol: u8, at: u32) -> Option<(u
             let header = bytes.header::<PAYLOAD>(at)?;
             let kind = header.u8(0);
             let query = if protocol == icmp::PROTOCOL { icmp::query(kind) } else { icmp::query_v6(kind) };
-            query.map(|_| (header.be16(4), header.be16(4)))
+            query.is_some().then(|| query_ports(query, u32::from(header.be16(4))))
         }
         _ => Some((0, 0)),
     }

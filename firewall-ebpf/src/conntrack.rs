@@ -9,7 +9,7 @@
 //!   counters of a dying entry may be added to its successor. Nothing is decided by them.
 
 use firewall_common::{
-    conntrack::{self, Change, CtState, Direction, Fresh, State},
+    conntrack::{self, Change, CtState, Direction, Effect, Fresh, State},
     control::Control,
     flow::{FlowKey, Tuple},
     packet::{FRAGMENT_LATER, Field, L4_PRESENT},
@@ -139,9 +139,9 @@ fn update(work: &mut Work, place: u32) -> CtState {
     let direction = direction(work, entry);
     let seen = conntrack::seen(Slot(work.slot).state(), direction);
     let change = change(work, entry, direction);
-    match change {
-        Change::Invalid => return CtState::Invalid,
-        Change::Reopen => {
+    match change.effect {
+        Effect::Invalid => return CtState::Invalid,
+        Effect::Reopen => {
             // The old connection ends now; the packet is that of a new one.
             let ended = Slot::new(0, State(0), work.tick);
             replace(bucket, place, work.slot, ended);
@@ -149,8 +149,8 @@ fn update(work: &mut Work, place: u32) -> CtState {
             start(work);
             return CtState::New;
         }
-        Change::Stay => {}
-        Change::To(state, ticks) => store(work, bucket, place, state, ticks),
+        Effect::Stay => store(work, bucket, place, change.state, Slot(work.slot).expires()),
+        Effect::Move => store(work, bucket, place, change.state, work.tick.wrapping_add(change.ticks)),
     }
     let index = direction as usize & 1;
     entry.packets[index] += 1;
@@ -160,24 +160,13 @@ fn update(work: &mut Work, place: u32) -> CtState {
 
 #[inline(always)]
 fn direction(work: &Work, entry: &Entry) -> Direction {
-    let is_icmp = work.packet.get(Field::L4Proto) == u32::from(icmp::PROTOCOL)
-        || work.packet.get(Field::L4Proto) == u32::from(icmp::PROTOCOL_V6);
-    // A host pinging itself has one address: there the type tells.
-    let same_ends = is_icmp && work.key.low == work.key.high;
-    if same_ends {
-        return if matches!(conntrack::fresh(&work.packet), Fresh::Start(..)) {
-            Direction::Original
-        } else {
-            Direction::Reply
-        };
-    }
     if work.source_is_high == entry.originator_is_high { Direction::Original } else { Direction::Reply }
 }
 
 #[inline(always)]
 fn change(work: &Work, entry: &Entry, direction: Direction) -> Change {
     if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 {
-        return Change::Stay;
+        return Change::stay(conntrack::noted(Slot(work.slot).state(), direction));
     }
     let age = work.tick.wrapping_sub(entry.created);
     conntrack::update(Slot(work.slot).state(), &work.packet, direction, age)
@@ -185,8 +174,8 @@ fn change(work: &Work, entry: &Entry, direction: Direction) -> Change {
 
 /// Writes state and expiry, in one step and only if it says something new.
 #[inline(always)]
-fn store(work: &Work, bucket: *mut Bucket, place: u32, state: State, ticks: u32) {
-    let word = Slot::new(table::tag(work.hash), state, work.tick.wrapping_add(ticks));
+fn store(work: &Work, bucket: *mut Bucket, place: u32, state: State, expires: u32) {
+    let word = Slot::new(table::tag(work.hash), state, expires);
     if word.0 != work.slot {
         replace(bucket, place, work.slot, word);
     }
@@ -251,7 +240,8 @@ pub fn commit(work: &mut Work) -> Verdict {
     if work.pending == 0 {
         return Verdict::PASS;
     }
-    if !enter(work) {
+    // Twice, because another CPU may take the same place at the same instant.
+    if !enter(work) && !enter(work) {
         return Verdict::drop(Reason::TableFull);
     }
     emit::new_flow(work);

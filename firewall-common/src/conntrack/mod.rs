@@ -12,7 +12,10 @@ pub use timeout::{TICK_NS_SHIFT, Timeout, ticks_of_seconds};
 
 use crate::{
     packet::{Field, Packet},
-    wire::{icmp, tcp as tcp_wire},
+    wire::{
+        icmp::{self, Query},
+        tcp as tcp_wire,
+    },
 };
 
 /// Age from which a UDP flow that goes both ways is a stream: 2 s (`udp_packet`,
@@ -20,16 +23,57 @@ use crate::{
 const STREAM_AGE: u32 = ticks_of_seconds(2);
 
 /// What becomes of a connection by a packet.
+///
+/// A structure whose fields always have a value, not an enumeration with them in some variants: the verifier refuses
+/// arithmetic on what an undefined register happens to hold ("bitwise operator &= on pointer prohibited").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It takes this state, and lives so many ticks from now.
-    To(State, u32),
-    /// The packet belongs to it but says nothing new (a retransmitted handshake segment).
+pub struct Change {
+    /// What happens.
+    pub effect: Effect,
+    /// The state of the connection afterwards.
+    pub state: State,
+    /// How long it lives from now, ticks; meaningful with [`Effect::Move`].
+    pub ticks: u32,
+}
+
+/// What a packet does to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The connection takes the state and lives so long from now.
+    Move,
+    /// The packet belongs to it but changes nothing beyond what the state notes: that it was answered. It lives no
+    /// longer for it (a retransmitted handshake segment).
     Stay,
     /// The packet cannot belong to the connection as it is: `ct state invalid`, and the connection stays as it is.
     Invalid,
     /// The packet starts a new connection on the tuple of one that has ended.
     Reopen,
+}
+
+impl Change {
+    /// To another state (or again to the same one), to live so many ticks.
+    #[inline(always)]
+    pub const fn to(state: State, ticks: u32) -> Self {
+        Self { effect: Effect::Move, state, ticks }
+    }
+
+    /// Only noted.
+    #[inline(always)]
+    pub const fn stay(state: State) -> Self {
+        Self { effect: Effect::Stay, state, ticks: 0 }
+    }
+
+    /// Not a packet of this connection, which stays in `state`.
+    #[inline(always)]
+    pub const fn invalid(state: State) -> Self {
+        Self { effect: Effect::Invalid, state, ticks: 0 }
+    }
+
+    /// The end of this connection, which was in `state`, and the start of another.
+    #[inline(always)]
+    pub const fn reopen(state: State) -> Self {
+        Self { effect: Effect::Reopen, state, ticks: 0 }
+    }
 }
 
 /// What a packet is to connection tracking when no connection is known for it.
@@ -62,14 +106,16 @@ pub fn fresh(packet: &Packet) -> Fresh {
 }
 
 #[inline(always)]
-fn fresh_icmp(packet: &Packet, is_error: fn(u8) -> bool, query: fn(u8) -> Option<(u8, bool)>) -> Fresh {
+fn fresh_icmp(packet: &Packet, is_error: fn(u8) -> bool, query: fn(u8) -> Query) -> Fresh {
     let kind = icmp_kind(packet);
     if is_error(kind) {
         return Fresh::Error;
     }
-    match query(kind) {
-        Some((_, false)) => Fresh::Start(State::new(Phase::Open), Timeout::Icmp.ticks()),
-        Some((_, true)) | None => Fresh::Invalid,
+    let query = query(kind);
+    if query.is_some() && !query.is_answer() {
+        Fresh::Start(State::new(Phase::Open), Timeout::Icmp.ticks())
+    } else {
+        Fresh::Invalid
     }
 }
 
@@ -112,7 +158,7 @@ fn update_open(state: State, protocol: u8, direction: Direction, age: u32) -> Ch
     } else {
         state
     };
-    Change::To(next, Timeout::of_open(protocol, replied, stream).ticks())
+    Change::to(next, Timeout::of_open(protocol, replied, stream).ticks())
 }
 
 /// UDP and UDP-Lite flows that go both ways for a while are taken for lasting ones; so are SCTP, DCCP and unknown
@@ -120,6 +166,15 @@ fn update_open(state: State, protocol: u8, direction: Direction, age: u32) -> Ch
 #[inline(always)]
 const fn has_streams(protocol: u8) -> bool {
     protocol != icmp::PROTOCOL && protocol != icmp::PROTOCOL_V6
+}
+
+/// The state of a connection after a packet that says nothing but which way it went.
+#[inline(always)]
+pub const fn noted(state: State, direction: Direction) -> State {
+    match direction {
+        Direction::Original => state,
+        Direction::Reply => state.replied(),
+    }
 }
 
 /// The conntrack state of a packet of a known connection, before the packet changed it (`resolve_normal_ct`,

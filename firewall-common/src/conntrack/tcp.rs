@@ -4,7 +4,7 @@
 //! that RFC 9293 section 3.3.2 would let an observer conclude. [`transition`] is the readable form; the program uses
 //! [`TABLE`], which is computed from it when compiling: one load instead of a tree of branches.
 
-use super::{Change, Direction, Phase, State, Timeout};
+use super::{Change, Direction, Phase, State, Timeout, noted};
 use crate::wire::tcp::{ACK, FIN, RST, SYN, URG};
 
 /// What a segment does, by its flags.
@@ -173,19 +173,19 @@ pub(super) fn update(state: State, flags: u8, direction: Direction) -> Change {
     let old = state.phase();
     let step = look_up(direction, flags, old);
     if step & REOPEN != 0 {
-        return Change::Reopen;
+        return Change::reopen(state);
     }
     if step & INVALID != 0 {
-        return Change::Invalid;
+        return Change::invalid(state);
     }
-    let seen = if direction == Direction::Reply { state.replied() } else { state };
+    let seen = noted(state, direction);
     if step & STAY != 0 {
-        return Change::Stay;
+        return Change::stay(seen);
     }
     let established = Phase::Established as u8;
     let completes = step == established && (old == established || old == Phase::SynRecv as u8);
     let next = seen.with_phase(step);
-    Change::To(if completes && seen.is_replied() { next.assured() } else { next }, Timeout::ticks_of_tcp(step))
+    Change::to(if completes && state.is_replied() { next.assured() } else { next }, Timeout::ticks_of_tcp(step))
 }
 
 #[cfg(test)]

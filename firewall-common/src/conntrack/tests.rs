@@ -3,7 +3,8 @@
 use rstest::rstest;
 
 use super::{
-    Change, CtState, Direction, Fresh, Phase, State, Timeout, fresh, is_looked_up, seen, ticks_of_seconds, update,
+    Change, CtState, Direction, Effect, Fresh, Phase, State, Timeout, fresh, is_looked_up, seen, ticks_of_seconds,
+    update,
 };
 use crate::{
     packet::Packet,
@@ -122,10 +123,9 @@ fn a_flow_without_states(
     let mut lives = 0;
     for (age, way) in packets {
         let direction = if *way == '>' { Direction::Original } else { Direction::Reply };
-        match update(state, &packet, direction, ticks_of_seconds(*age)) {
-            Change::To(next, ticks) => (state, lives) = (next, ticks),
-            other => panic!("{other:?}"),
-        }
+        let change = update(state, &packet, direction, ticks_of_seconds(*age));
+        assert_eq!(change.effect, Effect::Move);
+        (state, lives) = (change.state, change.ticks);
     }
     assert_eq!((state.name(), lives), (name, ticks_of_seconds(seconds)));
     assert_eq!(state.is_assured(), name == "STREAM");
@@ -136,9 +136,10 @@ fn a_flow_without_states(
 fn two_seconds_are_counted_in_whole_ticks() {
     let packet = v4(UDP, &udp(0));
     let state = State::new(Phase::Open).replied();
-    let stream = |age| match update(state, &packet, Direction::Original, age) {
-        Change::To(next, _) => next.is_assured(),
-        other => panic!("{other:?}"),
+    let stream = |age| {
+        let change = update(state, &packet, Direction::Original, age);
+        assert_eq!(change.effect, Effect::Move);
+        change.state.is_assured()
     };
     assert!(!stream(ticks_of_seconds(2) - 1));
     assert!(stream(ticks_of_seconds(2)));
@@ -149,7 +150,7 @@ fn two_seconds_are_counted_in_whole_ticks() {
 fn tcp_is_judged_by_its_flags_and_not_its_age() {
     let packet = v4(TCP, &tcp(0x12, 5, 0));
     let state = State::new(Phase::SynSent);
-    let expected = Change::To(State::new(Phase::SynRecv).replied(), ticks_of_seconds(60));
+    let expected = Change::to(State::new(Phase::SynRecv).replied(), ticks_of_seconds(60));
     for age in [0, 1, u32::MAX] {
         assert_eq!(update(state, &packet, Direction::Reply, age), expected);
     }

@@ -29,8 +29,8 @@ impl Tuple {
 #[case::udp(UDP, udp(0), (SOURCE_PORT, DESTINATION_PORT))]
 #[case::sctp(SCTP, sctp(), (SOURCE_PORT, DESTINATION_PORT))]
 #[case::gre(GRE, vec![0x55; 8], (0, 0))]
-#[case::ping(ICMP, icmp(8, 0, &[]), (ICMP_ID, ICMP_ID))]
-#[case::pong(ICMPV6, icmp(129, 0, &[]), (ICMP_ID, ICMP_ID))]
+#[case::ping(ICMP, icmp(8, 0, &[]), (ICMP_ID, 8))]
+#[case::pong(ICMPV6, icmp(129, 0, &[]), (128, ICMP_ID))]
 fn what_makes_a_connection(#[case] protocol: u8, #[case] payload: Vec<u8>, #[case] ports: (u16, u16)) {
     let v4 = Tuple::of(&parsed(&Ipv4::of(protocol).frame(&payload)).expect("well-formed"));
     assert_eq!((v4.protocol, v4.family, (v4.source.port, v4.destination.port)), (protocol, 2, ports));

@@ -52,34 +52,67 @@ pub const fn is_error_v6(kind: u8) -> bool {
     kind < 128
 }
 
-/// The ICMP query a message asks or answers, as the number of the request, and whether it is the answer.
+/// The query that an ICMP message asks or answers.
+///
+/// One number and not an `Option` of a pair: the pair would be undefined for other messages, and the verifier refuses
+/// arithmetic on what an undefined register happens to hold ("bitwise operator &= on pointer prohibited").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query(u16);
+
+impl Query {
+    /// The message is no query and no answer.
+    pub const NONE: Self = Self(0x200);
+
+    /// The message is a request of this type.
+    pub const fn request(kind: u8) -> Self {
+        Self(kind as u16)
+    }
+
+    /// The message answers a request of this type.
+    pub const fn answer(kind: u8) -> Self {
+        Self(0x100 | kind as u16)
+    }
+
+    /// Is the message a request or an answer?
+    #[inline(always)]
+    pub const fn is_some(self) -> bool {
+        self.0 != Self::NONE.0
+    }
+
+    /// Is it an answer?
+    #[inline(always)]
+    pub const fn is_answer(self) -> bool {
+        self.0 & 0x100 != 0
+    }
+
+    /// Type of the request.
+    #[inline(always)]
+    pub const fn kind(self) -> u8 {
+        self.0 as u8
+    }
+}
+
+/// The ICMP query a message asks or answers.
 ///
 /// Echo, timestamp, information and address mask, as `nf_conntrack` pairs them
 /// (`net/netfilter/nf_conntrack_proto_icmp.c`, Linux 6.18).
 #[inline(always)]
-pub const fn query(kind: u8) -> Option<(u8, bool)> {
+pub const fn query(kind: u8) -> Query {
     match kind {
-        ECHO_REQUEST => Some((ECHO_REQUEST, false)),
-        ECHO_REPLY => Some((ECHO_REQUEST, true)),
-        13 => Some((13, false)),
-        14 => Some((13, true)),
-        15 => Some((15, false)),
-        16 => Some((15, true)),
-        17 => Some((17, false)),
-        18 => Some((17, true)),
-        _ => None,
+        ECHO_REQUEST | 13 | 15 | 17 => Query::request(kind),
+        ECHO_REPLY => Query::answer(ECHO_REQUEST),
+        14 | 16 | 18 => Query::answer(kind - 1),
+        _ => Query::NONE,
     }
 }
 
 /// The same for ICMPv6: echo and node information (`net/netfilter/nf_conntrack_proto_icmpv6.c`, Linux 6.18).
 #[inline(always)]
-pub const fn query_v6(kind: u8) -> Option<(u8, bool)> {
+pub const fn query_v6(kind: u8) -> Query {
     match kind {
-        ECHO_REQUEST_V6 => Some((ECHO_REQUEST_V6, false)),
-        ECHO_REPLY_V6 => Some((ECHO_REQUEST_V6, true)),
-        139 => Some((139, false)),
-        140 => Some((139, true)),
-        _ => None,
+        ECHO_REQUEST_V6 | 139 => Query::request(kind),
+        ECHO_REPLY_V6 | 140 => Query::answer(kind - 1),
+        _ => Query::NONE,
     }
 }
 

@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::{
-    Change, Direction, Phase, SEGMENTS, Segment, State, Step, TABLE, Timeout, encode, look_up, segment_of, start,
-    transition, update,
+    Direction, Phase, SEGMENTS, Segment, State, Step, TABLE, Timeout, encode, look_up, segment_of, start, transition,
+    update,
 };
 use crate::{
-    conntrack::{CtState, seen, ticks_of_seconds},
+    conntrack::{CtState, Effect, noted, seen, ticks_of_seconds},
     wire::tcp::{ACK, CWR, ECE, FIN, PSH, RST, SYN, URG},
 };
 
@@ -176,11 +176,11 @@ impl Connection {
                 None => (CtState::Invalid, self),
             };
         };
-        match update(state, flags, direction) {
-            Change::To(next, _) => (seen(state, direction), Self(Some(next))),
-            Change::Stay => (seen(state, direction), self),
-            Change::Invalid => (CtState::Invalid, self),
-            Change::Reopen => Self(None).receive(Direction::Original, flags),
+        let change = update(state, flags, direction);
+        match change.effect {
+            Effect::Move | Effect::Stay => (seen(state, direction), Self(Some(change.state))),
+            Effect::Invalid => (CtState::Invalid, self),
+            Effect::Reopen => Self(None).receive(Direction::Original, flags),
         }
     }
 }
@@ -267,7 +267,8 @@ fn flags_of(words: &str) -> u8 {
 #[case::picked_up_in_mid_stream(&[
     "> ACK      new          ESTABLISHED",
     "> PSH,ACK  new          ESTABLISHED",
-    "< ACK      established  ESTABLISHED !",
+    "< ACK      established  ESTABLISHED",
+    "> ACK      established  ESTABLISHED !",
 ])]
 #[case::reopened_after_time_wait(&[
     "> ACK      new          ESTABLISHED",
@@ -310,23 +311,27 @@ fn any_segment() -> impl Strategy<Value = (Direction, u8)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
-    /// Nothing but `To` changes a connection: `Invalid`, `Stay` and `Reopen` carry no state to write.
+    /// `Move` goes where the table says, `Stay` notes an answer, `Invalid` and `Reopen` leave the state alone.
     #[test]
     fn any_byte_of_state_takes_any_segment(byte in any::<u8>(), (direction, flags) in any_segment()) {
         let state = State(byte);
         let change = update(state, flags, direction);
         let step = look_up(direction, flags, state.phase());
-        match change {
-            Change::To(next, ticks) => {
+        let next = change.state;
+        match change.effect {
+            Effect::Move => {
                 prop_assert_eq!(next.phase(), step);
-                prop_assert_eq!(ticks, Timeout::ticks_of_tcp(step));
+                prop_assert_eq!(change.ticks, Timeout::ticks_of_tcp(step));
                 prop_assert!(next.is_replied() || direction == Direction::Original);
                 prop_assert!(!state.is_replied() || next.is_replied(), "an answer is not forgotten");
                 prop_assert!(!state.is_assured() || next.is_assured(), "nor that it is worth keeping");
             }
-            Change::Stay => prop_assert_eq!(step, encode(Step::Stay)),
-            Change::Invalid => prop_assert_eq!(step, encode(Step::Invalid)),
-            Change::Reopen => prop_assert_eq!(step, encode(Step::Reopen)),
+            Effect::Stay => {
+                prop_assert_eq!(step, encode(Step::Stay));
+                prop_assert_eq!(next, noted(state, direction));
+            }
+            Effect::Invalid => prop_assert_eq!((step, next), (encode(Step::Invalid), state)),
+            Effect::Reopen => prop_assert_eq!((step, next), (encode(Step::Reopen), state)),
         }
     }
 
@@ -338,7 +343,7 @@ proptest! {
         let (mut answered, mut confirmed) = (false, false);
         for (direction, flags) in segments {
             let state = connection.0.expect("it began");
-            if update(state, flags, direction) == Change::Reopen {
+            if update(state, flags, direction).effect == Effect::Reopen {
                 break;
             }
             let (_, next) = connection.receive(direction, flags);
