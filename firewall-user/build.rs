@@ -55,7 +55,8 @@ fn run(workspace: &Path, out: &Path) -> Result<(), String> {
     let toolchain = if env::var_os(SKIP).is_some() { Err(format!("{SKIP} is set")) } else { find() };
     let description = match toolchain {
         Ok(toolchain) => {
-            build(&toolchain, &Job { workspace: workspace.to_owned(), target: out.join("ebpf") }, &object)?;
+            let debug_log = env::var_os("CARGO_FEATURE_DEBUG_LOG").is_some();
+            build(&toolchain, &Job { workspace: workspace.to_owned(), target: out.join("ebpf"), debug_log }, &object)?;
             toolchain.to_string()
         }
         Err(reason) => {

@@ -64,7 +64,10 @@ pub fn enter_tc_egress(ctx: TcContext) -> i32 {
 #[xdp(frags)]
 #[inline(always)]
 pub fn rampart_xdp(ctx: XdpContext) -> u32 {
-    XdpFrame::act(pipeline::run(&XdpFrame::new(&ctx), Path::Ingress)) as u32
+    let verdict = pipeline::run(&XdpFrame::new(&ctx), Path::Ingress);
+    #[cfg(feature = "debug-log")]
+    aya_log_ebpf::debug!(&ctx, "XDP: {} bytes, verdict {}", ctx.data_end() - ctx.data(), verdict.number());
+    XdpFrame::act(verdict) as u32
 }
 
 /// A generation at tc ingress.

@@ -45,6 +45,8 @@ pub(crate) struct Job {
     pub(crate) workspace: PathBuf,
     /// A target directory of its own: cargo holds a lock on the one around us.
     pub(crate) target: PathBuf,
+    /// With the program's own debugging output.
+    pub(crate) debug_log: bool,
 }
 
 impl Job {
@@ -72,6 +74,9 @@ impl Job {
             .env("RUSTC_WORKSPACE_WRAPPER", "")
             .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain))
             .env("LD_LIBRARY_PATH", self.llvm_directory(&compiler.llvm)?);
+        if self.debug_log {
+            command.args(["--features", "debug-log"]);
+        }
         match compiler.core {
             Core::FromSource => command.args(["-Z", "build-std=core"]),
             // The prebuilt `core` is of a stable compiler; the target and aya-ebpf use unstable features.

@@ -42,7 +42,7 @@ pub(crate) fn rampart(release: bool) -> Result<()> {
 
 /// Builds the eBPF object.
 fn object(toolchain: &Toolchain) -> Result<()> {
-    let job = Job { workspace: shell::root(), target: shell::root().join("target/ebpf") };
+    let job = Job { workspace: shell::root(), target: shell::root().join("target/ebpf"), debug_log: false };
     shell::run(&mut job.command(toolchain).context("preparing the eBPF build")?)?;
     let object = job.object();
     println!("built       {}", object.strip_prefix(shell::root()).unwrap_or(&object).display());

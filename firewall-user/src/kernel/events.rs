@@ -16,6 +16,8 @@ pub struct Events {
     ring: RingBuf<MapData>,
     listeners: Array<MapData, u32>,
     _lock: Lock,
+    #[cfg(feature = "debug-log")]
+    debug_log: (Pins, super::debug_log::DebugLog),
 }
 
 impl Events {
@@ -27,6 +29,8 @@ impl Events {
             ring: maps::ring(&pins.state())?,
             listeners: maps::array(&pins.state(), maps::LISTENERS)?,
             _lock: lock,
+            #[cfg(feature = "debug-log")]
+            debug_log: (pins.clone(), super::debug_log::DebugLog::default()),
         };
         // What an earlier reader left behind is old news.
         while events.ring.next().is_some() {}
@@ -36,9 +40,17 @@ impl Events {
 
     /// Says that somebody listens, for the next seconds. To be called once a second.
     pub fn keep_listening(&mut self) -> Result<(), KernelError> {
+        #[cfg(feature = "debug-log")]
+        self.print_debug_log()?;
         // Zero means nobody; the clock takes that value once in 36 years.
         let until = host::tick().wrapping_add(ticks_of_seconds(LISTEN_SECONDS)).max(1);
         self.listeners.set(0, until, 0).map_err(KernelError::map(maps::LISTENERS))
+    }
+
+    #[cfg(feature = "debug-log")]
+    fn print_debug_log(&mut self) -> Result<(), KernelError> {
+        let (pins, log) = &mut self.debug_log;
+        log.flush(pins, super::Instance::open()?.generation()?)
     }
 
     /// The next event, if there is one.

@@ -4,6 +4,8 @@
 
 mod apply;
 mod attach;
+#[cfg(feature = "debug-log")]
+mod debug_log;
 mod error;
 mod events;
 mod flows;
