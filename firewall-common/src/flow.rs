@@ -81,7 +81,7 @@ impl Tuple {
 
 /// What an ICMP query and its answer have for ports: the end that asks has the identifier, the end that answers the type
 /// of the request. So an answer belongs to its request, and two ends that ask each other under one identifier are two
-/// connections, as in nf_conntrack.
+/// connections, as in `nf_conntrack`.
 #[inline(always)]
 pub(crate) const fn query_ports(query: Query, id: u32) -> (u16, u16) {
     if !query.is_some() {

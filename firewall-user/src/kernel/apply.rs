@@ -2,7 +2,8 @@
 //!
 //! The order is that of safety. Until the control value flips, packets take the old generation and whatever was made
 //! for the new one is unreachable; a process killed on the way leaves pins that the next apply removes. Once it has
-//! flipped, the new generation is whole.
+//! flipped, the new generation is whole. New interfaces are attached before the flip, so that a failure to attach
+//! leaves the old rules in force; only the first ruleset must be in force before anything is attached.
 
 use std::{
     fs,
@@ -58,8 +59,12 @@ impl Instance {
         let started = Instant::now();
         let is_new = !self.pins.exists();
         let result = self.try_apply(compiled, options);
-        if result.is_err() && is_new {
-            pins::remove(&self.pins.root())?;
+        if result.is_err() {
+            if is_new {
+                pins::remove(&self.pins.root())?;
+            } else {
+                self.remove_unused_generations()?;
+            }
         }
         result.map(|applied| Applied { took: started.elapsed(), ..applied })
     }
@@ -68,6 +73,7 @@ impl Instance {
         let all = interfaces::list()?;
         let chosen = interfaces::choose(&all, &options.interfaces)?;
         let control = self.begin()?;
+        refuse_unconfirmed(&control)?;
         let entries = self.entries_or_none()?;
         let (fresh, kept): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|one| !is_attached(&entries, one));
         for interface in &fresh {
@@ -79,19 +85,22 @@ impl Instance {
         self.rename(&entries, &all)?;
         self.name_others(&all)?;
         let control = self.install_fallback(control, options)?;
-        let before = self.control()?;
-        self.put_in_force(&mut generation, control, options)?;
-        let attached = match self.attach_all(&mut generation.ebpf, &fresh, &all) {
-            Ok(attached) => attached,
-            Err(error) => {
-                self.set_control(&before)?;
+        let attached = if control.generation[control.active as usize & 1] == 0 {
+            // The entry programs drop what no generation judges: there must be one before they are attached.
+            self.put_in_force(&generation, control, options)?;
+            self.attach_all(&mut generation.ebpf, &fresh, &all)?
+        } else {
+            let attached = self.attach_all(&mut generation.ebpf, &fresh, &all)?;
+            if let Err(error) = self.put_in_force(&generation, control, options) {
+                self.detach_all(&attached)?;
                 return Err(error);
             }
+            attached
         };
         self.remove_unused_generations()?;
         Ok(Applied {
             generation: generation.number,
-            attached,
+            attached: attached.iter().filter_map(|(place, entry)| Attached::of(*place, entry, true)).collect(),
             kept: kept.len(),
             verified_instructions: generation.verified_instructions,
             took: Duration::ZERO,
@@ -245,7 +254,7 @@ impl Instance {
     /// The flip.
     fn put_in_force(
         &self,
-        generation: &mut Generation,
+        generation: &Generation,
         mut control: Control,
         options: &ApplyOptions,
     ) -> Result<(), KernelError> {
@@ -270,27 +279,32 @@ impl Instance {
         Ok(())
     }
 
-    /// Attaches to all of `fresh`, or to none.
+    /// Attaches to all of `fresh`, or to none; their places and entries.
     fn attach_all(
         &self,
         ebpf: &mut Ebpf,
         fresh: &[Interface],
         all: &[Interface],
-    ) -> Result<Vec<Attached>, KernelError> {
+    ) -> Result<Vec<(u32, Entry)>, KernelError> {
         let mut done = Vec::new();
         for interface in fresh {
             match self.attach_one(ebpf, interface, all) {
                 Ok(entry) => done.push(entry),
                 Err(error) => {
-                    for (place, entry) in &done {
-                        attach::detach(&self.pins, entry);
-                        self.forget_interface(*place, entry)?;
-                    }
+                    self.detach_all(&done)?;
                     return Err(error);
                 }
             }
         }
-        Ok(done.iter().filter_map(|(place, entry)| Attached::of(*place, entry, true)).collect())
+        Ok(done)
+    }
+
+    fn detach_all(&self, attached: &[(u32, Entry)]) -> Result<(), KernelError> {
+        for (place, entry) in attached {
+            attach::detach(&self.pins, entry);
+            self.forget_interface(*place, entry)?;
+        }
+        Ok(())
     }
 
     /// Registers the interface, then attaches: a program must find its counters from the first packet on.
@@ -409,6 +423,14 @@ struct Generation {
     number: u32,
     ebpf: Ebpf,
     verified_instructions: u32,
+}
+
+/// A ruleset that waits for confirmation would be what a third one falls back to: nobody has seen it work.
+fn refuse_unconfirmed(control: &Control) -> Result<(), KernelError> {
+    if control.unconfirmed[control.active as usize & 1] == 0 {
+        return Ok(());
+    }
+    Err(KernelError::NothingTo("a ruleset waits to be confirmed: `rampart confirm` or `rampart rollback` it first"))
 }
 
 fn is_attached(entries: &[(u32, Entry)], interface: &Interface) -> bool {
