@@ -63,13 +63,39 @@ pub enum Field {
     CtMark = 30,
     /// EtherType behind any VLAN tags.
     EtherType = 31,
-    /// `1 << 16 | TCI` of the outermost VLAN tag, 0 without one.
+    /// [`VLAN_TAGGED`] and the TCI of the outermost VLAN tag, if there is one; [`LINK_ETHERNET`].
     Vlan = 32,
     /// Time to live, or hop limit.
     Ttl = 33,
     /// Type of service, or traffic class: DSCP in bits 2 to 7.
     Tos = 34,
+    /// Hardware address of the receiver: four bytes in this word, two in the upper half of the next one, whose lower
+    /// half is not for looking at. Only with [`LINK_ETHERNET`].
+    EtherDestination = 35,
+    /// Hardware address of the sender, likewise; the lower half of the second word is the EtherType.
+    EtherSource = 37,
+    /// The second word of [`Field::EtherSource`], for its lower half: the EtherType in front of any VLAN tags.
+    OuterEtherType = 38,
+    /// The EtherType behind the outermost VLAN tag. Only with [`VLAN_TAGGED`].
+    VlanType = 39,
+    /// The first four bytes of an IPv4 or IPv6 header.
+    NetworkHeader = 40,
+    /// The next four bytes.
+    NetworkHeaderNext = 41,
+    /// Bytes 4 to 7 of a TCP, UDP, ICMP or ICMPv6 header. Only with [`L4_PRESENT`].
+    TransportHeader = 42,
+    /// Bytes 8 to 11 of a TCP header: acknowledgement number.
+    TcpAck = 43,
+    /// Bytes 12 to 15 of a TCP header: data offset, flags, window.
+    TcpWindow = 44,
+    /// Bytes 16 to 19 of a TCP header: checksum, urgent pointer.
+    TcpUrgent = 45,
 }
+
+/// [`Field::Vlan`]: there is a VLAN tag.
+pub const VLAN_TAGGED: u32 = 1 << 16;
+/// [`Field::Vlan`]: the frame has an Ethernet header.
+pub const LINK_ETHERNET: u32 = 1 << 17;
 
 /// [`Field::Fragment`]: more fragments follow.
 pub const FRAGMENT_MORE: u32 = 1;

@@ -74,10 +74,14 @@ fn parse_link<P: PacketBytes + ?Sized>(bytes: &P, start: Start, packet: &mut Pac
     let link = if start == Start::ETHERNET {
         ethernet::parse(bytes)?
     } else {
-        ethernet::Link { ether_type: start.0 as u16, vlan: 0, l3_offset: 0 }
+        ethernet::Link { ether_type: start.0 as u16, vlan: 0, vlan_type: 0, header: [0; 4], l3_offset: 0 }
     };
     packet.set(Field::EtherType, u32::from(link.ether_type));
     packet.set(Field::Vlan, link.vlan);
+    packet.set(Field::VlanType, u32::from(link.vlan_type));
+    for (index, word) in link.header.into_iter().enumerate() {
+        packet.set_at(Field::EtherDestination, index, word);
+    }
     packet.l3_offset = link.l3_offset;
     Ok(())
 }
@@ -91,6 +95,7 @@ fn parse_ipv4<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result
         return Err(Reason::Ipv4TotalLength);
     }
     packet.set(Field::NfProto, NFPROTO_IPV4);
+    set_start(packet, header.words);
     packet.set(Field::SourceAddress, header.source);
     packet.set(Field::DestinationAddress, header.destination);
     packet.set(Field::L4Proto, u32::from(header.protocol));
@@ -112,6 +117,7 @@ fn parse_ipv6<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result
     let total = check_total(bytes, at, header.total, packet).ok_or(Reason::Ipv6PayloadLength)?;
     let end = at + total;
     packet.set(Field::NfProto, NFPROTO_IPV6);
+    set_start(packet, header.words);
     for index in 0..4 {
         packet.set_at(Field::SourceAddress, index, header.source[index]);
         packet.set_at(Field::DestinationAddress, index, header.destination[index]);
@@ -127,6 +133,12 @@ fn parse_ipv6<P: PacketBytes + ?Sized>(bytes: &P, packet: &mut Packet) -> Result
     packet.l4_offset = upper.offset;
     packet.l4_length = end - upper.offset;
     Ok(())
+}
+
+#[inline(always)]
+fn set_start(packet: &mut Packet, [first, next]: [u32; 2]) {
+    packet.set(Field::NetworkHeader, first);
+    packet.set(Field::NetworkHeaderNext, next);
 }
 
 /// The length that a network header claims, if the frame has it; 0 stands for all there is of a packet larger than
@@ -184,12 +196,17 @@ fn parse_first<P: PacketBytes + ?Sized>(
             let header = tcp::parse(bytes, at, payload)?;
             set_ports(packet, protocol, (header.source, header.destination), payload - header.length);
             packet.set(Field::TcpFlags, tagged(protocol, u32::from(header.flags)));
+            packet.set(Field::TransportHeader, header.seq);
+            packet.set(Field::TcpAck, header.ack);
+            packet.set(Field::TcpWindow, header.words[0]);
+            packet.set(Field::TcpUrgent, header.words[1]);
             packet.tcp_seq = header.seq;
             packet.tcp_ack = header.ack;
             packet.tcp_window = u32::from(header.window);
         }
         udp::PROTOCOL | udp::PROTOCOL_LITE => {
-            let ports = udp::parse(bytes, at, payload, protocol == udp::PROTOCOL, whole)?;
+            let (ports, rest) = udp::parse(bytes, at, payload, protocol == udp::PROTOCOL, whole)?;
+            packet.set(Field::TransportHeader, rest);
             set_ports(packet, protocol, ports, payload - udp::HEADER as u32);
         }
         sctp::PROTOCOL | sctp::PROTOCOL_DCCP => {
@@ -227,6 +244,7 @@ fn set_ports(packet: &mut Packet, protocol: u8, (source, destination): (u16, u16
 fn set_icmp(packet: &mut Packet, protocol: u8, header: icmp::Header) {
     packet.set(Field::L4Header, u32::from(protocol) | L4_PRESENT);
     packet.set(Field::IcmpType, tagged(protocol, u32::from(header.kind) << 8 | u32::from(header.code)));
+    packet.set(Field::TransportHeader, header.rest);
     packet.icmp_id = u32::from(header.id);
 }
 

@@ -14,7 +14,7 @@ use super::{Start, parse};
 use crate::{
     bytes::{HeaderBytes, PacketBytes},
     flow::Tuple,
-    packet::{FRAGMENT_LATER, FRAGMENT_MORE, Field, L4_PRESENT, NO_L4, Packet},
+    packet::{FRAGMENT_LATER, FRAGMENT_MORE, Field, L4_PRESENT, LINK_ETHERNET, NO_L4, Packet, VLAN_TAGGED},
     verdict::Reason,
 };
 
@@ -83,7 +83,15 @@ fn a_syn_becomes_words() {
         (Field::Length, 40),
         (Field::Fragment, 0),
         (Field::EtherType, 0x0800),
-        (Field::Vlan, 0),
+        (Field::Vlan, LINK_ETHERNET),
+        (Field::VlanType, 0),
+        (Field::OuterEtherType, 0x0001_0800),
+        (Field::NetworkHeader, 0x45b8_0028),
+        (Field::NetworkHeaderNext, u32::from_be_bytes([SYN_V4[18], SYN_V4[19], SYN_V4[20], SYN_V4[21]])),
+        (Field::TransportHeader, 0x1122_3344),
+        (Field::TcpAck, 0x5566_7788),
+        (Field::TcpWindow, 0x5002_2000),
+        (Field::TcpUrgent, u32::from_be_bytes([SYN_V4[50], SYN_V4[51], SYN_V4[52], SYN_V4[53]])),
         (Field::Ttl, 63),
         (Field::Tos, 0xb8),
     ];
@@ -111,7 +119,12 @@ fn a_tagged_ping_becomes_words() {
         (Field::Length, 48),
         (Field::Fragment, 0),
         (Field::EtherType, 0x86dd),
-        (Field::Vlan, 0x0001_2064),
+        (Field::Vlan, LINK_ETHERNET | VLAN_TAGGED | 0x2064),
+        (Field::VlanType, 0x86dd),
+        (Field::OuterEtherType, 0x0001_8100),
+        (Field::NetworkHeader, 0x6b80_0000),
+        (Field::NetworkHeaderNext, 0x0008_3a40),
+        (Field::TransportHeader, 0x4321_0001),
         (Field::Ttl, 64),
         (Field::Tos, 0xb8),
     ];
@@ -119,6 +132,7 @@ fn a_tagged_ping_becomes_words() {
         assert_eq!(packet.get(field), word, "{field:?}");
     }
     let address = |field| [0, 1, 2, 3].map(|index| packet.get_at(field, index));
+    assert_eq!(address(Field::EtherDestination), [0x0200_0000, 0x0002_0200, 0x0200_0000, 0x0001_8100]);
     assert_eq!(address(Field::SourceAddress), [0x2001_0db8, 0, 0, 1]);
     assert_eq!(address(Field::DestinationAddress), [0x2001_0db8, 0x00ff_0000, 0, 2]);
     assert_eq!((packet.l3_offset, packet.l4_offset, packet.icmp_id), (18, 58, 0x4321));
@@ -356,7 +370,11 @@ fn a_vlan_tag_never_hides_a_packet(#[case] tags: &[(u16, u16)], #[case] vlan: u3
     ];
     for frame in frames {
         let packet = well_formed(&frame);
-        assert_eq!(packet.get(Field::Vlan), vlan);
+        assert_eq!(packet.get(Field::Vlan), LINK_ETHERNET | vlan);
+        let types: Vec<u32> =
+            tags.iter().map(|(kind, _)| u32::from(*kind)).chain([packet.get(Field::EtherType)]).collect();
+        assert_eq!(packet.get(Field::OuterEtherType) & 0xffff, types[0]);
+        assert_eq!(packet.get(Field::VlanType), types.get(1).copied().unwrap_or(0));
         assert_eq!(packet.l3_offset, 14 + 4 * tags.len() as u32);
         assert_eq!(ports(&packet), ports_of(TCP));
     }
@@ -542,8 +560,12 @@ fn an_interface_without_link_header_starts_with_the_network_header(#[case] ether
     assert_eq!(packet.get(Field::EtherType), u32::from(ether_type));
     assert_eq!((packet.get(Field::Vlan), packet.l3_offset), (0, 0));
     assert_eq!(ports(&packet), ports_of(UDP));
-    let framed = well_formed(&ethernet(ether_type, &bytes));
-    assert_eq!(framed.words, packet.words, "a rule sees no difference");
+    let mut framed = well_formed(&ethernet(ether_type, &bytes));
+    framed.set(Field::Vlan, 0);
+    for index in 0..4 {
+        framed.set_at(Field::EtherDestination, index, 0);
+    }
+    assert_eq!(framed.words, packet.words, "a rule sees no difference but in the link's header");
 }
 
 #[test]

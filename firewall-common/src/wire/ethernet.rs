@@ -7,6 +7,7 @@ use network_types::{eth::EthHdr, vlan::VlanHdr};
 use crate::{
     bytes::{HeaderBytes, PacketBytes},
     limits::MAX_VLAN_TAGS,
+    packet::{LINK_ETHERNET, VLAN_TAGGED},
     verdict::Reason,
 };
 
@@ -28,13 +29,21 @@ pub const HEADER: usize = size_of::<EthHdr>();
 /// Length of a VLAN tag, bytes.
 pub const TAG: usize = size_of::<VlanHdr>();
 
+/// Where the sender's address is.
+const SOURCE: usize = offset_of!(EthHdr, src_addr);
+
 /// What stands before the network header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// EtherType behind any tags.
     pub ether_type: u16,
-    /// `1 << 16 | TCI` of the outermost tag, 0 without one.
+    /// As in [`Field::Vlan`](crate::packet::Field::Vlan).
     pub vlan: u32,
+    /// EtherType behind the outermost tag.
+    pub vlan_type: u16,
+    /// The header's first 14 bytes: the addresses, and the EtherType in front of any tags. The second word overlaps
+    /// the third.
+    pub header: [u32; 4],
     /// Where the network header starts, bytes from the start of the frame.
     pub l3_offset: u32,
 }
@@ -49,14 +58,21 @@ pub const fn is_tag(ether_type: u16) -> bool {
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(bytes: &P) -> Result<Link, Reason> {
     let header = bytes.header::<HEADER>(0).ok_or(Reason::EthernetTruncated)?;
-    let mut link = Link { ether_type: header.be16(offset_of!(EthHdr, ether_type)), vlan: 0, l3_offset: HEADER as u32 };
+    let mut link = Link {
+        ether_type: header.be16(offset_of!(EthHdr, ether_type)),
+        vlan: LINK_ETHERNET,
+        vlan_type: 0,
+        header: [header.be32(0), header.be32(4), header.be32(SOURCE), header.be32(SOURCE + 4)],
+        l3_offset: HEADER as u32,
+    };
     for _ in 0..MAX_VLAN_TAGS {
         if !is_tag(link.ether_type) {
             return Ok(link);
         }
         let tag = bytes.header::<TAG>(link.l3_offset).ok_or(Reason::VlanTruncated)?;
-        if link.vlan == 0 {
-            link.vlan = (1 << 16) | u32::from(tag.be16(offset_of!(VlanHdr, tci)));
+        if link.vlan & VLAN_TAGGED == 0 {
+            link.vlan |= VLAN_TAGGED | u32::from(tag.be16(offset_of!(VlanHdr, tci)));
+            link.vlan_type = tag.be16(offset_of!(VlanHdr, ether_type));
         }
         link.ether_type = tag.be16(offset_of!(VlanHdr, ether_type));
         link.l3_offset += TAG as u32;

@@ -27,6 +27,8 @@ pub struct Header {
     pub code: u8,
     /// Identifier; meaningful in queries and their answers.
     pub id: u16,
+    /// The whole second word.
+    pub rest: u32,
 }
 
 /// Reads the header; the packet has `room` bytes from `at` on.
@@ -36,7 +38,7 @@ pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32, room: u32) -> Option<H
         return None;
     }
     let header = bytes.header::<HEADER>(at)?;
-    Some(Header { kind: header.u8(0), code: header.u8(1), id: header.be16(4) })
+    Some(Header { kind: header.u8(0), code: header.u8(1), id: header.be16(4), rest: header.be32(4) })
 }
 
 /// Does this ICMP message carry the start of the packet it complains about? (RFC 792: destination unreachable, source

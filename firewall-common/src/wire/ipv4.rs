@@ -20,6 +20,8 @@ const OFFSET: u16 = 0x1fff;
 /// An IPv4 header that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// The first eight bytes.
+    pub words: [u32; 2],
     /// Source address, host byte order.
     pub source: u32,
     /// Destination address, host byte order.
@@ -64,6 +66,7 @@ pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Result<Header, Reas
     let more = if frags & MORE_FRAGMENTS == 0 { 0 } else { FRAGMENT_MORE };
     let later = if fragment_offset == 0 { 0 } else { FRAGMENT_LATER };
     Ok(Header {
+        words: [header.be32(0), header.be32(4)],
         source: header.be32(offset_of!(Ipv4Hdr, src_addr)),
         destination: header.be32(offset_of!(Ipv4Hdr, dst_addr)),
         protocol: header.u8(offset_of!(Ipv4Hdr, proto)),

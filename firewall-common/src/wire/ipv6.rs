@@ -30,6 +30,8 @@ const DESTINATION_OPTIONS: u8 = 60;
 /// An IPv6 header that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// The first eight bytes.
+    pub words: [u32; 2],
     /// Source address, host byte order, most significant word first.
     pub source: [u32; 4],
     /// Destination address, host byte order, most significant word first.
@@ -76,6 +78,7 @@ pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Result<Header, Reas
     let next = header.u8(offset_of!(Ipv6Hdr, next_hdr));
     let uncut = payload == 0 && matches!(next, TCP | HOP_BY_HOP);
     Ok(Header {
+        words: [header.be32(0), header.be32(4)],
         source: address(&header, offset_of!(Ipv6Hdr, src_addr)),
         destination: address(&header, offset_of!(Ipv6Hdr, dst_addr)),
         next,

@@ -50,6 +50,8 @@ pub struct Header {
     pub window: u16,
     /// Header length with options, bytes.
     pub length: u32,
+    /// Bytes 12 to 19.
+    pub words: [u32; 2],
 }
 
 /// Reads the header; the packet has `room` bytes from `at` on.
@@ -72,5 +74,6 @@ pub fn parse<P: PacketBytes + ?Sized>(bytes: &P, at: u32, room: u32) -> Result<H
         flags: offset_and_flags as u8,
         window: header.be16(offset_of!(TcpHdr, window)),
         length,
+        words: [header.be32(OFFSET_AND_FLAGS), header.be32(OFFSET_AND_FLAGS + 4)],
     })
 }

@@ -16,7 +16,7 @@ pub const PROTOCOL_LITE: u8 = 136;
 /// Length of the header, bytes.
 pub const HEADER: usize = size_of::<UdpHdr>();
 
-/// Source and destination port; the packet has `room` bytes from `at` on.
+/// Source and destination port, and the bytes behind them; the packet has `room` bytes from `at` on.
 ///
 /// `length_covers` says whether the length field is the datagram's length, as in UDP: then it must be at least 8 and
 /// within the packet, unless the packet is a first fragment (`whole` is false).
@@ -27,7 +27,7 @@ pub fn parse<P: PacketBytes + ?Sized>(
     room: u32,
     length_covers: bool,
     whole: bool,
-) -> Result<(u16, u16), Reason> {
+) -> Result<((u16, u16), u32), Reason> {
     if room < HEADER as u32 {
         return Err(Reason::UdpTruncated);
     }
@@ -36,5 +36,6 @@ pub fn parse<P: PacketBytes + ?Sized>(
     if length_covers && (length < HEADER as u32 || whole && length > room) {
         return Err(Reason::UdpLength);
     }
-    Ok((header.be16(offset_of!(UdpHdr, src)), header.be16(offset_of!(UdpHdr, dst))))
+    let ports = (header.be16(offset_of!(UdpHdr, src)), header.be16(offset_of!(UdpHdr, dst)));
+    Ok((ports, header.be32(offset_of!(UdpHdr, len))))
 }
