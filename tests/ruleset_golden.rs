@@ -14,10 +14,10 @@ use ruleset::{expect, files, in_own_namespace, options, read};
 const FOLDER: &str = "data/ruleset";
 
 /// Files that `nft` prints otherwise, and why. The meaning is the same.
-const PRINTED_OTHERWISE: &[(&str, &str)] = &[(
-    "several_states_compared_as_one",
-    "nft prints `ct state == a | b` without the `==`, which reads as another thing",
-)];
+const PRINTED_OTHERWISE: &[(&str, &str)] = &[
+    ("several_states_compared_as_one", "nft prints `ct state == a | b` without the `==`, which reads as another thing"),
+    ("links_told_twice", "nft hides `ether type ip` before `ip`, where it then stands for `meta nfproto`"),
+];
 
 /// `iif "lo"` stands for number 1 in every network namespace.
 fn parsed(name: &str, text: &str) -> Ruleset {

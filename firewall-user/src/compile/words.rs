@@ -2,7 +2,7 @@
 
 use firewall_common::{
     image::{Insn, NEGATE, Op, USES_NAMES, USES_SETS},
-    packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6},
+    packet::{FRAGMENT_LATER, Field, L4_PRESENT, LINK_ETHERNET, NFPROTO_IPV4, NFPROTO_IPV6},
 };
 
 use super::assembler::{Assembler, Place};
@@ -10,6 +10,9 @@ use crate::language::ruleset::{Comparison, Network, Operand, Selector, Subject, 
 
 /// Intervals that are cheaper tested one by one than looked up in a set: a lookup halves, and reads memory each time.
 const MAX_CHAINED: usize = 4;
+
+/// A hardware address is the upper bits of four words.
+const HARDWARE_SHIFT: u32 = 128 - 48;
 
 /// Where a test leads.
 #[derive(Clone, Copy)]
@@ -39,8 +42,12 @@ enum Word {
     },
     /// The lower half of a port word, whatever protocol it has: something else has tested that.
     AnyPort(Field),
+    /// The value is so many bits of the word from bit `shift` on; what else must hold is a precondition.
+    Part(Field, u8, u32),
     /// Four words.
     Wide(Field),
+    /// 48 bits of two words; whatever the rest of the second word and two more are.
+    Hardware(Field),
 }
 
 fn word(selector: Selector) -> Word {
@@ -57,6 +64,36 @@ fn word(selector: Selector) -> Word {
         Selector::Mark => Word::Plain(Field::Mark, 0xffff_ffff),
         Selector::CtState => Word::Plain(Field::CtState, 0xffff_ffff),
         Selector::CtMark => Word::Plain(Field::CtMark, 0xffff_ffff),
+        Selector::EtherSaddr => Word::Hardware(Field::EtherSource),
+        Selector::EtherDaddr => Word::Hardware(Field::EtherDestination),
+        Selector::EtherType => Word::Part(Field::OuterEtherType, 0, 0xffff),
+        Selector::VlanId => Word::Part(Field::Vlan, 0, 0xfff),
+        Selector::VlanDei => Word::Part(Field::Vlan, 12, 1),
+        Selector::VlanPcp => Word::Part(Field::Vlan, 13, 7),
+        Selector::VlanType => Word::Part(Field::VlanType, 0, 0xffff),
+        Selector::IpVersion | Selector::Ip6Version => Word::Part(Field::NetworkHeader, 28, 0xf),
+        Selector::IpHdrLength => Word::Part(Field::NetworkHeader, 24, 0xf),
+        Selector::IpDscp => Word::Part(Field::NetworkHeader, 18, 0x3f),
+        Selector::IpEcn => Word::Part(Field::NetworkHeader, 16, 3),
+        Selector::IpLength => Word::Part(Field::NetworkHeader, 0, 0xffff),
+        Selector::IpId | Selector::Ip6Length => Word::Part(Field::NetworkHeaderNext, 16, 0xffff),
+        Selector::IpFragOff => Word::Part(Field::NetworkHeaderNext, 0, 0xffff),
+        Selector::IpTtl => Word::Plain(Field::Ttl, 0xff),
+        Selector::Ip6Dscp => Word::Part(Field::NetworkHeader, 22, 0x3f),
+        Selector::Ip6Ecn => Word::Part(Field::NetworkHeader, 20, 3),
+        Selector::Ip6FlowLabel => Word::Part(Field::NetworkHeader, 0, 0xf_ffff),
+        Selector::Ip6NextHdr => Word::Part(Field::NetworkHeaderNext, 8, 0xff),
+        Selector::Ip6HopLimit => Word::Part(Field::NetworkHeaderNext, 0, 0xff),
+        Selector::TcpSequence => Word::Part(Field::TransportHeader, 0, u32::MAX),
+        Selector::TcpAckSeq => Word::Part(Field::TcpAck, 0, u32::MAX),
+        Selector::TcpDoff => Word::Part(Field::TcpWindow, 28, 0xf),
+        Selector::TcpReserved => Word::Part(Field::TcpWindow, 24, 0xf),
+        Selector::TcpWindow => Word::Part(Field::TcpWindow, 0, 0xffff),
+        Selector::TcpUrgPtr => Word::Part(Field::TcpUrgent, 0, 0xffff),
+        Selector::UdpLength | Selector::IcmpId | Selector::Icmp6Id => Word::Part(Field::TransportHeader, 16, 0xffff),
+        Selector::UdpChecksum | Selector::IcmpSequence | Selector::Icmp6Sequence => {
+            Word::Part(Field::TransportHeader, 0, 0xffff)
+        }
         Selector::IpSaddr => Word::Plain(Field::SourceAddress, 0xffff_ffff),
         Selector::IpDaddr => Word::Plain(Field::DestinationAddress, 0xffff_ffff),
         Selector::Ip6Saddr => Word::Wide(Field::SourceAddress),
@@ -153,12 +190,25 @@ pub(super) fn write_match(
     way: Way,
 ) {
     write_preconditions(out, subject, way);
-    let wanted = wanted(comparison, operand, table);
+    let wanted = without_set_bits(wanted(comparison, operand, table), subject.or);
     let bits = match (comparison, operand) {
         (Comparison::AnyBit | Comparison::NoBit, Operand::One(values)) => Some(values.low),
+        _ if subject.or != 0 => Some(subject.mask.unwrap_or(u128::MAX) & !subject.or),
         _ => subject.mask,
     };
     write_test(out, (subject.selector, bits), &wanted, way);
+}
+
+/// Single values that have the bits which count as set, without these bits: others are never equal.
+fn without_set_bits(wanted: Wanted, or: u128) -> Wanted {
+    if or == 0 {
+        return wanted;
+    }
+    let values = wanted.intervals.iter().flat_map(|(low, high)| *low..=*high);
+    let mut intervals: Vec<_> =
+        values.filter(|value| value & or == or).map(|value| (value & !or, value & !or)).collect();
+    merge(&mut intervals);
+    Wanted { intervals, ..wanted }
 }
 
 /// Writes the tests that a verdict map's subject needs; the map itself is one test for each verdict.
@@ -166,13 +216,46 @@ pub(super) fn write_preconditions(out: &mut Assembler, subject: Subject, way: Wa
     if let Some(network) = subject.network {
         network_test(out, network, way);
     }
+    for test in header_tests(subject) {
+        step(out, way, test);
+    }
     match (subject.selector, word(subject.selector)) {
         // No protocol number has the bits that are set in the word of a packet without ports.
         (_, Word::AnyPort(field)) => step(out, way, range(field, 0xff00_0000, (0, 0))),
         // Without a connection there is no mark to look at: not even `ct mark != 1` matches.
         (Selector::CtMark, _) => step(out, way, range(Field::CtState, CONNECTIONLESS, (0, 0))),
-        (_, Word::Plain(..) | Word::Tagged { .. } | Word::Wide(_)) => {}
+        (_, Word::Plain(..) | Word::Tagged { .. } | Word::Part(..) | Word::Wide(_) | Word::Hardware(_)) => {}
     }
+}
+
+/// What must hold for the words of a header to be those of this packet.
+fn header_tests(subject: Subject) -> Vec<Insn> {
+    let protocol = match (subject.selector.words().0, word(subject.selector)) {
+        ("ether" | "vlan", _) => return link_tests(subject.tagged),
+        ("tcp", Word::Part(..)) => 6,
+        ("udp", Word::Part(..)) => 17,
+        ("icmp", Word::Part(..)) => 1,
+        ("icmpv6", Word::Part(..)) => 58,
+        _ => return Vec::new(),
+    };
+    // A later fragment takes ports and types of the first one, but has none of the rest.
+    vec![
+        range(Field::L4Header, u32::MAX, (protocol | L4_PRESENT, protocol | L4_PRESENT)),
+        range(Field::Fragment, FRAGMENT_LATER, (0, 0)),
+    ]
+}
+
+/// nftables asks whether the packet came in by an Ethernet interface: so neither from here nor over `lo`, which is
+/// interface 1 in every network namespace.
+fn link_tests(tagged: bool) -> Vec<Insn> {
+    let mut tests = vec![
+        range(Field::IifIndex, u32::MAX, (2, u32::MAX)),
+        range(Field::Vlan, LINK_ETHERNET, (LINK_ETHERNET, LINK_ETHERNET)),
+    ];
+    if tagged {
+        tests.push(range(Field::OuterEtherType, 0xffff, (0x8100, 0x8100)));
+    }
+    tests
 }
 
 /// States of packets that belong to no connection: invalid and untracked.
@@ -209,6 +292,19 @@ fn write_test(out: &mut Assembler, (selector, bits): (Selector, Option<u128>), w
             wide(out, (field, bits), wanted, way);
         }
         Word::Plain(field, max) => plain(out, (field, max, bits), wanted, way),
+        Word::Hardware(field) => {
+            let bits = bits.map(|bits| bits << HARDWARE_SHIFT);
+            let rest = (1 << HARDWARE_SHIFT) - 1;
+            let runs =
+                wanted.intervals.iter().map(|(low, high)| (low << HARDWARE_SHIFT, high << HARDWARE_SHIFT | rest));
+            wide(out, (field, bits), &Wanted { intervals: runs.collect(), inside: wanted.inside }, way);
+        }
+        Word::Part(field, shift, max) => {
+            let set = wanted.intervals.iter().filter(|(low, _)| *low <= u128::from(max));
+            let set = set.map(|(low, high)| ((*low as u32) << shift, ((*high).min(u128::from(max)) as u32) << shift));
+            let mask = bits.map_or(max, |bits| bits as u32 & max) << shift;
+            narrow(out, (field, mask), (&set.collect::<Vec<_>>(), wanted.inside), way);
+        }
         Word::AnyPort(field) => {
             let set = allowed(wanted, 0xffff).iter().map(|(low, high)| (*low as u32, *high as u32)).collect::<Vec<_>>();
             narrow(out, (field, 0xffff & bits.map_or(u32::MAX, |bits| bits as u32)), (&set, true), way);

@@ -39,7 +39,7 @@ pub(super) enum ExprKind {
     /// An IPv6 address.
     Ipv6(Ipv6Addr),
     /// A hardware address.
-    Mac,
+    Mac(u64),
     /// `a - b`.
     Range(Box<Expr>, Box<Expr>),
     /// `a / length`.
@@ -86,7 +86,7 @@ impl Expr {
             | ExprKind::Number(_)
             | ExprKind::Ipv4(_)
             | ExprKind::Ipv6(_)
-            | ExprKind::Mac
+            | ExprKind::Mac(_)
             | ExprKind::Named(_)
             | ExprKind::Any => (1, 1),
         }
@@ -180,8 +180,8 @@ pub(super) enum Relation {
 pub(super) struct Left {
     /// What is looked at.
     pub(super) selector: Selector,
-    /// `& mask`
-    pub(super) mask: Option<Expr>,
+    /// `& mask`, `| bits`: what is done with it first, in order.
+    pub(super) operations: Vec<(Binary, Expr)>,
     /// Where.
     pub(super) span: Span,
 }

@@ -8,7 +8,7 @@ use super::{
         Base, Chain, Comparison, Form, MapElement, Match, Operand, Rule, Ruleset, Selector, Set, SetElement, Statement,
         Subject, Table, Values, Verdict,
     },
-    types::Type,
+    types::{Style, Type},
 };
 
 /// Everything, with what `shown` knows.
@@ -216,30 +216,23 @@ impl Printer<'_> {
     }
 
     fn one(&self, value: u128, ty: Type) -> Value {
-        match ty {
-            Type::InetService | Type::Mark | Type::Integer => (value as u64).into(),
-            Type::IfIndex => {
+        match ty.style() {
+            Style::Number | Style::Mark => (value as u64).into(),
+            Style::IfIndex => {
                 let known = self.ruleset.interfaces().iter().find(|(known, _)| u128::from(*known) == value);
                 known.map_or_else(|| value.to_string(), |(_, name)| name.clone()).into()
             }
-            Type::TcpFlag | Type::CtState => joined_flags(ty, value),
-            Type::Ipv4Addr | Type::Ipv6Addr | Type::IfName => {
-                let mut name = String::new();
-                ty.print_one(value, &mut name);
-                name.trim_matches('"').into()
-            }
-            Type::InetProto
-            | Type::EtherType
-            | Type::NfProto
-            | Type::IcmpType
-            | Type::IcmpCode
-            | Type::Icmpv6Type
-            | Type::Icmpv6Code => match super::names::name(ty.names(), value) {
-                Some(name) => name.into(),
-                None => (value as u64).into(),
-            },
+            Style::Flags => joined_flags(ty, value),
+            Style::Address | Style::IfName => printed(ty, value).trim_matches('"').into(),
+            Style::Name | Style::NameOrHex(_) => name(ty, value),
         }
     }
+}
+
+fn printed(ty: Type, value: u128) -> String {
+    let mut text = String::new();
+    ty.print_one(value, &mut text);
+    text
 }
 
 /// The flags of a value, one after the other; the number when one has no name.
@@ -266,41 +259,30 @@ fn joined_flags(ty: Type, value: u128) -> Value {
 }
 
 fn left(subject: Subject) -> Value {
-    let Subject { selector, mask, network: _ } = subject;
-    let plain = selected(selector);
+    let Subject { selector, mask, or, network: _, tagged: _ } = subject;
     let ty = selector.value_type();
-    match mask {
-        None => plain,
-        Some(mask) if ty.is_flags() => json!({ "&": [plain, joined_flags(ty, mask)] }),
-        Some(mask) if matches!(ty, Type::Ipv4Addr | Type::Ipv6Addr) => {
-            let mut address = String::new();
-            ty.print_one(mask, &mut address);
-            json!({ "&": [plain, address] })
-        }
-        Some(mask) => json!({ "&": [plain, mask as u64] }),
-    }
+    let bits = |bits: u128| match ty.style() {
+        Style::Flags => joined_flags(ty, bits),
+        Style::Address => printed(ty, bits).into(),
+        Style::Name => self::name(ty, bits),
+        Style::Number | Style::Mark | Style::IfIndex | Style::IfName | Style::NameOrHex(_) => (bits as u64).into(),
+    };
+    let masked = match mask {
+        None => selected(selector),
+        Some(mask) => json!({ "&": [selected(selector), bits(mask)] }),
+    };
+    if or == 0 { masked } else { json!({ "|": [masked, bits(or)] }) }
+}
+
+fn name(ty: Type, value: u128) -> Value {
+    super::names::name(ty.names(), value).map_or_else(|| (value as u64).into(), Value::from)
 }
 
 fn selected(selector: Selector) -> Value {
-    let (group, field) = selector.words();
-    match selector {
-        Selector::Iif | Selector::Oif | Selector::IifName | Selector::OifName => json!({ "meta": { "key": group } }),
-        Selector::L4Proto | Selector::NfProto | Selector::Protocol | Selector::Length | Selector::Mark => {
-            json!({ "meta": { "key": field } })
-        }
-        Selector::CtState | Selector::CtMark => json!({ "ct": { "key": field } }),
-        Selector::IpSaddr
-        | Selector::IpDaddr
-        | Selector::IpProtocol
-        | Selector::Ip6Saddr
-        | Selector::Ip6Daddr
-        | Selector::SourcePort(_)
-        | Selector::DestinationPort(_)
-        | Selector::TcpFlags
-        | Selector::IcmpType
-        | Selector::IcmpCode
-        | Selector::Icmp6Type
-        | Selector::Icmp6Code => json!({ "payload": { "protocol": group, "field": field } }),
+    match selector.words() {
+        (key, "") | ("meta", key) => json!({ "meta": { "key": key } }),
+        ("ct", key) => json!({ "ct": { "key": key } }),
+        (protocol, field) => json!({ "payload": { "protocol": protocol, "field": field } }),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod names;
 mod parser;
 pub mod print;
 pub mod ruleset;
+mod selector;
 pub mod source;
 #[cfg(test)]
 mod tests;

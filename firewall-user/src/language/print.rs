@@ -319,17 +319,20 @@ impl Names<'_> {
 }
 
 fn subject_text(subject: Subject) -> String {
-    let Subject { selector, mask, network: _ } = subject;
+    let Subject { selector, mask, or, network: _, tagged: _ } = subject;
+    let ty = selector.value_type();
     let mut out = words(selector.words());
     if let Some(mask) = mask {
-        let ty = selector.value_type();
         out.push_str(" & ");
-        let several = ty.is_flags() && mask.count_ones() > 1;
-        if several {
+        if ty.is_flags() && mask.count_ones() > 1 {
             let _ = write!(out, "({})", ty.flag_text(mask, " | "));
         } else {
             ty.print_one(mask, &mut out);
         }
+    }
+    if or != 0 {
+        out.push_str(" | ");
+        ty.print_one(or, &mut out);
     }
     out
 }
@@ -351,7 +354,9 @@ fn flags_under_mask(subject: Subject, comparison: Comparison, (value, mask): (u1
 /// flags it would mean "any of"; but a set says itself what it means.
 fn must_be_written(held: &Match) -> bool {
     let flags = held.subject.selector.value_type().is_flags();
-    held.subject.mask.is_some() || (flags && matches!(held.operand, Operand::One(_)))
+    let range = matches!(held.operand, Operand::One(Values { form: Form::Range, .. }));
+    let changed = held.subject.mask.is_some() || held.subject.or != 0;
+    (changed && !range) || (flags && matches!(held.operand, Operand::One(_)))
 }
 
 /// The operator with a blank behind it; empty for the one that is not written.

@@ -4,6 +4,7 @@
 
 use firewall_common::image::Hook;
 
+pub use super::selector::{Selector, Transport};
 use super::types::Type;
 
 /// A table's family: which packets its chains see.
@@ -24,131 +25,6 @@ impl Family {
             Self::Ip => "ip",
             Self::Ip6 => "ip6",
             Self::Inet => "inet",
-        }
-    }
-}
-
-/// Layer-4 protocols with ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// UDP-Lite.
-    UdpLite,
-    /// SCTP.
-    Sctp,
-    /// DCCP.
-    Dccp,
-    /// `th`: whichever of them the rule has asked for before.
-    Any,
-}
-
-impl Transport {
-    /// The word nftables uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::UdpLite => "udplite",
-            Self::Sctp => "sctp",
-            Self::Dccp => "dccp",
-            Self::Any => "th",
-        }
-    }
-
-    /// Its protocol number.
-    pub const fn number(self) -> Option<u8> {
-        match self {
-            Self::Tcp => Some(6),
-            Self::Udp => Some(17),
-            Self::UdpLite => Some(136),
-            Self::Sctp => Some(132),
-            Self::Dccp => Some(33),
-            Self::Any => None,
-        }
-    }
-}
-
-/// What a match looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "each is spelled out in `Selector::words`")]
-pub enum Selector {
-    Iif,
-    Oif,
-    IifName,
-    OifName,
-    L4Proto,
-    NfProto,
-    Protocol,
-    Length,
-    Mark,
-    CtState,
-    CtMark,
-    IpSaddr,
-    IpDaddr,
-    IpProtocol,
-    Ip6Saddr,
-    Ip6Daddr,
-    SourcePort(Transport),
-    DestinationPort(Transport),
-    TcpFlags,
-    IcmpType,
-    IcmpCode,
-    Icmp6Type,
-    Icmp6Code,
-}
-
-impl Selector {
-    /// The words nftables prints.
-    pub const fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Iif => ("iif", ""),
-            Self::Oif => ("oif", ""),
-            Self::IifName => ("iifname", ""),
-            Self::OifName => ("oifname", ""),
-            Self::L4Proto => ("meta", "l4proto"),
-            Self::NfProto => ("meta", "nfproto"),
-            Self::Protocol => ("meta", "protocol"),
-            Self::Length => ("meta", "length"),
-            Self::Mark => ("meta", "mark"),
-            Self::CtState => ("ct", "state"),
-            Self::CtMark => ("ct", "mark"),
-            Self::IpSaddr => ("ip", "saddr"),
-            Self::IpDaddr => ("ip", "daddr"),
-            Self::IpProtocol => ("ip", "protocol"),
-            Self::Ip6Saddr => ("ip6", "saddr"),
-            Self::Ip6Daddr => ("ip6", "daddr"),
-            Self::SourcePort(transport) => (transport.name(), "sport"),
-            Self::DestinationPort(transport) => (transport.name(), "dport"),
-            Self::TcpFlags => ("tcp", "flags"),
-            Self::IcmpType => ("icmp", "type"),
-            Self::IcmpCode => ("icmp", "code"),
-            Self::Icmp6Type => ("icmpv6", "type"),
-            Self::Icmp6Code => ("icmpv6", "code"),
-        }
-    }
-
-    /// The type of its values.
-    pub const fn value_type(self) -> Type {
-        match self {
-            Self::Iif | Self::Oif => Type::IfIndex,
-            Self::IifName | Self::OifName => Type::IfName,
-            Self::L4Proto | Self::IpProtocol => Type::InetProto,
-            Self::NfProto => Type::NfProto,
-            Self::Protocol => Type::EtherType,
-            Self::Length => Type::Integer,
-            Self::Mark | Self::CtMark => Type::Mark,
-            Self::CtState => Type::CtState,
-            Self::IpSaddr | Self::IpDaddr => Type::Ipv4Addr,
-            Self::Ip6Saddr | Self::Ip6Daddr => Type::Ipv6Addr,
-            Self::SourcePort(_) | Self::DestinationPort(_) => Type::InetService,
-            Self::TcpFlags => Type::TcpFlag,
-            Self::IcmpType => Type::IcmpType,
-            Self::IcmpCode => Type::IcmpCode,
-            Self::Icmp6Type => Type::Icmpv6Type,
-            Self::Icmp6Code => Type::Icmpv6Code,
         }
     }
 }
@@ -230,6 +106,10 @@ pub struct Subject {
     pub selector: Selector,
     /// Which of its bits, when not all.
     pub mask: Option<u128>,
+    /// Bits that count as set, whatever they are: `meta mark | 1`. Zero when there are none.
+    pub or: u128,
+    /// The frame must be tested for an 802.1Q tag first, because nothing before in the rule says so.
+    pub tagged: bool,
     /// The network layer that must be tested first, because nothing before in the rule or table says so.
     pub network: Option<Network>,
 }

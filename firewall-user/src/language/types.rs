@@ -12,10 +12,11 @@ use super::{
 
 /// Type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "each is spelled out in `Type::name`")]
+#[expect(missing_docs, reason = "each is spelled out in `Type::spec`")]
 pub enum Type {
     Ipv4Addr,
     Ipv6Addr,
+    EtherAddr,
     InetService,
     InetProto,
     EtherType,
@@ -23,7 +24,10 @@ pub enum Type {
     IfName,
     IfIndex,
     Mark,
-    Integer,
+    /// A number of so many bits.
+    Integer(u8),
+    Dscp,
+    Ecn,
     TcpFlag,
     CtState,
     IcmpType,
@@ -32,11 +36,57 @@ pub enum Type {
     Icmpv6Code,
 }
 
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// An address, in its own notation.
+    Address,
+    /// A quoted interface name.
+    IfName,
+    /// An interface, by name where it is known.
+    IfIndex,
+    /// A number.
+    Number,
+    /// A hexadecimal number of eight digits.
+    Mark,
+    /// A name, else a number.
+    Name,
+    /// A name, else a hexadecimal number of so many digits.
+    NameOrHex(usize),
+    /// Names of bits.
+    Flags,
+}
+
+/// What there is to know about a type.
+struct Spec {
+    /// The word nftables uses.
+    name: &'static str,
+    /// What it is, for a message: "expected ...".
+    meaning: &'static str,
+    bits: u8,
+    style: Style,
+    names: Names,
+    /// Elements of a named set that nftables prints on a line.
+    per_line: usize,
+}
+
+const fn spec(
+    name: &'static str,
+    meaning: &'static str,
+    bits: u8,
+    style: Style,
+    names: Names,
+    per_line: usize,
+) -> Spec {
+    Spec { name, meaning, bits, style, names, per_line }
+}
+
 impl Type {
     /// Those that a named set can be declared with.
     pub const ALL: &[Self] = &[
         Self::Ipv4Addr,
         Self::Ipv6Addr,
+        Self::EtherAddr,
         Self::InetService,
         Self::InetProto,
         Self::EtherType,
@@ -44,6 +94,8 @@ impl Type {
         Self::IfName,
         Self::IfIndex,
         Self::Mark,
+        Self::Dscp,
+        Self::Ecn,
         Self::TcpFlag,
         Self::CtState,
         Self::IcmpType,
@@ -52,64 +104,58 @@ impl Type {
         Self::Icmpv6Code,
     ];
 
+    const fn spec(self) -> Spec {
+        match self {
+            Self::Ipv4Addr => spec("ipv4_addr", "an IPv4 address", 32, Style::Address, &[], 2),
+            Self::Ipv6Addr => spec("ipv6_addr", "an IPv6 address", 128, Style::Address, &[], 1),
+            Self::EtherAddr => spec("ether_addr", "a hardware address", 48, Style::Address, &[], 1),
+            Self::InetService => spec("inet_service", "a port", 16, Style::Number, names::SERVICES, 5),
+            Self::InetProto => spec("inet_proto", "a protocol", 8, Style::Name, names::PROTOCOLS, 5),
+            Self::EtherType => spec("ether_type", "an EtherType", 16, Style::NameOrHex(4), names::ETHER_TYPES, 1),
+            Self::NfProto => spec("nf_proto", "a network family", 8, Style::Name, names::NF_PROTOS, 5),
+            Self::IfName => spec("ifname", "an interface name", 128, Style::IfName, &[], 1),
+            Self::IfIndex => spec("iface_index", "an interface", 32, Style::IfIndex, &[], 5),
+            Self::Mark => spec("mark", "a mark", 32, Style::Mark, &[], 5),
+            Self::Integer(bits) => spec("integer", "a number", bits, Style::Number, &[], 5),
+            Self::Dscp => spec("dscp", "a DSCP", 6, Style::NameOrHex(2), names::DSCPS, 1),
+            Self::Ecn => spec("ecn", "an ECN codepoint", 2, Style::Name, names::ECNS, 1),
+            Self::TcpFlag => spec("tcp_flag", "a TCP flag", 8, Style::Flags, names::TCP_FLAGS, 5),
+            Self::CtState => spec("ct_state", "a connection state", 32, Style::Flags, names::CT_STATES, 2),
+            Self::IcmpType => spec("icmp_type", "an ICMP type", 8, Style::Name, names::ICMP_TYPES, 1),
+            Self::IcmpCode => spec("icmp_code", "an ICMP code", 8, Style::Name, names::ICMP_CODES, 1),
+            Self::Icmpv6Type => spec("icmpv6_type", "an ICMPv6 type", 8, Style::Name, names::ICMPV6_TYPES, 1),
+            Self::Icmpv6Code => spec("icmpv6_code", "an ICMPv6 code", 8, Style::Name, names::ICMPV6_CODES, 1),
+        }
+    }
+
     /// The word nftables uses.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ipv4Addr => "ipv4_addr",
-            Self::Ipv6Addr => "ipv6_addr",
-            Self::InetService => "inet_service",
-            Self::InetProto => "inet_proto",
-            Self::EtherType => "ether_type",
-            Self::NfProto => "nf_proto",
-            Self::IfName => "ifname",
-            Self::IfIndex => "iface_index",
-            Self::Mark => "mark",
-            Self::Integer => "integer",
-            Self::TcpFlag => "tcp_flag",
-            Self::CtState => "ct_state",
-            Self::IcmpType => "icmp_type",
-            Self::IcmpCode => "icmp_code",
-            Self::Icmpv6Type => "icmpv6_type",
-            Self::Icmpv6Code => "icmpv6_code",
-        }
+        self.spec().name
     }
 
     /// What it is, for a message: "expected ...".
     pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::Ipv4Addr => "an IPv4 address",
-            Self::Ipv6Addr => "an IPv6 address",
-            Self::InetService => "a port",
-            Self::InetProto => "a protocol",
-            Self::EtherType => "an EtherType",
-            Self::NfProto => "a network family",
-            Self::IfName => "an interface name",
-            Self::IfIndex => "an interface",
-            Self::Mark => "a mark",
-            Self::Integer => "a number",
-            Self::TcpFlag => "a TCP flag",
-            Self::CtState => "a connection state",
-            Self::IcmpType => "an ICMP type",
-            Self::IcmpCode => "an ICMP code",
-            Self::Icmpv6Type => "an ICMPv6 type",
-            Self::Icmpv6Code => "an ICMPv6 code",
-        }
+        self.spec().meaning
     }
 
     /// Bits of a value.
     pub const fn bits(self) -> u8 {
-        match self {
-            Self::Ipv4Addr | Self::IfIndex | Self::Mark | Self::Integer | Self::CtState => 32,
-            Self::Ipv6Addr | Self::IfName => 128,
-            Self::InetService | Self::EtherType => 16,
-            Self::InetProto
-            | Self::NfProto
-            | Self::TcpFlag
-            | Self::IcmpType
-            | Self::IcmpCode
-            | Self::Icmpv6Type
-            | Self::Icmpv6Code => 8,
-        }
+        self.spec().bits
+    }
+
+    /// How a value is written.
+    pub const fn style(self) -> Style {
+        self.spec().style
+    }
+
+    /// The names of its values.
+    pub const fn names(self) -> Names {
+        self.spec().names
+    }
+
+    /// Elements of a named set that nftables prints on a line.
+    pub const fn per_line(self) -> usize {
+        self.spec().per_line
     }
 
     /// The highest value.
@@ -119,80 +165,17 @@ impl Type {
 
     /// Is a value a set of bits, so that a match alone means "any of these"?
     pub const fn is_flags(self) -> bool {
-        match self {
-            Self::TcpFlag | Self::CtState => true,
-            Self::Ipv4Addr
-            | Self::Ipv6Addr
-            | Self::InetService
-            | Self::InetProto
-            | Self::EtherType
-            | Self::NfProto
-            | Self::IfName
-            | Self::IfIndex
-            | Self::Mark
-            | Self::Integer
-            | Self::IcmpType
-            | Self::IcmpCode
-            | Self::Icmpv6Type
-            | Self::Icmpv6Code => false,
-        }
+        matches!(self, Self::TcpFlag | Self::CtState)
     }
 
-    /// The names of its values.
-    pub const fn names(self) -> Names {
-        match self {
-            Self::InetService => names::SERVICES,
-            Self::InetProto => names::PROTOCOLS,
-            Self::EtherType => names::ETHER_TYPES,
-            Self::NfProto => names::NF_PROTOS,
-            Self::TcpFlag => names::TCP_FLAGS,
-            Self::CtState => names::CT_STATES,
-            Self::IcmpType => names::ICMP_TYPES,
-            Self::IcmpCode => names::ICMP_CODES,
-            Self::Icmpv6Type => names::ICMPV6_TYPES,
-            Self::Icmpv6Code => names::ICMPV6_CODES,
-            Self::Ipv4Addr | Self::Ipv6Addr | Self::IfName | Self::IfIndex | Self::Mark | Self::Integer => &[],
-        }
+    /// Is it a part of a byte, or bytes and a part? nftables shifts such fields before it masks them, and gets lost.
+    pub const fn is_bit_field(self) -> bool {
+        !self.bits().is_multiple_of(8)
     }
 
     /// Is a run of values that happens to be a prefix printed as one, in a set?
     pub const fn prints_prefixes(self) -> bool {
-        match self {
-            Self::Ipv4Addr | Self::Ipv6Addr | Self::IfName | Self::Mark => true,
-            Self::InetService
-            | Self::InetProto
-            | Self::EtherType
-            | Self::NfProto
-            | Self::IfIndex
-            | Self::Integer
-            | Self::TcpFlag
-            | Self::CtState
-            | Self::IcmpType
-            | Self::IcmpCode
-            | Self::Icmpv6Type
-            | Self::Icmpv6Code => false,
-        }
-    }
-
-    /// Elements of a named set that nftables prints on a line.
-    pub const fn per_line(self) -> usize {
-        match self {
-            Self::InetService
-            | Self::InetProto
-            | Self::NfProto
-            | Self::IfIndex
-            | Self::Mark
-            | Self::Integer
-            | Self::TcpFlag => 5,
-            Self::Ipv4Addr | Self::CtState => 2,
-            Self::Ipv6Addr
-            | Self::EtherType
-            | Self::IfName
-            | Self::IcmpType
-            | Self::IcmpCode
-            | Self::Icmpv6Type
-            | Self::Icmpv6Code => 1,
-        }
+        matches!(self, Self::Ipv4Addr | Self::Ipv6Addr | Self::IfName | Self::Mark)
     }
 
     /// Prints a run of values.
@@ -219,50 +202,38 @@ impl Type {
 
     /// An end of a range: numbers, not names, where names may contain the `-` that makes the range.
     fn print_end(self, value: u128, out: &mut String) {
-        match self {
-            Self::Ipv4Addr
-            | Self::Ipv6Addr
-            | Self::IfName
-            | Self::IfIndex
-            | Self::Mark
-            | Self::TcpFlag
-            | Self::CtState => {
+        let _ = match self.style() {
+            Style::Address | Style::IfName | Style::IfIndex | Style::Mark | Style::Flags => {
                 self.print_one(value, out);
+                Ok(())
             }
-            Self::InetService
-            | Self::InetProto
-            | Self::EtherType
-            | Self::NfProto
-            | Self::Integer
-            | Self::IcmpType
-            | Self::IcmpCode
-            | Self::Icmpv6Type
-            | Self::Icmpv6Code => {
-                let _ = write!(out, "{value}");
-            }
-        }
+            Style::NameOrHex(2) => write!(out, "0x{value:02x}"),
+            Style::Number | Style::Name | Style::NameOrHex(_) => write!(out, "{value}"),
+        };
     }
 
     /// Prints one value.
     pub fn print_one(self, value: u128, out: &mut String) {
-        let _ = match self {
-            Self::Ipv4Addr => write!(out, "{}", Ipv4Addr::from_bits(value as u32)),
-            Self::Ipv6Addr => write!(out, "{}", Ipv6Addr::from_bits(value)),
-            Self::InetService | Self::Integer | Self::IfIndex => write!(out, "{value}"),
-            Self::Mark => write!(out, "0x{value:08x}"),
-            Self::IfName => write!(out, "\"{}\"", escape_star(&interface_name(value, 16))),
-            Self::InetProto | Self::NfProto | Self::IcmpType | Self::IcmpCode | Self::Icmpv6Type | Self::Icmpv6Code => {
-                match names::name(self.names(), value) {
-                    Some(name) => write!(out, "{name}"),
-                    None => write!(out, "{value}"),
-                }
-            }
-            Self::EtherType => match names::name(self.names(), value) {
-                Some(name) => write!(out, "{name}"),
-                None => write!(out, "0x{value:04x}"),
-            },
-            Self::TcpFlag | Self::CtState => write!(out, "{}", self.flag_text(value, " | ")),
+        let name = names::name(self.names(), value);
+        let _ = match (self.style(), name) {
+            (Style::Address, _) => write!(out, "{}", self.address(value)),
+            (Style::IfName, _) => write!(out, "\"{}\"", escape_star(&interface_name(value, 16))),
+            (Style::Mark, _) => write!(out, "0x{value:08x}"),
+            (Style::Flags, _) => write!(out, "{}", self.flag_text(value, " | ")),
+            (Style::Name | Style::NameOrHex(_), Some(name)) => write!(out, "{name}"),
+            (Style::NameOrHex(digits), None) => write!(out, "0x{value:0digits$x}"),
+            (Style::Number | Style::IfIndex | Style::Name, _) => write!(out, "{value}"),
         };
+    }
+
+    fn address(self, value: u128) -> String {
+        match self {
+            Self::Ipv4Addr => Ipv4Addr::from_bits(value as u32).to_string(),
+            Self::EtherAddr => {
+                value.to_be_bytes()[10..].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+            }
+            _ => Ipv6Addr::from_bits(value).to_string(),
+        }
     }
 
     /// The names of a value's bits; a number when a bit has no name.

@@ -2,7 +2,7 @@
 
 use firewall_common::{
     image::Hook,
-    packet::{Field, L4_PRESENT, NO_L4, Packet},
+    packet::{FRAGMENT_LATER, Field, L4_PRESENT, LINK_ETHERNET, NO_L4, Packet, VLAN_TAGGED},
 };
 
 use crate::language::{
@@ -11,6 +11,11 @@ use crate::language::{
         Comparison, Family, Match, Network, Operand, Rule, Selector, Statement, Subject, Table, Values, Verdict,
     },
 };
+
+/// Control information and EtherType of a VLAN tag.
+type Tag = (u16, u16);
+/// Receiver, sender, tag.
+type Link = (u64, u64, Option<Tag>);
 
 /// A packet.
 #[derive(Clone, Debug)]
@@ -31,6 +36,14 @@ pub(super) struct Probe {
     pub(super) length: u32,
     pub(super) mark: u32,
     pub(super) ct_mark: u32,
+    /// The link's header, if it has one.
+    pub(super) link: Option<Link>,
+    /// The first eight bytes of the network header.
+    pub(super) network: [u32; 2],
+    /// Bytes 4 to 20 of the upper-layer header.
+    pub(super) transport: [u32; 4],
+    /// Is it a later fragment, with ports from the first one?
+    pub(super) later: bool,
 }
 
 impl Default for Probe {
@@ -51,6 +64,10 @@ impl Default for Probe {
             length: 60,
             mark: 0,
             ct_mark: 0,
+            link: None,
+            network: [0x4500_003c, 0],
+            transport: [0; 4],
+            later: false,
         }
     }
 }
@@ -98,7 +115,89 @@ impl Probe {
         packet.set(Field::Length, self.length);
         packet.set(Field::Mark, self.mark);
         packet.set(Field::CtMark, self.ct_mark);
+        self.set_headers(&mut packet);
         packet
+    }
+
+    fn set_headers(&self, packet: &mut Packet) {
+        if let Some((receiver, sender, tag)) = self.link {
+            packet.set(Field::Vlan, LINK_ETHERNET | tag.map_or(0, |(tci, _)| VLAN_TAGGED | u32::from(tci)));
+            packet.set(Field::VlanType, tag.map_or(0, |(_, kind)| u32::from(kind)));
+            let words = [receiver >> 16, receiver << 16 | sender >> 32, sender >> 16, sender << 16];
+            for (index, word) in words.into_iter().enumerate() {
+                packet.set_at(Field::EtherDestination, index, word as u32);
+            }
+            packet.set(Field::OuterEtherType, (sender << 16) as u32 | self.outer_type());
+        }
+        packet.set(Field::NetworkHeader, self.network[0]);
+        packet.set(Field::NetworkHeaderNext, self.network[1]);
+        packet.set(Field::Ttl, self.ttl());
+        for (index, word) in self.transport.into_iter().enumerate() {
+            packet.set_at(Field::TransportHeader, index, word);
+        }
+        packet.set(Field::Fragment, if self.later { FRAGMENT_LATER } else { 0 });
+    }
+
+    fn outer_type(&self) -> u32 {
+        match self.link {
+            Some((_, _, Some(_))) => 0x8100,
+            _ if self.v6 => 0x86dd,
+            _ => 0x0800,
+        }
+    }
+
+    /// In IPv4 it is not in the first eight bytes: any number will do.
+    fn ttl(&self) -> u32 {
+        self.network[1] & 0xff
+    }
+
+    /// Fields of the headers, as the standards draw them.
+    fn header_value(&self, selector: Selector) -> Option<u128> {
+        let bits = |word: u32, from: u32, count: u32| u128::from(word << from >> (32 - count));
+        let [first, next] = self.network;
+        let (ip, ip6) = ((!self.v6).then_some(()), self.v6.then_some(()));
+        let upper = |protocol: u8, at: usize| {
+            (self.header && !self.later && self.protocol == protocol).then_some(self.transport[at])
+        };
+        let link = self.link.filter(|_| self.iif.0 > 1);
+        let tag = link.and_then(|(_, _, tag)| tag);
+        Some(match selector {
+            Selector::EtherDaddr => link?.0.into(),
+            Selector::EtherSaddr => link?.1.into(),
+            Selector::EtherType => link.map(|_| self.outer_type().into())?,
+            Selector::VlanPcp => (tag?.0 >> 13).into(),
+            Selector::VlanDei => (tag?.0 >> 12 & 1).into(),
+            Selector::VlanId => (tag?.0 & 0xfff).into(),
+            Selector::VlanType => tag?.1.into(),
+            Selector::IpVersion => ip.map(|()| bits(first, 0, 4))?,
+            Selector::IpHdrLength => ip.map(|()| bits(first, 4, 4))?,
+            Selector::IpDscp => ip.map(|()| bits(first, 8, 6))?,
+            Selector::IpEcn => ip.map(|()| bits(first, 14, 2))?,
+            Selector::IpLength => ip.map(|()| bits(first, 16, 16))?,
+            Selector::IpId => ip.map(|()| bits(next, 0, 16))?,
+            Selector::IpFragOff => ip.map(|()| bits(next, 16, 16))?,
+            Selector::IpTtl => ip.map(|()| self.ttl().into())?,
+            Selector::Ip6Version => ip6.map(|()| bits(first, 0, 4))?,
+            Selector::Ip6Dscp => ip6.map(|()| bits(first, 4, 6))?,
+            Selector::Ip6Ecn => ip6.map(|()| bits(first, 10, 2))?,
+            Selector::Ip6FlowLabel => ip6.map(|()| bits(first, 12, 20))?,
+            Selector::Ip6Length => ip6.map(|()| bits(next, 0, 16))?,
+            Selector::Ip6NextHdr => ip6.map(|()| bits(next, 16, 8))?,
+            Selector::Ip6HopLimit => ip6.map(|()| bits(next, 24, 8))?,
+            Selector::TcpSequence => upper(6, 0)?.into(),
+            Selector::TcpAckSeq => upper(6, 1)?.into(),
+            Selector::TcpDoff => bits(upper(6, 2)?, 0, 4),
+            Selector::TcpReserved => bits(upper(6, 2)?, 4, 4),
+            Selector::TcpWindow => bits(upper(6, 2)?, 16, 16),
+            Selector::TcpUrgPtr => bits(upper(6, 3)?, 16, 16),
+            Selector::UdpLength => bits(upper(17, 0)?, 0, 16),
+            Selector::UdpChecksum => bits(upper(17, 0)?, 16, 16),
+            Selector::IcmpId => bits(upper(1, 0)?, 0, 16),
+            Selector::IcmpSequence => bits(upper(1, 0)?, 16, 16),
+            Selector::Icmp6Id => bits(upper(58, 0)?, 0, 16),
+            Selector::Icmp6Sequence => bits(upper(58, 0)?, 16, 16),
+            other => panic!("{other:?} is no field of a header"),
+        })
     }
 
     fn set_wide(&self, packet: &mut Packet) {
@@ -158,17 +257,21 @@ impl Probe {
             Selector::IcmpCode => of(1).map(|()| self.icmp.1.into())?,
             Selector::Icmp6Type => of(58).map(|()| self.icmp.0.into())?,
             Selector::Icmp6Code => of(58).map(|()| self.icmp.1.into())?,
+            other => self.header_value(other)?,
         })
     }
 
     fn subject(&self, subject: Subject) -> Option<u128> {
-        let Subject { selector, mask, network } = subject;
+        let Subject { selector, mask, or, network, tagged } = subject;
         match network {
             Some(Network::Ip) if self.v6 => return None,
             Some(Network::Ip6) if !self.v6 => return None,
             Some(_) | None => {}
         }
-        self.value(selector).map(|value| value & mask.unwrap_or(u128::MAX))
+        if tagged && self.outer_type() != 0x8100 {
+            return None;
+        }
+        self.value(selector).map(|value| value & mask.unwrap_or(u128::MAX) | or)
     }
 }
 

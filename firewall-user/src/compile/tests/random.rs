@@ -104,9 +104,73 @@ fn a_match() -> BoxedStrategy<String> {
         2 => (words(&["meta mark", "ct mark", "meta mark & 0xf ==", "ct mark & 0xff !="]), mark.clone()).prop_map(join),
         1 => (words(&["meta mark", "ct mark"]), right(mark.clone(), mark.boxed())).prop_map(join),
         1 => (words(&["meta length"]), right(small.clone().boxed(), small.boxed())).prop_map(join),
+        6 => header_match(),
         1 => words(&["ip saddr @v4", "ip daddr != @v4", "ip6 saddr @v6", "tcp dport @ports", "udp sport != @ports", "ip saddr & 255.0.0.255 == 10.0.0.1", "ip6 saddr & ffff::1 == 2001::1", "ip6 daddr & ffff::1 != 2001::1"]),
     ]
     .boxed()
+}
+
+/// A field of a header that is a number, compared with numbers at its edges.
+fn header_match() -> BoxedStrategy<String> {
+    let fields: &[(&str, &[&str])] = &[
+        ("ip dscp", &["cs0", "cs1", "af11", "ef", "0x3f"]),
+        ("ip ecn", &["ce", "ect0", "0"]),
+        ("ip hdrlength", &["5", "15", "0"]),
+        ("ip length", &["0", "60", "65535"]),
+        ("ip id", &["0", "1", "65535"]),
+        ("ip frag-off", &["0", "1", "0x2000", "65535"]),
+        ("ip ttl", &["0", "1", "64", "255"]),
+        ("ip6 dscp", &["cs0", "cs1", "af11", "ef", "0x3f"]),
+        ("ip6 flowlabel", &["0", "1", "0xfffff"]),
+        ("ip6 hoplimit", &["0", "1", "64", "255"]),
+        ("ip6 nexthdr", &["0", "tcp", "udp", "255"]),
+        ("ip6 length", &["0", "1", "65535"]),
+        ("tcp sequence", &["0", "1", "0xffffffff"]),
+        ("tcp ackseq", &["0", "1", "0xffffffff"]),
+        ("tcp doff", &["0", "5", "15"]),
+        ("tcp window", &["0", "1", "65535"]),
+        ("tcp urgptr", &["0", "1", "65535"]),
+        ("udp length", &["0", "1", "65535"]),
+        ("udp checksum", &["0", "1", "65535"]),
+        ("icmp id", &["0", "1", "65535"]),
+        ("icmp sequence", &["0", "1", "65535"]),
+        ("icmpv6 id", &["0", "1", "65535"]),
+        ("vlan id", &["0", "1", "5", "4095"]),
+        ("vlan pcp", &["0", "1", "7"]),
+        ("vlan dei", &["0", "1"]),
+        ("vlan type", &["ip", "ip6", "0x8100"]),
+        ("ether type", &["ip", "ip6", "vlan"]),
+        ("ether saddr", &["00:00:00:00:00:00", "00:00:5e:00:53:01", "ff:ff:ff:ff:ff:ff"]),
+        ("ether daddr", &["00:00:00:00:00:00", "00:00:5e:00:53:01", "ff:ff:ff:ff:ff:ff"]),
+    ];
+    let numbers = select(fields).prop_flat_map(|(field, values)| {
+        let value = select(values).prop_map(str::to_owned);
+        let range = (value.clone(), value.clone()).prop_map(|(low, high)| format!("{low} - {high}"));
+        let either = prop_oneof![3 => value.clone(), 1 => range].boxed();
+        (Just(field.to_owned()), right(either, value.boxed())).prop_map(join)
+    });
+    let changed = words(&[
+        "ip ttl & 0xc0 == 64",
+        "ip ttl 64/2",
+        "ip frag-off & 0x1fff != 0",
+        "ip id | 1 == 1",
+        "tcp window ^ 1 == 0",
+        "meta mark | 1 == { 1, 255 }",
+        "meta mark & 0xf | 0x100 != 0x100",
+        "ct mark ^ 0xff == { 0, 1 }",
+        "tcp dport | 1 == 23",
+        "ip saddr | 0.0.0.1 == 10.0.0.1",
+        "ip6 saddr | ::1 == 2001:db8::1",
+        "ip6 daddr ^ ::1 != ::",
+        "ether saddr & 00:00:ff:00:00:00 == 00:00:5e:00:00:00",
+        "ether saddr 00:00:5e:00:00:00/24",
+        "ether daddr | 00:00:00:00:00:01 == 00:00:5e:00:53:01",
+        "ether type 8021q vlan id 5",
+        "tcp dport & 0xff >= 22",
+        "meta mark & 0xff 0-15",
+        "icmp type 8 icmp id 1",
+    ]);
+    prop_oneof![3 => numbers, 1 => changed].boxed()
 }
 
 fn join((left, right): (String, String)) -> String {
@@ -230,9 +294,22 @@ fn probe() -> impl Strategy<Value = Probe> {
         select(&[0u32, 1, 2, 15, 16, 255, 256, u32::MAX][..]),
         select(&[0u32, 1, 15, 255, 256, u32::MAX][..]),
     );
+    let word = || {
+        select(
+            &[0u32, 1, 0xffff, 0x0001_0000, 0xffff_0000, u32::MAX, 0x4500_003c, 0x6020_0001, 0x4020, 0x5b81_0640][..],
+        )
+    };
+    let address = || select(&[0u64, 0x0000_5e00_5301, 0x0000_5e00_5302, 0xffff_ffff_ffff][..]);
+    let tag = (select(&[0u16, 1, 5, 0xfff, 0x1005, 0xe005, 0xffff][..]), select(&[0x0800u16, 0x86dd, 0x8100][..]));
+    let headers = (
+        prop::option::of((address(), address(), prop::option::of(tag))),
+        [word(), word()],
+        [word(), word(), word(), word()],
+        prop::bool::weighted(0.1),
+    );
     any::<bool>()
-        .prop_flat_map(move |v6| (Just(v6), addresses(v6), upper.clone(), ports.clone(), meta.clone()))
-        .prop_map(|(v6, (source, destination), (protocol, header), ports, meta)| Probe {
+        .prop_flat_map(move |v6| (Just(v6), addresses(v6), upper.clone(), ports.clone(), meta.clone(), headers.clone()))
+        .prop_map(|(v6, (source, destination), (protocol, header), ports, meta, headers)| Probe {
             v6,
             protocol,
             header,
@@ -248,6 +325,10 @@ fn probe() -> impl Strategy<Value = Probe> {
             length: meta.3,
             mark: meta.4,
             ct_mark: meta.5,
+            link: headers.0,
+            network: headers.1,
+            transport: headers.2,
+            later: headers.3,
         })
 }
 

@@ -7,12 +7,17 @@ use super::Checked;
 use crate::language::{
     diagnostic::Diagnostic,
     names,
-    ruleset::{Comparison, Family, Match, Network, Operand, Selector, Transport, Values},
+    ruleset::{Comparison, Family, Match, Network, Operand, Selector, Subject, Transport, Values},
     source::Span,
 };
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+
+/// EtherTypes of frames with a tag that nftables reads `vlan` from.
+const TAGS: &[u128] = &[0x8100, 0x88a8];
+/// EtherTypes of protocols that no tag is part of.
+const UNTAGGED: &[(u128, &str)] = &[(0x0800, "ip"), (0x0806, "arp"), (0x86dd, "ip6")];
 
 /// Protocols with ports where `th` looks for them.
 const WITH_PORTS: &[u8] = &[6, 17, 33, 132, 136];
@@ -24,6 +29,19 @@ pub(super) struct Context {
     networks: Vec<Network>,
     /// The upper-layer protocols that are left; empty when nothing is known.
     protocols: Vec<u8>,
+    /// The EtherTypes of the frame that are left; empty when nothing is known.
+    ether_types: Vec<u128>,
+    /// The ICMP types that are left; empty when nothing is known.
+    icmp_types: Vec<u128>,
+    /// A match that nftables puts in front of the next one, and shows.
+    pub(super) implied: Option<Match>,
+}
+
+/// What must be tested first.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Required {
+    pub(super) network: Option<Network>,
+    pub(super) tagged: bool,
 }
 
 impl Context {
@@ -33,34 +51,72 @@ impl Context {
             Family::Ip6 => vec![Network::Ip6],
             Family::Inet => Vec::new(),
         };
-        Self { family, networks, protocols: Vec::new() }
+        Self { family, networks, protocols: Vec::new(), ether_types: Vec::new(), icmp_types: Vec::new(), implied: None }
     }
 
-    /// Prepares for looking at `selector`: the network layer that must be tested first, if any.
-    pub(super) fn require(&mut self, selector: Selector, span: Span) -> Checked<Option<Network>> {
-        match selector {
-            Selector::IpSaddr | Selector::IpDaddr | Selector::IpProtocol => self.network(Network::Ip, span),
-            Selector::Ip6Saddr | Selector::Ip6Daddr => self.network(Network::Ip6, span),
-            Selector::SourcePort(transport) | Selector::DestinationPort(transport) => self.transport(transport, span),
-            Selector::TcpFlags => self.transport(Transport::Tcp, span),
-            Selector::IcmpType | Selector::IcmpCode => self.icmp(ICMP, Network::Ip, span),
-            Selector::Icmp6Type | Selector::Icmp6Code => self.icmp(ICMPV6, Network::Ip6, span),
-            Selector::NfProto if self.family != Family::Inet => Err(nfproto(span)),
-            Selector::NfProto
-            | Selector::Iif
-            | Selector::Oif
-            | Selector::IifName
-            | Selector::OifName
-            | Selector::L4Proto
-            | Selector::Protocol
-            | Selector::Length
-            | Selector::Mark
-            | Selector::CtState
-            | Selector::CtMark => Ok(None),
+    /// Prepares for looking at `selector`: what must be tested first, if anything.
+    pub(super) fn require(&mut self, selector: Selector, span: Span) -> Checked<Required> {
+        let network = match (selector.words(), selector) {
+            (("ip", _), _) => self.network(Network::Ip, span)?,
+            (("ip6", _), _) => self.network(Network::Ip6, span)?,
+            (("icmp", _), _) => self.icmp(ICMP, Network::Ip, span)?,
+            (("icmpv6", _), _) => self.icmp(ICMPV6, Network::Ip6, span)?,
+            (("tcp", _), _) => self.transport(Transport::Tcp, span)?,
+            (("udp", _), _) => self.transport(Transport::Udp, span)?,
+            (("vlan", _), _) => return Ok(Required { network: None, tagged: self.tag(span)? }),
+            (_, Selector::SourcePort(transport) | Selector::DestinationPort(transport)) => {
+                self.transport(transport, span)?
+            }
+            (_, Selector::NfProto) if self.family != Family::Inet => return Err(nfproto(span)),
+            _ => None,
+        };
+        let network = if self.imply_echo(selector, network, span)? { None } else { network };
+        Ok(Required { network, tagged: false })
+    }
+
+    /// `vlan id` looks behind an 802.1Q tag, unless the rule has asked for another one.
+    fn tag(&self, span: Span) -> Checked<bool> {
+        if let [only] = self.ether_types[..] {
+            if let Some((_, name)) = UNTAGGED.iter().find(|(number, _)| *number == only) {
+                return Err(conflict(name, "vlan", span));
+            }
+            return Ok(!TAGS.contains(&only));
         }
+        if self.ether_types.iter().any(|known| TAGS.contains(known)) {
+            let message = "`vlan` behind a set of EtherTypes: nftables would read the second tag";
+            return Err(Diagnostic::error(span, message).help("write a rule for each: `ether type 8021ad vlan id 5`"));
+        }
+        Ok(true)
+    }
+
+    /// Only echo messages have `id` and `sequence`: nftables adds a match of the type unless the rule has one.
+    /// Was it added?
+    fn imply_echo(&mut self, selector: Selector, network: Option<Network>, span: Span) -> Checked<bool> {
+        let (of, echo) = match selector {
+            Selector::IcmpId | Selector::IcmpSequence => (Selector::IcmpType, [0, 8]),
+            Selector::Icmp6Id | Selector::Icmp6Sequence => (Selector::Icmp6Type, [128, 129]),
+            _ => return Ok(false),
+        };
+        if self.icmp_types.is_empty() {
+            self.icmp_types = echo.to_vec();
+            let subject = Subject { selector: of, mask: None, or: 0, network, tagged: false };
+            let operand = Operand::Set(echo.map(Values::single).to_vec());
+            self.implied = Some(Match { subject, comparison: Comparison::Equal, operand });
+            return Ok(true);
+        }
+        if self.icmp_types.iter().all(|known| echo.contains(known)) {
+            return Ok(false);
+        }
+        let words = selector.words();
+        let message = format!("`{} {}` behind another type: only echo messages have it", words.0, words.1);
+        let help = format!("write `{} type {{ echo-request, echo-reply }}`, or leave the type out", words.0);
+        Err(Diagnostic::error(span, message).help(help))
     }
 
     fn network(&mut self, network: Network, span: Span) -> Checked<Option<Network>> {
+        if self.ether_types == [0x0806] {
+            return Err(conflict("arp", network_name(network), span));
+        }
         if let Some(other) = self.networks.iter().find(|known| **known != network) {
             return Err(conflict(network_name(*other), network_name(network), span));
         }
@@ -110,36 +166,39 @@ impl Context {
 
     /// Takes note of what a match that held says about the packet.
     pub(super) fn learn(&mut self, held: &Match) {
-        if held.comparison != Comparison::Equal || held.subject.mask.is_some() {
+        if held.comparison != Comparison::Equal || held.subject.mask.is_some() || held.subject.or != 0 {
             return;
         }
         let Some(values) = listed(&held.operand) else { return };
         match held.subject.selector {
-            Selector::L4Proto | Selector::IpProtocol => {
+            Selector::L4Proto | Selector::IpProtocol | Selector::Ip6NextHdr => {
                 self.protocols = values.iter().map(|value| *value as u8).collect();
             }
             Selector::NfProto => self.networks = values.iter().filter_map(|value| network_of(*value)).collect(),
-            Selector::Iif
-            | Selector::Oif
-            | Selector::IifName
-            | Selector::OifName
-            | Selector::Protocol
-            | Selector::Length
-            | Selector::Mark
-            | Selector::CtState
-            | Selector::CtMark
-            | Selector::IpSaddr
-            | Selector::IpDaddr
-            | Selector::Ip6Saddr
-            | Selector::Ip6Daddr
-            | Selector::SourcePort(_)
-            | Selector::DestinationPort(_)
-            | Selector::TcpFlags
-            | Selector::IcmpType
-            | Selector::IcmpCode
-            | Selector::Icmp6Type
-            | Selector::Icmp6Code => {}
+            Selector::EtherType => {
+                self.learn_networks(&values);
+                self.ether_types = values;
+            }
+            Selector::VlanType => self.learn_networks(&values),
+            Selector::IcmpType | Selector::Icmp6Type => self.icmp_types = values,
+            _ => {}
         }
+    }
+
+    /// What an EtherType says about the network layer, if nothing did yet.
+    fn learn_networks(&mut self, ether_types: &[u128]) {
+        let networks: Option<Vec<Network>> = ether_types.iter().map(|number| network_of_type(*number)).collect();
+        if let Some(networks) = networks.filter(|_| self.networks.is_empty()) {
+            self.networks = networks;
+        }
+    }
+}
+
+fn network_of_type(ether_type: u128) -> Option<Network> {
+    match ether_type {
+        0x0800 => Some(Network::Ip),
+        0x86dd => Some(Network::Ip6),
+        _ => None,
     }
 }
 

@@ -1,8 +1,12 @@
 //! Matches: what may be compared with what, and the one form in which each meaning is kept.
 
-use super::{Checked, Checker, context::Context, sets};
+use super::{
+    Checked, Checker,
+    context::{Context, Required},
+    sets,
+};
 use crate::language::{
-    ast::{Expr, ExprKind, Left, Relation},
+    ast::{Binary, Expr, ExprKind, Left, Relation},
     diagnostic::Diagnostic,
     ruleset::{Comparison, Form, Match, Operand, Subject, Values},
     source::Span,
@@ -10,18 +14,24 @@ use crate::language::{
 };
 
 impl Checker<'_> {
-    /// The left side: its mask, and what must be tested first.
-    pub(super) fn subject(&mut self, left: &Left, context: &mut Context) -> Checked<Subject> {
-        let network = context.require(left.selector, left.span)?;
+    /// The left side: what is done with its value, and what must be tested first. With the bits that are turned over
+    /// before the comparison: the right side is turned over instead.
+    pub(super) fn subject(&mut self, left: &Left, context: &mut Context) -> Checked<(Subject, u128)> {
+        let Required { network, tagged } = context.require(left.selector, left.span)?;
         let ty = left.selector.value_type();
-        let mask = match &left.mask {
-            Some(_) if ty == Type::IfName || ty == Type::IfIndex => {
-                return Err(Diagnostic::error(left.span, "interfaces cannot be masked"));
-            }
-            Some(mask) => Some(self.single(mask, ty)?),
-            None => None,
-        };
-        Ok(Subject { selector: left.selector, mask, network })
+        let (mut mask, mut turned) = (ty.max(), 0);
+        for (operator, operand) in &left.operations {
+            may_be_changed(*operator, ty, operand.span)?;
+            let bits = self.single(operand, ty)?;
+            (mask, turned) = match operator {
+                Binary::And => (mask & bits, turned & bits),
+                Binary::Or => (mask & !bits, turned | bits),
+                Binary::Xor | Binary::ShiftLeft | Binary::ShiftRight => (mask, turned ^ bits),
+            };
+        }
+        let or = turned & !mask;
+        let mask = (!left.operations.is_empty() && mask | or != ty.max()).then_some(mask | or);
+        Ok((Subject { selector: left.selector, mask, or, network, tagged }, turned & !or))
     }
 
     pub(super) fn a_match(
@@ -30,10 +40,11 @@ impl Checker<'_> {
         (left, relation, right): (&Left, Relation, &Expr),
         context: &mut Context,
     ) -> Checked<Match> {
-        let subject = self.subject(left, context)?;
+        let (subject, turned) = self.subject(left, context)?;
         let resolved = right.resolved();
         let held = match &resolved.kind {
             ExprKind::Named(name) => {
+                only_values(subject, turned, false, resolved.span)?;
                 let set = self.tables[table].set(name, resolved.span)?;
                 self.set_type_fits(table, set, subject, right.span)?;
                 let comparison = membership(relation, left.span)?;
@@ -42,9 +53,9 @@ impl Checker<'_> {
             ExprKind::Set(elements) => match &elements[..] {
                 // A variable that holds `syn, ack`, alone in a set, is what it would be without the set.
                 [only] if matches!(only.key.resolved().kind, ExprKind::List(_)) && only.verdict.is_none() => {
-                    self.value_match(subject, relation, &only.key)?
+                    self.value_match((subject, turned), relation, &only.key)?
                 }
-                _ => self.set_match(subject, relation, right, left.span)?,
+                _ => self.set_match((subject, turned), relation, right, left.span)?,
             },
             ExprKind::Prefix(value, length) if subject.selector.value_type().is_flags() => {
                 let mask = Expr { kind: ExprKind::Number(*length), span: resolved.span };
@@ -55,13 +66,13 @@ impl Checker<'_> {
             | ExprKind::Number(_)
             | ExprKind::Ipv4(_)
             | ExprKind::Ipv6(_)
-            | ExprKind::Mac
+            | ExprKind::Mac(_)
             | ExprKind::Range(..)
             | ExprKind::Prefix(..)
             | ExprKind::List(_)
             | ExprKind::Binary(..)
             | ExprKind::Any
-            | ExprKind::Variable(_) => self.value_match(subject, relation, right)?,
+            | ExprKind::Variable(_) => self.value_match((subject, turned), relation, right)?,
         };
         context.learn(&held);
         Ok(held)
@@ -71,18 +82,28 @@ impl Checker<'_> {
         let (expected, found) = (subject.selector.value_type(), self.tables[table].sets[set].set.element_type);
         let wide_mask = subject.mask.is_some() && expected.bits() > 32;
         if wide_mask {
-            return Err(Diagnostic::error(span, "a masked IPv6 address can only be compared with one value"));
+            return Err(Diagnostic::error(span, "a masked address of this length can only be compared with one value"));
         }
-        if expected == found || (expected, found) == (Type::Integer, Type::Mark) {
+        if expected == found || (expected, found) == (Type::Integer(32), Type::Mark) {
             return Ok(());
         }
         let message = format!("expected a set of type {}, this one holds {}", expected.name(), found.name());
         Err(Diagnostic::error(span, message))
     }
 
-    fn set_match(&mut self, subject: Subject, relation: Relation, right: &Expr, span: Span) -> Checked<Match> {
+    fn set_match(
+        &mut self,
+        (subject, turned): (Subject, u128),
+        relation: Relation,
+        right: &Expr,
+        span: Span,
+    ) -> Checked<Match> {
         let ty = subject.selector.value_type();
-        let (values, written) = self.anonymous(right, ty)?;
+        let (mut values, written) = self.anonymous(right, ty)?;
+        only_values(subject, turned, values.iter().all(|one| one.form == Form::Single), right.span)?;
+        if turned != 0 {
+            values = sets::joined(values.iter().map(|one| Values::single(one.low ^ turned)).collect(), ty);
+        }
         if let [only] = values[..] {
             // A set of one element is that element, as nftables has it: so flags in it mean "any of". A set where
             // several came to be one stays a set to nftables: its element is compared as a whole.
@@ -90,7 +111,10 @@ impl Checker<'_> {
             return finish(subject, relation, only, span);
         }
         if subject.mask.is_some() && ty.bits() > 32 {
-            return Err(Diagnostic::error(right.span, "a masked IPv6 address can only be compared with one value"));
+            return Err(Diagnostic::error(
+                right.span,
+                "a masked address of this length can only be compared with one value",
+            ));
         }
         let comparison = membership(relation, span)?;
         Ok(Match { subject, comparison, operand: Operand::Set(values) })
@@ -124,9 +148,14 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn value_match(&mut self, subject: Subject, relation: Relation, right: &Expr) -> Checked<Match> {
+    fn value_match(&mut self, (subject, turned): (Subject, u128), relation: Relation, right: &Expr) -> Checked<Match> {
         let ty = subject.selector.value_type();
-        let values = self.values(right, ty)?;
+        let mut values = self.values(right, ty)?;
+        let equal = matches!(relation, Relation::Implicit | Relation::Equal | Relation::NotEqual);
+        only_values(subject, turned, equal && values.form == Form::Single, right.span)?;
+        if turned != 0 {
+            values = Values::single(values.low ^ turned);
+        }
         finish(subject, relation, values, right.span)
     }
 
@@ -137,19 +166,48 @@ impl Checker<'_> {
         context: &mut Context,
     ) -> Checked<Match> {
         let ty = left.selector.value_type();
-        if !ty.is_flags() || left.mask.is_some() {
+        if !ty.is_flags() || !left.operations.is_empty() {
             let error = Diagnostic::error(
                 value.span.to(mask.span),
                 format!("expected {}, found a value with a mask", ty.meaning()),
             );
             return Err(error.help("only flags are written `value / mask`"));
         }
-        let subject = self.subject(left, context)?;
+        let (subject, _) = self.subject(left, context)?;
         let subject = Subject { mask: Some(self.single(mask, ty)?), ..subject };
         let value = Values::single(self.single(value, ty)?);
         let relation = if relation == Relation::Implicit { Relation::Equal } else { relation };
         finish(subject, relation, value, left.span)
     }
+}
+
+/// Which operators nftables gives a meaning that it keeps: what it shifts, or masks in part of a byte, it reads wrongly.
+fn may_be_changed(operator: Binary, ty: Type, span: Span) -> Checked<()> {
+    if ty == Type::IfName || ty == Type::IfIndex {
+        return Err(Diagnostic::error(span, "interfaces cannot be masked"));
+    }
+    if matches!(operator, Binary::ShiftLeft | Binary::ShiftRight) {
+        let error = Diagnostic::error(span, "what is matched cannot be shifted");
+        return Err(error.help("shift the other side: `meta mark & 0xff00 == 0x500`"));
+    }
+    if ty.is_bit_field() {
+        let message = format!("{} here is less than whole bytes: it cannot be masked", ty.meaning());
+        return Err(Diagnostic::error(span, message).help("compare with a range or a set: `{ 8, 10-14 }`"));
+    }
+    if ty.is_flags() && operator != Binary::And {
+        let error = Diagnostic::error(span, "only `&` makes sense with flags");
+        return Err(error.help("`& (syn | ack)` looks at these bits and no others"));
+    }
+    Ok(())
+}
+
+/// Behind `|` and `^` values have no order any more: only single ones can be compared with.
+pub(super) fn only_values(subject: Subject, turned: u128, are_values: bool, span: Span) -> Checked<()> {
+    if are_values || (subject.or == 0 && turned == 0) {
+        return Ok(());
+    }
+    let error = Diagnostic::error(span, "behind `|` and `^` only `==` and `!=` with single values are supported");
+    Err(error.help("`&` with a mask can also be compared with ranges and named sets"))
 }
 
 /// The comparison with a set: in it or not.
@@ -168,7 +226,7 @@ fn finish(subject: Subject, relation: Relation, values: Values, span: Span) -> C
     let ty = subject.selector.value_type();
     let comparison = comparison(relation, ty, subject.mask.is_some(), values, span)?;
     if subject.mask.is_some() && ty.bits() > 32 && values.form != Form::Single {
-        return Err(Diagnostic::error(span, "a masked IPv6 address can only be compared with one value"));
+        return Err(Diagnostic::error(span, "a masked address of this length can only be compared with one value"));
     }
     let plain = Match { subject, comparison, operand: Operand::One(values) };
     Ok(simplify(plain))
@@ -177,6 +235,9 @@ fn finish(subject: Subject, relation: Relation, values: Values, span: Span) -> C
 fn comparison(relation: Relation, ty: Type, masked: bool, values: Values, span: Span) -> Checked<Comparison> {
     let ordered = match relation {
         Relation::Implicit if ty.is_flags() && !masked => return Ok(Comparison::AnyBit),
+        Relation::Implicit if ty.is_flags() => {
+            return Err(Diagnostic::error(span, "expected `==` or `!=` between a mask of flags and the value"));
+        }
         Relation::Implicit | Relation::Equal => return Ok(Comparison::Equal),
         Relation::NotEqual => return Ok(Comparison::NotEqual),
         Relation::NoneOf if ty.is_flags() && !masked => return Ok(Comparison::NoBit),
@@ -192,8 +253,8 @@ fn comparison(relation: Relation, ty: Type, masked: bool, values: Values, span: 
     if ty == Type::IfName {
         return Err(Diagnostic::error(span, "names can only be compared by `==` and `!=`"));
     }
-    if ty == Type::Ipv6Addr && masked {
-        return Err(Diagnostic::error(span, "a masked IPv6 address can only be compared by `==` and `!=`"));
+    if ty.bits() > 32 && masked {
+        return Err(Diagnostic::error(span, "a masked address of this length can only be compared by `==` and `!=`"));
     }
     if values.form != Form::Single {
         return Err(Diagnostic::error(span, "only one value can be larger or smaller, not several"));
@@ -204,7 +265,7 @@ fn comparison(relation: Relation, ty: Type, masked: bool, values: Values, span: 
 /// `flags & x == 0` is `flags ! x`, `flags & x != 0` is `flags x`; an address under a mask of leading ones is a
 /// prefix: nftables prints them so.
 fn simplify(plain: Match) -> Match {
-    let Match { subject, comparison, operand } = plain;
+    let Match { subject, comparison, operand } = unaligned(plain);
     let (Some(mask), Operand::One(values)) = (subject.mask, &operand) else {
         return Match { subject, comparison, operand };
     };
@@ -223,11 +284,28 @@ fn simplify(plain: Match) -> Match {
             | Comparison::NoBit => {}
         }
     }
-    match address_prefix(ty, mask, *values) {
+    match address_prefix(ty, mask, *values).filter(|_| subject.or == 0) {
         Some(prefix) if matches!(comparison, Comparison::Equal | Comparison::NotEqual) => {
             Match { subject: unmasked, comparison, operand: Operand::One(prefix) }
         }
         Some(_) | None => Match { subject, comparison, operand },
+    }
+}
+
+/// A prefix that does not end at a byte is a mask: so nftables prints it where it does not take the bytes before it.
+fn unaligned(plain: Match) -> Match {
+    let Match { subject, comparison, operand } = plain;
+    let ty = subject.selector.value_type();
+    let masks = matches!(ty, Type::Integer(_) | Type::InetService | Type::EtherAddr);
+    let aligned = |length: u8| length.is_multiple_of(8) && subject.selector.words().0 != "meta";
+    match operand {
+        Operand::One(Values { low, high, form: Form::Prefix(length) })
+            if masks && subject.mask.is_none() && subject.or == 0 && !aligned(length) =>
+        {
+            let mask = Some(ty.max() & !(low ^ high));
+            Match { subject: Subject { mask, ..subject }, comparison, operand: Operand::One(Values::single(low)) }
+        }
+        operand => Match { subject, comparison, operand },
     }
 }
 

@@ -1,11 +1,11 @@
 //! Rules: statement by statement, left to right.
 
-use super::{Checked, Checker, context::Context};
+use super::{Checked, Checker, context::Context, matches::only_values};
 use crate::language::{
     ast::{self, Element, Expr, ExprKind, Left, Log, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
     names,
-    ruleset::{MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
+    ruleset::{MapElement, Origin, Rule, Statement, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -52,7 +52,9 @@ impl Checker<'_> {
         let mut context = Context::new(self.tables[place.table].family);
         let mut statements = Vec::with_capacity(written.statements.len());
         for statement in &written.statements {
-            statements.push(self.statement(place, statement, &mut context)?);
+            let checked = self.statement(place, statement, &mut context)?;
+            statements.extend(context.implied.take().map(Statement::Match));
+            statements.push(checked);
         }
         let comment = written.comment.as_ref().map(|comment| comment.text.to_string());
         Ok(Rule { statements, comment, origin: self.origin(written.span) })
@@ -101,13 +103,17 @@ impl Checker<'_> {
     }
 
     fn map(&mut self, place: &Place, left: &Left, elements: &Expr, context: &mut Context) -> Checked<Statement> {
-        let subject = self.subject(left, context)?;
+        let (subject, turned) = self.subject(left, context)?;
+        only_values(subject, turned, false, left.span)?;
         let ExprKind::Set(written) = &elements.resolved().kind else { return Err(no_map(elements)) };
         if written.is_empty() {
             return Err(Diagnostic::error(elements.span, "an empty map matches nothing"));
         }
         if subject.mask.is_some() && subject.selector.value_type().bits() > 32 {
-            return Err(Diagnostic::error(left.span, "a masked IPv6 address can only be compared with one value"));
+            return Err(Diagnostic::error(
+                left.span,
+                "a masked address of this length can only be compared with one value",
+            ));
         }
         self.budget.spend(written.len(), elements.span)?;
         let ty = subject.selector.value_type();
@@ -116,7 +122,7 @@ impl Checker<'_> {
             placed.push((self.map_element(place, element, ty)?, element.key.span));
         }
         let elements = arranged(placed)?;
-        Ok(Statement::Map { subject: Subject { ..subject }, elements })
+        Ok(Statement::Map { subject, elements })
     }
 
     fn map_element(&mut self, place: &Place, element: &Element, ty: Type) -> Checked<MapElement> {

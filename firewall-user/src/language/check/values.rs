@@ -47,7 +47,7 @@ impl Checker<'_> {
             | ExprKind::Number(_)
             | ExprKind::Ipv4(_)
             | ExprKind::Ipv6(_)
-            | ExprKind::Mac
+            | ExprKind::Mac(_)
             | ExprKind::List(_)
             | ExprKind::Binary(..)
             | ExprKind::Set(_)
@@ -59,6 +59,10 @@ impl Checker<'_> {
     fn prefix(&mut self, base: &Expr, length: u128, ty: Type, span: Span) -> Checked<Values> {
         if ty.is_flags() || ty == Type::IfName || ty == Type::IfIndex {
             return Err(mismatch(ty, "a prefix", span));
+        }
+        if ty.is_bit_field() {
+            let message = format!("{} here is less than whole bytes: it has no prefixes", ty.meaning());
+            return Err(Diagnostic::error(span, message).help("write a range: `8-15`"));
         }
         let value = self.single(base, ty)?;
         let bits = ty.bits();
@@ -93,11 +97,12 @@ impl Checker<'_> {
             ExprKind::Text(text) => self.quoted(text, ty, expr.span),
             ExprKind::Ipv4(address) if ty == Type::Ipv4Addr => Ok(u128::from(address.to_bits())),
             ExprKind::Ipv6(address) if ty == Type::Ipv6Addr => Ok(address.to_bits()),
+            ExprKind::Mac(address) if ty == Type::EtherAddr => Ok(u128::from(*address)),
             ExprKind::List(values) => self.flags(values, ty, expr.span),
             ExprKind::Binary(operator, left, right) => self.binary(*operator, left, right, ty),
             ExprKind::Ipv4(_) => Err(mismatch(ty, "an IPv4 address", expr.span)),
             ExprKind::Ipv6(_) => Err(mismatch(ty, "an IPv6 address", expr.span)),
-            ExprKind::Mac => Err(mismatch(ty, "a hardware address", expr.span)),
+            ExprKind::Mac(_) => Err(mismatch(ty, "a hardware address", expr.span)),
             ExprKind::Range(..) => Err(mismatch(ty, "a range", expr.span)),
             ExprKind::Prefix(..) => Err(mismatch(ty, "a prefix", expr.span)),
             ExprKind::Set(_) => Err(mismatch(ty, "a set", expr.span)),
@@ -108,24 +113,12 @@ impl Checker<'_> {
 
     fn number(&mut self, number: u128, ty: Type, span: Span) -> Checked<u128> {
         match ty {
-            Type::Ipv4Addr | Type::Ipv6Addr => Err(mismatch(ty, "a number", span)),
+            Type::Ipv4Addr | Type::Ipv6Addr | Type::EtherAddr => Err(mismatch(ty, "a number", span)),
             Type::IfName => {
                 let text = self.diagnostics.sources.text(span).to_owned();
                 interface_pattern(&text, span).map(|values| values.low)
             }
-            Type::InetService
-            | Type::InetProto
-            | Type::EtherType
-            | Type::NfProto
-            | Type::IfIndex
-            | Type::Mark
-            | Type::Integer
-            | Type::TcpFlag
-            | Type::CtState
-            | Type::IcmpType
-            | Type::IcmpCode
-            | Type::Icmpv6Type
-            | Type::Icmpv6Code => in_range(number, ty, span),
+            _ => in_range(number, ty, span),
         }
     }
 
@@ -139,20 +132,7 @@ impl Checker<'_> {
                 Ok(address) => Ok(address.to_bits()),
                 Err(_) => Err(mismatch(ty, &format!("\"{text}\""), span)),
             },
-            Type::InetService
-            | Type::InetProto
-            | Type::EtherType
-            | Type::NfProto
-            | Type::IfName
-            | Type::IfIndex
-            | Type::Mark
-            | Type::Integer
-            | Type::TcpFlag
-            | Type::CtState
-            | Type::IcmpType
-            | Type::IcmpCode
-            | Type::Icmpv6Type
-            | Type::Icmpv6Code => self.named(text, ty, span),
+            _ => self.named(text, ty, span),
         }
     }
 
@@ -167,18 +147,7 @@ impl Checker<'_> {
                 let error = mismatch(ty, &format!("`{text}`"), span);
                 Err(error.help("host names are not looked up: what they stand for can change"))
             }
-            Type::InetService
-            | Type::InetProto
-            | Type::EtherType
-            | Type::NfProto
-            | Type::Mark
-            | Type::Integer
-            | Type::TcpFlag
-            | Type::CtState
-            | Type::IcmpType
-            | Type::IcmpCode
-            | Type::Icmpv6Type
-            | Type::Icmpv6Code => match names::number(ty.names(), text) {
+            _ => match names::number(ty.names(), text) {
                 Some(number) => Ok(u128::from(number)),
                 None => Err(unknown_name(text, ty, span)),
             },

@@ -135,7 +135,7 @@ impl Parser<'_> {
             | ExprKind::Number(_)
             | ExprKind::Ipv4(_)
             | ExprKind::Ipv6(_)
-            | ExprKind::Mac
+            | ExprKind::Mac(_)
             | ExprKind::Range(..)
             | ExprKind::Prefix(..)
             | ExprKind::List(_)

@@ -11,6 +11,17 @@ use crate::language::{
 /// Parentheses, sets and variables inside one another: deeper is no ruleset that anybody wrote.
 const MAX_NESTING: usize = 32;
 
+/// Operators of the same strength: as sign, as word.
+type Level = &'static [(Mark, &'static str, Binary)];
+
+/// Operators between values, in C's order of strength, weakest first.
+const LEVELS: &[Level] = &[
+    &[(Mark::Or, "or", Binary::Or)],
+    &[(Mark::Xor, "xor", Binary::Xor)],
+    &[(Mark::And, "and", Binary::And)],
+    &[(Mark::ShiftLeft, "lshift", Binary::ShiftLeft), (Mark::ShiftRight, "rshift", Binary::ShiftRight)],
+];
+
 impl Parser<'_> {
     /// What `define` gives a name: a value, a list, or a set (which may be empty).
     pub(super) fn initializer(&mut self) -> Parsed<Expr> {
@@ -60,20 +71,14 @@ impl Parser<'_> {
 
     /// Values joined by `|`, `&`, `^`, `<<`, `>>`, in C's order of strength.
     fn bits(&mut self) -> Parsed<Expr> {
-        const LEVELS: &[&[(Mark, Binary)]] = &[
-            &[(Mark::Or, Binary::Or)],
-            &[(Mark::Xor, Binary::Xor)],
-            &[(Mark::And, Binary::And)],
-            &[(Mark::ShiftLeft, Binary::ShiftLeft), (Mark::ShiftRight, Binary::ShiftRight)],
-        ];
         self.binary(LEVELS)
     }
 
-    fn binary(&mut self, levels: &[&[(Mark, Binary)]]) -> Parsed<Expr> {
+    fn binary(&mut self, levels: &[Level]) -> Parsed<Expr> {
         let Some((operators, tighter)) = levels.split_first() else { return self.primary() };
         let mut left = self.binary(tighter)?;
         let mut terms = 0;
-        while let Some((_, operator)) = operators.iter().find(|(mark, _)| self.at_mark(*mark)) {
+        while let Some(operator) = self.operator_of(operators) {
             terms += 1;
             if terms > MAX_NESTING {
                 return Err(self.too_deep());
@@ -81,9 +86,29 @@ impl Parser<'_> {
             self.bump();
             let right = self.binary(tighter)?;
             let span = left.span.to(right.span);
-            left = Expr { kind: ExprKind::Binary(*operator, Box::new(left), Box::new(right)), span };
+            left = Expr { kind: ExprKind::Binary(operator, Box::new(left), Box::new(right)), span };
         }
         Ok(left)
+    }
+
+    fn operator_of(&self, level: Level) -> Option<Binary> {
+        let found = level.iter().find(|(mark, word, _)| self.at_mark(*mark) || self.at_word(word));
+        found.map(|(_, _, operator)| *operator)
+    }
+
+    /// The operators behind what is looked at, strongest first, each with its right side.
+    pub(super) fn operations(&mut self) -> Parsed<Vec<(Binary, Expr)>> {
+        let mut operations = Vec::new();
+        for at in (0..LEVELS.len()).rev() {
+            while let Some(operator) = self.operator_of(LEVELS[at]) {
+                if operations.len() >= MAX_NESTING {
+                    return Err(self.too_deep());
+                }
+                self.bump();
+                operations.push((operator, self.binary(&LEVELS[at + 1..])?));
+            }
+        }
+        Ok(operations)
     }
 
     fn too_deep(&self) -> Diagnostic {
@@ -103,10 +128,15 @@ impl Parser<'_> {
             Kind::Word => Ok(self.leaf(|text| ExprKind::Word(text.into()))),
             Kind::Wildcard => Ok(self.leaf(|text| ExprKind::Text(text.into()))),
             Kind::Text => Ok(self.leaf(|text| ExprKind::Text(text[1..text.len() - 1].into()))),
-            Kind::Mac => Ok(self.leaf(|_| ExprKind::Mac)),
+            Kind::Mac => self.address("a hardware", |text| hardware_address(text).map(ExprKind::Mac)),
+            Kind::Number if self.at_tag_name() => {
+                let span = self.bump();
+                let span = span.to(self.bump());
+                Ok(Expr { kind: ExprKind::Word(self.text(span).into()), span })
+            }
             Kind::Number => self.number("a number").map(|(value, span)| Expr { kind: ExprKind::Number(value), span }),
-            Kind::Ipv4 => self.address("IPv4", |text| text.parse().map(ExprKind::Ipv4).ok()),
-            Kind::Ipv6 => self.address("IPv6", |text| text.parse().map(ExprKind::Ipv6).ok()),
+            Kind::Ipv4 => self.address("an IPv4", |text| text.parse().map(ExprKind::Ipv4).ok()),
+            Kind::Ipv6 => self.address("an IPv6", |text| text.parse().map(ExprKind::Ipv6).ok()),
             Kind::Mark(Mark::ParenOpen) => self.parenthesis(),
             Kind::Mark(Mark::BraceOpen) => self.set_literal(),
             Kind::Mark(Mark::Dollar) => self.variable(),
@@ -114,6 +144,13 @@ impl Parser<'_> {
             Kind::Mark(Mark::Minus) => self.negative(),
             Kind::Mark(_) | Kind::OpenText | Kind::Newline | Kind::Stray | Kind::End => Err(self.unexpected("a value")),
         }
+    }
+
+    /// `8021q` and `8021ad`: names that start like numbers.
+    fn at_tag_name(&self) -> bool {
+        let (number, word) = (self.peek(), self.peek_at(1));
+        let text = self.text(self.span(number).to(self.span(word)));
+        number.end == word.start && matches!(text, "8021q" | "8021ad")
     }
 
     fn leaf(&mut self, kind: impl FnOnce(&str) -> ExprKind) -> Expr {
@@ -126,7 +163,7 @@ impl Parser<'_> {
         let text = self.text(span);
         match parse(text) {
             Some(kind) => Ok(Expr { kind, span }),
-            None => Err(Diagnostic::error(span, format!("`{}` is not an {what} address", shorten(text)))),
+            None => Err(Diagnostic::error(span, format!("`{}` is not {what} address", shorten(text)))),
         }
     }
 
@@ -242,4 +279,8 @@ impl Parser<'_> {
         let number = matches!(before.kind, Kind::Number | Kind::Ipv4) && before.end == self.peek().start;
         number.then(|| self.span(*before))
     }
+}
+
+fn hardware_address(text: &str) -> Option<u64> {
+    text.split(':').try_fold(0, |address, pair| Some(address << 8 | u64::from(u8::from_str_radix(pair, 16).ok()?)))
 }

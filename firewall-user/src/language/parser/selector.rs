@@ -23,14 +23,52 @@ const fn ports(transport: Transport) -> [(&'static str, Selector); 2] {
 
 const GROUPS: &[Group] = &[
     Group {
+        word: "ether",
+        fields: &[("saddr", Selector::EtherSaddr), ("daddr", Selector::EtherDaddr), ("type", Selector::EtherType)],
+        refused: &[],
+    },
+    Group {
+        word: "vlan",
+        fields: &[
+            ("id", Selector::VlanId),
+            ("dei", Selector::VlanDei),
+            ("cfi", Selector::VlanDei),
+            ("pcp", Selector::VlanPcp),
+            ("type", Selector::VlanType),
+        ],
+        refused: &[],
+    },
+    Group {
         word: "ip",
-        fields: &[("saddr", Selector::IpSaddr), ("daddr", Selector::IpDaddr), ("protocol", Selector::IpProtocol)],
-        refused: &["version", "hdrlength", "dscp", "ecn", "length", "id", "frag-off", "ttl", "checksum", "option"],
+        fields: &[
+            ("saddr", Selector::IpSaddr),
+            ("daddr", Selector::IpDaddr),
+            ("protocol", Selector::IpProtocol),
+            ("version", Selector::IpVersion),
+            ("hdrlength", Selector::IpHdrLength),
+            ("dscp", Selector::IpDscp),
+            ("ecn", Selector::IpEcn),
+            ("length", Selector::IpLength),
+            ("id", Selector::IpId),
+            ("frag-off", Selector::IpFragOff),
+            ("ttl", Selector::IpTtl),
+        ],
+        refused: &["checksum", "option"],
     },
     Group {
         word: "ip6",
-        fields: &[("saddr", Selector::Ip6Saddr), ("daddr", Selector::Ip6Daddr)],
-        refused: &["version", "dscp", "ecn", "flowlabel", "length", "nexthdr", "hoplimit"],
+        fields: &[
+            ("saddr", Selector::Ip6Saddr),
+            ("daddr", Selector::Ip6Daddr),
+            ("version", Selector::Ip6Version),
+            ("dscp", Selector::Ip6Dscp),
+            ("ecn", Selector::Ip6Ecn),
+            ("flowlabel", Selector::Ip6FlowLabel),
+            ("length", Selector::Ip6Length),
+            ("nexthdr", Selector::Ip6NextHdr),
+            ("hoplimit", Selector::Ip6HopLimit),
+        ],
+        refused: &[],
     },
     Group {
         word: "tcp",
@@ -38,23 +76,48 @@ const GROUPS: &[Group] = &[
             ("sport", Selector::SourcePort(Transport::Tcp)),
             ("dport", Selector::DestinationPort(Transport::Tcp)),
             ("flags", Selector::TcpFlags),
+            ("sequence", Selector::TcpSequence),
+            ("ackseq", Selector::TcpAckSeq),
+            ("doff", Selector::TcpDoff),
+            ("reserved", Selector::TcpReserved),
+            ("window", Selector::TcpWindow),
+            ("urgptr", Selector::TcpUrgPtr),
         ],
-        refused: &["sequence", "ackseq", "doff", "reserved", "window", "checksum", "urgptr", "option"],
+        refused: &["checksum", "option"],
     },
-    Group { word: "udp", fields: &ports(Transport::Udp), refused: &["length", "checksum"] },
+    Group {
+        word: "udp",
+        fields: &[
+            ("sport", Selector::SourcePort(Transport::Udp)),
+            ("dport", Selector::DestinationPort(Transport::Udp)),
+            ("length", Selector::UdpLength),
+            ("checksum", Selector::UdpChecksum),
+        ],
+        refused: &[],
+    },
     Group { word: "udplite", fields: &ports(Transport::UdpLite), refused: &["csumcov", "checksum"] },
     Group { word: "sctp", fields: &ports(Transport::Sctp), refused: &["vtag", "checksum", "chunk"] },
     Group { word: "dccp", fields: &ports(Transport::Dccp), refused: &["type", "option"] },
     Group { word: "th", fields: &ports(Transport::Any), refused: &[] },
     Group {
         word: "icmp",
-        fields: &[("type", Selector::IcmpType), ("code", Selector::IcmpCode)],
-        refused: &["checksum", "id", "sequence", "gateway", "mtu"],
+        fields: &[
+            ("type", Selector::IcmpType),
+            ("code", Selector::IcmpCode),
+            ("id", Selector::IcmpId),
+            ("sequence", Selector::IcmpSequence),
+        ],
+        refused: &["checksum", "gateway", "mtu"],
     },
     Group {
         word: "icmpv6",
-        fields: &[("type", Selector::Icmp6Type), ("code", Selector::Icmp6Code)],
-        refused: &["checksum", "parameter-problem", "packet-too-big", "id", "sequence", "max-delay", "taddr", "daddr"],
+        fields: &[
+            ("type", Selector::Icmp6Type),
+            ("code", Selector::Icmp6Code),
+            ("id", Selector::Icmp6Id),
+            ("sequence", Selector::Icmp6Sequence),
+        ],
+        refused: &["checksum", "parameter-problem", "packet-too-big", "mtu", "max-delay", "taddr", "daddr"],
     },
     Group {
         word: "ct",
@@ -153,13 +216,13 @@ impl Parser<'_> {
         let Some(word) = self.word() else { return Ok(None) };
         if let Some((_, selector)) = ALONE.iter().find(|(alone, _)| *alone == word) {
             let span = self.bump();
-            return Ok(Some(Left { selector: *selector, mask: None, span }));
+            return Ok(Some(Left { selector: *selector, operations: Vec::new(), span }));
         }
         let Some(group) = GROUPS.iter().find(|group| group.word == word) else { return Ok(None) };
         let start = self.bump();
         let selector = self.field(group)?;
         let span = start.to(self.bump());
-        Ok(Some(Left { selector, mask: None, span }))
+        Ok(Some(Left { selector, operations: Vec::new(), span }))
     }
 
     /// The field behind the group's word; not yet read past.
@@ -188,17 +251,19 @@ impl Parser<'_> {
     }
 }
 
+/// Fields that cannot be told yet, and why.
+const REASONS: &[(&str, &str, &str)] = &[
+    ("meta", "pkttype", "the kernel decides it behind XDP; `ether daddr` compares with the addresses themselves"),
+    ("ct", "direction", "`ct state new` holds for the first packet of a connection, in the original direction"),
+];
+
 fn refused(group: &Group, word: &str, fields: &str, span: Span) -> Diagnostic {
-    let what = format!("`{} {word}`", group.word);
-    if (group.word, word) == ("ip6", "nexthdr") {
-        let error = Diagnostic::error(
-            span,
-            format!(
-                "{what} is not supported: it is the first header behind the IPv6 header, which an extension header hides"
-            ),
-        );
-        return error.help("`meta l4proto` looks behind extension headers");
-    }
-    let error = unsupported::feature(span, &what);
+    let error = unsupported::feature(span, &format!("`{} {word}`", group.word));
+    let reason = REASONS.iter().find(|(of, field, _)| (*of, *field) == (group.word, word));
+    let error = match reason {
+        Some((_, _, reason)) => error.help(*reason),
+        None if word == "checksum" => error.help("what is wrong in it is not yet known here: network cards check it"),
+        None => error,
+    };
     error.help(format!("supported behind `{}`: {fields}", group.word))
 }

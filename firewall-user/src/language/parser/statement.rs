@@ -40,7 +40,7 @@ impl Parser<'_> {
     }
 
     fn relation(&mut self, mut left: Left) -> Parsed<StatementKind> {
-        self.left_mask(&mut left)?;
+        left.operations = self.operations()?;
         if self.at_mark(Mark::Dot) {
             return Err(self.concatenation());
         }
@@ -52,10 +52,6 @@ impl Parser<'_> {
             return Ok(StatementKind::Map(left, self.primary()?));
         }
         let relation = self.operator();
-        let written = relation != Relation::Implicit;
-        if left.mask.is_some() && !written {
-            return Err(self.unexpected("`==` or `!=` after the mask"));
-        }
         let right = self.list()?;
         if self.take_mark(Mark::Slash).is_some() {
             let mask = self.list()?;
@@ -66,21 +62,6 @@ impl Parser<'_> {
             return Ok(StatementKind::Flags(left, relation, right, mask));
         }
         Ok(StatementKind::Match(left, relation, right))
-    }
-
-    fn left_mask(&mut self, left: &mut Left) -> Parsed<()> {
-        let and = self.at_mark(Mark::And) || self.at_word("and");
-        if and {
-            self.bump();
-            left.mask = Some(self.primary()?);
-        }
-        let other = [Mark::Or, Mark::Xor, Mark::ShiftLeft, Mark::ShiftRight].iter().any(|mark| self.at_mark(*mark))
-            || self.word().is_some_and(|word| ["or", "xor", "lshift", "rshift", "and"].contains(&word))
-            || self.at_mark(Mark::And);
-        if other {
-            return Err(unsupported::feature(self.here(), "arithmetic other than one `& mask` on what is matched"));
-        }
-        Ok(())
     }
 
     fn operator(&mut self) -> Relation {
@@ -179,7 +160,7 @@ impl Parser<'_> {
             ExprKind::Number(_)
             | ExprKind::Ipv4(_)
             | ExprKind::Ipv6(_)
-            | ExprKind::Mac
+            | ExprKind::Mac(_)
             | ExprKind::Range(..)
             | ExprKind::Prefix(..)
             | ExprKind::List(_)
