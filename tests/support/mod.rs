@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses the part it needs")]
 
 pub mod packets;
+pub mod sequence;
 pub mod table;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -87,14 +88,13 @@ impl Firewall {
         })
     }
 
-    /// How many of many frames passed, without looking at what was counted: for floods.
-    pub fn passed(&self, side: Side, frames: impl IntoIterator<Item = Frame> + Send) -> usize {
+    /// Does something with a judge that says whether a frame passed and does not look at what was counted: for floods.
+    pub fn judging<T: Send>(&self, work: impl FnOnce(&dyn Fn(Side, &Frame) -> bool) -> T + Send) -> T {
         self.open(|instance| {
             let ifindex = interface_index(INTERFACE).expect("interface");
-            let passed = |frame: &Frame| {
+            work(&|side, frame| {
                 instance.judge(side, &frame.bytes(), ifindex, 1).unwrap_or_else(|error| panic!("{error}")).passed
-            };
-            frames.into_iter().filter(passed).count()
+            })
         })
     }
 
@@ -119,17 +119,18 @@ impl Firewall {
 
     /// Packets and bytes of the first counter of every rule that has one and a comment, by comment.
     pub fn rules(&self) -> BTreeMap<String, (u64, u64)> {
-        self.open(counted)
+        self.open(|instance| counts(instance, &named_rules(instance)))
     }
 
     /// For every frame, in order: the comments of the rules that counted it.
     pub fn counted_by(&self, side: Side, frames: &[Vec<u8>]) -> Vec<Vec<String>> {
         self.open(|instance| {
             let ifindex = interface_index(INTERFACE).expect("interface");
-            let mut before = counted(instance);
+            let rules = named_rules(instance);
+            let mut before = counts(instance, &rules);
             let one = |frame: &Vec<u8>| {
                 instance.judge(side, frame, ifindex, 1).unwrap_or_else(|error| panic!("{error}"));
-                let after = counted(instance);
+                let after = counts(instance, &rules);
                 let moved = after.iter().filter(|(comment, count)| before[*comment] != **count);
                 let moved = moved.map(|(comment, _)| comment.clone()).collect();
                 before = after;
@@ -203,14 +204,18 @@ fn judge(instance: &Instance, side: Side, frame: &[u8], (ifindex, place): (u32, 
     if judgement.passed { Ok(()) } else { Err(reason) }
 }
 
-/// Packets and bytes of the first counter of every rule that has one and a comment.
-fn counted(instance: &Instance) -> BTreeMap<String, (u64, u64)> {
+/// The comments of rules that have one and a counter, with the first counter's slot.
+fn named_rules(instance: &Instance) -> Vec<(String, u32)> {
     let manifest = instance.manifest().expect("manifest");
     let named = |rule: &RuleRecord| Some((rule.comment.clone()?, rule.counters.first()?.slot));
-    let rules: Vec<_> = manifest.rules.iter().filter_map(named).collect();
+    manifest.rules.iter().filter_map(named).collect()
+}
+
+/// Packets and bytes that they counted.
+fn counts(instance: &Instance, rules: &[(String, u32)]) -> BTreeMap<String, (u64, u64)> {
     let counters = instance.rule_counters(rules.iter().map(|(_, slot)| *slot)).expect("counters");
-    let count = |slot: u32| (counters[&slot].packets, counters[&slot].bytes);
-    rules.into_iter().map(|(comment, slot)| (comment, count(slot))).collect()
+    let count = |slot: &u32| (counters[slot].packets, counters[slot].bytes);
+    rules.iter().map(|(comment, slot)| (comment.clone(), count(slot))).collect()
 }
 
 /// Compiles rules that must be right.

@@ -6,6 +6,7 @@ use rstest::rstest;
 
 use super::support::{
     packets::{back_v4, back_v6, datagram, syn, v4, v6, word},
+    sequence::flags,
     table::{SIDES, check_matches},
 };
 
@@ -170,9 +171,9 @@ fn icmp_codes() {
 #[test]
 fn tcp_flags() {
     let packet = |text: &str| match text.strip_prefix('6') {
-        Some(flags) => v6(Tcp::new(1, 2, flags_of(flags))),
+        Some(letters) => v6(Tcp::new(1, 2, flags(letters))),
         None if text == "udp" => v4(datagram(2)),
-        None => v4(Tcp::new(1, 2, flags_of(text))),
+        None => v4(Tcp::new(1, 2, flags(text))),
     };
     check_matches(
         Side::Xdp,
@@ -188,20 +189,6 @@ fn tcp_flags() {
             ("tcp flags & syn == 0", "A F .", "S SA udp"),
         ],
     );
-}
-
-fn flags_of(letters: &str) -> u8 {
-    let flag = |letter| match letter {
-        'F' => flag::FIN,
-        'S' => flag::SYN,
-        'R' => flag::RST,
-        'P' => flag::PSH,
-        'A' => flag::ACK,
-        'U' => flag::URG,
-        '.' => 0,
-        _ => panic!("no flag {letter}"),
-    };
-    letters.chars().map(flag).fold(0, |all, one| all | one)
 }
 
 #[rstest]

@@ -1,0 +1,17 @@
+//! Connection tracking: sequences of packets, in and out, run by the loaded program in the kernel.
+//!
+//! What is wanted is what `nf_conntrack` does (`tcp_conntracks` in `net/netfilter/nf_conntrack_proto_tcp.c` and its
+//! neighbours, Linux 6.18).
+
+mod support;
+
+#[path = "conntrack/commit.rs"]
+mod commit;
+#[path = "conntrack/crowd.rs"]
+mod crowd;
+#[path = "conntrack/errors.rs"]
+mod errors;
+#[path = "conntrack/open.rs"]
+mod open;
+#[path = "conntrack/tcp.rs"]
+mod tcp;
