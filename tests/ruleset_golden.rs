@@ -124,11 +124,11 @@ fn nft_lists_the_same_json() {
 /// counted as in a file of one table block.
 fn comparable(objects: Vec<serde_json::Value>) -> Vec<serde_json::Value> {
     let strip = |mut object: serde_json::Value| {
-        for kind in ["table", "chain", "set", "rule"] {
+        for kind in ["table", "chain", "set", "map", "rule"] {
             if let Some(fields) = object.get_mut(kind).and_then(serde_json::Value::as_object_mut) {
                 fields.remove("handle");
                 fields.remove("auto-merge");
-                if kind != "rule" && kind != "set" {
+                if kind == "table" || kind == "chain" {
                     fields.remove("comment");
                 }
             }

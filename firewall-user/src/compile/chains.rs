@@ -180,6 +180,9 @@ impl<'a> Writer<'a> {
                 words::write_match(&mut self.out, frame.table, test, way);
             }
             Statement::Map { subject, elements } => self.map(frame, *subject, elements, way),
+            Statement::NamedMap { subject, map } => {
+                self.map(frame, *subject, &frame.table.sets[*map].map_elements(), way);
+            }
             Statement::Counter { .. } => {
                 let slot = record.counters[*counters].slot;
                 *counters += 1;
@@ -204,6 +207,10 @@ impl<'a> Writer<'a> {
     /// One test for each verdict: keys are disjoint, so their order does not matter.
     fn map(&mut self, frame: &Frame<'_>, subject: Subject, elements: &[MapElement], way: Way) {
         words::write_preconditions(&mut self.out, subject, Way { flags: 0, ..way });
+        if elements.is_empty() {
+            // A named map that nothing is in yet.
+            return words::write_keys(&mut self.out, subject, Vec::new(), way);
+        }
         let mut left = grouped(elements);
         let any = elements.iter().find(|element| element.key.is_none()).map(|element| element.verdict);
         let last = left.pop();

@@ -378,7 +378,7 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
     let sets = rule.statements.iter().filter(|statement| match statement {
         Statement::Match(held) => matches!(held.operand, Operand::Set(_)),
         Statement::Map { .. } => true,
-        Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => false,
+        Statement::NamedMap { .. } | Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => false,
     });
     described.next_handle += sets.count() as u64;
     described.handle()

@@ -278,17 +278,21 @@ pub(super) enum SetKey {
     TypeOf(Selector),
 }
 
-/// What stands in a set's braces.
+/// What stands in the braces of a set or map.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SetBody {
     /// `type` or `typeof`.
     pub(super) key: Option<SetKey>,
+    /// `: verdict` behind it: a map.
+    pub(super) verdicts: bool,
     /// `flags ...`
     pub(super) flags: Vec<Spanned>,
     /// `auto-merge`
     pub(super) auto_merge: bool,
     /// `size N`
     pub(super) size: Option<(u128, Span)>,
+    /// `policy memory`
+    pub(super) policy: Option<Spanned>,
     /// `comment "..."`
     pub(super) comment: Option<Spanned>,
     /// `elements = ...`
@@ -311,7 +315,7 @@ pub(super) struct TableBody {
     pub(super) comment: Option<Spanned>,
     /// Its chains.
     pub(super) chains: Vec<Chain>,
-    /// Its sets.
+    /// Its sets and maps.
     pub(super) sets: Vec<Set>,
 }
 

@@ -68,12 +68,13 @@ impl Printer<'_> {
     }
 
     fn set(&self, at: usize, set: &Set) -> Value {
-        let Set { name, element_type, type_of: _, constant, interval, auto_merge, size, comment, elements } = set;
+        let Set { name, element_type, constant, interval, auto_merge, size, comment, .. } = set;
         let flags = [(*constant, "constant"), (*interval, "interval")];
         let flags: Vec<Value> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| Value::from(*name)).collect();
-        let elements: Vec<Value> = elements.iter().map(|element| self.element(element, *element_type)).collect();
+        let mut elements: Vec<Value> = set.elements.iter().map(|one| self.element(one, *element_type)).collect();
+        elements.extend(set.default.map(|verdict| json!(["*", self.verdict(verdict)])));
         object(
-            "set",
+            if set.is_map { "map" } else { "set" },
             [
                 ("family", Some(self.table.family.name().into())),
                 ("name", Some(name.as_str().into())),
@@ -81,6 +82,8 @@ impl Printer<'_> {
                 ("type", Some(element_type.name().into())),
                 ("handle", self.handle(Object::Set(self.number, at))),
                 ("comment", text(comment.as_ref())),
+                ("map", set.is_map.then(|| "verdict".into())),
+                ("policy", set.saves_memory.then(|| "memory".into())),
                 ("size", size.map(Value::from)),
                 ("flags", (!flags.is_empty()).then(|| flags.into())),
                 ("auto-merge", auto_merge.then(|| true.into())),
@@ -91,9 +94,13 @@ impl Printer<'_> {
 
     fn element(&self, element: &SetElement, ty: Type) -> Value {
         let value = self.values(element.values, ty);
-        match &element.comment {
+        let key = match &element.comment {
             Some(comment) => json!({ "elem": { "val": value, "comment": comment } }),
             None => value,
+        };
+        match element.verdict {
+            Some(verdict) => json!([key, self.verdict(verdict)]),
+            None => key,
         }
     }
 
@@ -130,6 +137,9 @@ impl Printer<'_> {
                 }
                 Statement::Match(held) => self.a_match(held),
                 Statement::Map { subject, elements } => self.map(*subject, elements),
+                Statement::NamedMap { subject, map } => {
+                    json!({ "vmap": { "key": left(*subject), "data": format!("@{}", self.table.sets[*map].name) } })
+                }
                 Statement::Log { prefix, level } => log(prefix.as_ref(), *level),
                 Statement::Verdict(verdict) => self.verdict(*verdict),
             })

@@ -109,12 +109,17 @@ impl Printer<'_> {
     }
 
     fn set(&self, at: usize, set: &Set, out: &mut String) {
-        let Set { name, element_type, type_of, constant, interval, auto_merge, size, comment, elements } = set;
-        let _ = writeln!(out, "\tset {name} {{{}", self.handle(Object::Set(self.number, at)));
+        let Set { name, element_type, type_of, constant, interval, auto_merge, size, .. } = set;
+        let kind = if set.is_map { "map" } else { "set" };
+        let _ = writeln!(out, "\t{kind} {name} {{{}", self.handle(Object::Set(self.number, at)));
+        let data = if set.is_map { " : verdict" } else { "" };
         let _ = match type_of {
-            Some(selector) => writeln!(out, "\t\ttypeof {}", words(selector.words())),
-            None => writeln!(out, "\t\ttype {}", element_type.name()),
+            Some(selector) => writeln!(out, "\t\ttypeof {}{data}", words(selector.words())),
+            None => writeln!(out, "\t\ttype {}{data}", element_type.name()),
         };
+        if set.saves_memory {
+            out.push_str("\t\tpolicy memory\n");
+        }
         if let Some(size) = size {
             let _ = writeln!(out, "\t\tsize {size}");
         }
@@ -126,24 +131,34 @@ impl Printer<'_> {
         if *auto_merge {
             out.push_str("\t\tauto-merge\n");
         }
-        comment_line(comment.as_deref(), "\t\t", out);
-        if !elements.is_empty() {
-            let _ = writeln!(out, "\t\telements = {{ {} }}", self.elements(elements, *element_type));
+        comment_line(set.comment.as_deref(), "\t\t", out);
+        if !set.elements.is_empty() || set.default.is_some() {
+            let _ = writeln!(out, "\t\telements = {{ {} }}", self.elements(set));
         }
         out.push_str("\t}\n");
     }
 
-    fn elements(&self, elements: &[SetElement], ty: Type) -> String {
+    fn elements(&self, set: &Set) -> String {
         let names = Names { ruleset: self.ruleset, table: self.table };
+        let ty = set.element_type;
         let mut out = String::new();
-        for (at, SetElement { values, comment }) in elements.iter().enumerate() {
-            if at > 0 {
-                out.push_str(if at.is_multiple_of(ty.per_line()) { ",\n\t\t\t     " } else { ", " });
-            }
+        let separate = |at: usize| match at {
+            0 => "",
+            _ if at.is_multiple_of(ty.per_line()) => ",\n\t\t\t     ",
+            _ => ", ",
+        };
+        for (at, SetElement { values, verdict, comment }) in set.elements.iter().enumerate() {
+            out.push_str(separate(at));
             names.values(*values, ty, &mut out);
             if let Some(comment) = comment {
                 let _ = write!(out, " comment \"{comment}\"");
             }
+            if let Some(verdict) = verdict {
+                let _ = write!(out, " : {}", names.verdict(*verdict));
+            }
+        }
+        if let Some(verdict) = set.default {
+            let _ = write!(out, "{}* : {}", separate(set.elements.len()), names.verdict(verdict));
         }
         out
     }
@@ -222,6 +237,9 @@ impl Names<'_> {
         match statement {
             Statement::Match(held) => self.a_match(held),
             Statement::Map { subject, elements } => self.map(*subject, elements),
+            Statement::NamedMap { subject, map } => {
+                format!("{} vmap @{}", subject_text(*subject), self.table.sets[*map].name)
+            }
             Statement::Counter { packets, bytes } => format!("counter packets {packets} bytes {bytes}"),
             Statement::Log { prefix, level } => log(prefix.as_deref(), *level),
             Statement::Verdict(verdict) => self.verdict(*verdict),

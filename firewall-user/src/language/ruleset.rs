@@ -163,6 +163,13 @@ pub enum Statement {
         /// Sorted by key, disjoint, `*` last.
         elements: Vec<MapElement>,
     },
+    /// The same with a named map of the table.
+    NamedMap {
+        /// What is looked at.
+        subject: Subject,
+        /// The map, by its index in [`Table::sets`].
+        map: usize,
+    },
     /// Counts, starting from these numbers.
     Counter {
         /// Packets.
@@ -233,16 +240,18 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
-/// An element of a named set.
+/// An element of a named set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetElement {
     /// The values.
     pub values: Values,
+    /// What a map gives for them.
+    pub verdict: Option<Verdict>,
     /// Its comment.
     pub comment: Option<String>,
 }
 
-/// A named set.
+/// A named set, or a map to verdicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     /// Its name.
@@ -259,10 +268,26 @@ pub struct Set {
     pub auto_merge: bool,
     /// `size`
     pub size: Option<u32>,
+    /// `policy memory`
+    pub saves_memory: bool,
+    /// Is it a map?
+    pub is_map: bool,
+    /// What a map gives for `*`.
+    pub default: Option<Verdict>,
     /// Its comment.
     pub comment: Option<String>,
     /// Sorted and disjoint.
     pub elements: Vec<SetElement>,
+}
+
+impl Set {
+    /// A map as an anonymous one would have it: sorted by key, `*` last.
+    pub fn map_elements(&self) -> Vec<MapElement> {
+        let keyed =
+            |element: &SetElement| element.verdict.map(|verdict| MapElement { key: Some(element.values), verdict });
+        let default = self.default.map(|verdict| MapElement { key: None, verdict });
+        self.elements.iter().filter_map(keyed).chain(default).collect()
+    }
 }
 
 /// A table.
@@ -274,7 +299,7 @@ pub struct Table {
     pub name: String,
     /// Its comment.
     pub comment: Option<String>,
-    /// Its named sets.
+    /// Its named sets and maps.
     pub sets: Vec<Set>,
     /// Its chains.
     pub chains: Vec<Chain>,

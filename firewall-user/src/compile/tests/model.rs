@@ -372,6 +372,16 @@ impl Run<'_> {
                         None => return Said::Nothing,
                     }
                 }
+                Statement::NamedMap { subject, map } => {
+                    let Some(value) = self.probe.subject(*subject) else { return Said::Nothing };
+                    let map = &self.table.sets[*map];
+                    let found = map.elements.iter().find(|element| within(value, &[element.values]));
+                    match found.map_or(map.default, |element| element.verdict) {
+                        Some(Verdict::Continue) => {}
+                        Some(verdict) => return self.verdict(verdict),
+                        None => return Said::Nothing,
+                    }
+                }
             }
         }
         Said::Nothing

@@ -110,6 +110,19 @@ fn a_match() -> BoxedStrategy<String> {
     .boxed()
 }
 
+fn named_map() -> BoxedStrategy<String> {
+    words(&[
+        "tcp dport vmap @by_port",
+        "udp sport vmap @by_port",
+        "tcp dport & 0xff vmap @by_port",
+        "ip saddr vmap @by_address",
+        "ip daddr & 255.255.255.0 vmap @by_address",
+        "ether saddr vmap @by_card",
+        "meta mark vmap @nothing",
+    ])
+    .boxed()
+}
+
 /// A field of a header that is a number, compared with numbers at its edges.
 fn header_match() -> BoxedStrategy<String> {
     let fields: &[(&str, &[&str])] = &[
@@ -209,7 +222,7 @@ fn map() -> BoxedStrategy<String> {
 }
 
 fn rule() -> impl Strategy<Value = String> {
-    let part = prop_oneof![6 => a_match(), 2 => Just("counter".to_owned()), 1 => Just("log".to_owned()), 1 => map()];
+    let part = prop_oneof![6 => a_match(), 2 => Just("counter".to_owned()), 1 => Just("log".to_owned()), 1 => map(), 1 => named_map()];
     (proptest::collection::vec(part, 0..5), verdict())
         .prop_map(|(parts, verdict)| format!("{} {verdict}", parts.join(" ")).trim().to_owned())
 }
@@ -218,6 +231,10 @@ const SETS: &str = "
     set v4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/24, 192.0.2.1, 0.0.0.0-0.0.0.1, 200.0.0.0/8, 202.0.0.0/8, 204.0.0.0/8 }; }
     set v6 { type ipv6_addr; flags interval; elements = { 2001:db8::/32, ::1, fe80::/10, 3000::/16, 3002::/16 }; }
     set ports { type inet_service; elements = { 0, 22, 80, 81, 1023, 65535 }; }
+    map by_port { type inet_service : verdict; flags interval; elements = { 0 : drop, 22-80 : jump two, 1024-65535 : continue, 81 : goto two }; }
+    map by_address { type ipv4_addr : verdict; elements = { 10.0.0.0 : accept, 10.0.0.1 : return, 192.0.2.1 : continue, * : drop }; }
+    map by_card { type ether_addr : verdict; elements = { 00:00:5e:00:53:01 : drop, ff:ff:ff:ff:ff:ff : accept }; }
+    map nothing { type mark : verdict; }
     set names { type ifname; elements = { \"lo\", \"eth1\" }; }
 ";
 
@@ -249,7 +266,8 @@ fn rules(family: &str, rules: &[String], name: &str) -> String {
     let mut kept = String::new();
     for rule in rules {
         let rule = match name {
-            "two" if rule.contains("jump") || rule.contains("goto") => continue,
+            // The map leads back there.
+            "two" if rule.contains("jump") || rule.contains("goto") || rule.contains("@by_port") => continue,
             "one" => rule.replace(" one", " two"),
             _ => rule.clone(),
         };

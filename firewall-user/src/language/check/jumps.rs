@@ -48,8 +48,9 @@ impl Walk<'_> {
         self.marks[chain] = Mark::Open;
         self.path.push(chain);
         let mut deepest = 0;
-        for at in 0..self.table.chains[chain].jumps.len() {
-            let (target, span) = self.table.chains[chain].jumps[at];
+        let table = self.table;
+        let maps = table.chains[chain].maps.iter().flat_map(|map| &table.sets[*map].jumps);
+        for (target, span) in table.chains[chain].jumps.iter().chain(maps).copied() {
             deepest = deepest.max(1 + self.depth(target, span)?);
         }
         self.path.pop();

@@ -47,6 +47,10 @@ impl Checker<'_> {
                 only_values(subject, turned, false, resolved.span)?;
                 let set = self.tables[table].set(name, resolved.span)?;
                 self.set_type_fits(table, set, subject, right.span)?;
+                if self.tables[table].sets[set].set.is_map {
+                    let error = Diagnostic::error(resolved.span, format!("`{name}` is a map, not a set"));
+                    return Err(error.help(format!("write `vmap @{name}`")));
+                }
                 let comparison = membership(relation, left.span)?;
                 Match { subject, comparison, operand: Operand::Named(set) }
             }
@@ -78,7 +82,7 @@ impl Checker<'_> {
         Ok(held)
     }
 
-    fn set_type_fits(&self, table: usize, set: usize, subject: Subject, span: Span) -> Checked<()> {
+    pub(super) fn set_type_fits(&self, table: usize, set: usize, subject: Subject, span: Span) -> Checked<()> {
         let (expected, found) = (subject.selector.value_type(), self.tables[table].sets[set].set.element_type);
         let wide_mask = subject.mask.is_some() && expected.bits() > 32;
         if wide_mask {
@@ -87,7 +91,12 @@ impl Checker<'_> {
         if expected == found || (expected, found) == (Type::Integer(32), Type::Mark) {
             return Ok(());
         }
-        let message = format!("expected a set of type {}, this one holds {}", expected.name(), found.name());
+        let message = match (expected, found) {
+            (Type::Integer(expected), Type::Integer(found)) => {
+                format!("expected a set of numbers of {expected} bits, this one holds such of {found}")
+            }
+            _ => format!("expected a set of type {}, this one holds {}", expected.name(), found.name()),
+        };
         Err(Diagnostic::error(span, message))
     }
 

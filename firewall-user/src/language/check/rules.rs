@@ -5,7 +5,7 @@ use crate::language::{
     ast::{self, Element, Expr, ExprKind, Left, Log, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
     names,
-    ruleset::{MapElement, Origin, Rule, Statement, Values, Verdict},
+    ruleset::{MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -81,30 +81,46 @@ impl Checker<'_> {
     }
 
     fn verdict(&mut self, place: &Place, written: &ast::Verdict) -> Checked<Verdict> {
+        let mut jumps = Vec::new();
+        let verdict = self.verdict_in(place.table, written, &mut jumps)?;
+        self.tables[place.table].chains[place.chain].jumps.append(&mut jumps);
+        Ok(verdict)
+    }
+
+    /// A verdict, and where it jumps to.
+    pub(super) fn verdict_in(
+        &self,
+        table: usize,
+        written: &ast::Verdict,
+        jumps: &mut Vec<(usize, Span)>,
+    ) -> Checked<Verdict> {
         Ok(match &written.kind {
             VerdictKind::Accept => Verdict::Accept,
             VerdictKind::Drop => Verdict::Drop,
             VerdictKind::Return => Verdict::Return,
             VerdictKind::Continue => Verdict::Continue,
-            VerdictKind::Jump(chain) => Verdict::Jump(self.jump(place, chain)?),
-            VerdictKind::Goto(chain) => Verdict::Goto(self.jump(place, chain)?),
+            VerdictKind::Jump(chain) => Verdict::Jump(self.jump(table, chain, jumps)?),
+            VerdictKind::Goto(chain) => Verdict::Goto(self.jump(table, chain, jumps)?),
         })
     }
 
-    fn jump(&mut self, place: &Place, name: &ast::Spanned) -> Checked<usize> {
-        let table = &mut self.tables[place.table];
+    fn jump(&self, table: usize, name: &ast::Spanned, jumps: &mut Vec<(usize, Span)>) -> Checked<usize> {
+        let table = &self.tables[table];
         let target = table.chain(name)?;
         if table.chains[target].base.is_some() {
             let message = format!("`{}` is a base chain: packets come to it from its hook, not by a jump", name.text);
             return Err(Diagnostic::error(name.span, message));
         }
-        table.chains[place.chain].jumps.push((target, name.span));
+        jumps.push((target, name.span));
         Ok(target)
     }
 
     fn map(&mut self, place: &Place, left: &Left, elements: &Expr, context: &mut Context) -> Checked<Statement> {
         let (subject, turned) = self.subject(left, context)?;
         only_values(subject, turned, false, left.span)?;
+        if let ExprKind::Named(name) = &elements.resolved().kind {
+            return self.named_map(place, subject, (name, elements.span));
+        }
         let ExprKind::Set(written) = &elements.resolved().kind else { return Err(no_map(elements)) };
         if written.is_empty() {
             return Err(Diagnostic::error(elements.span, "an empty map matches nothing"));
@@ -125,6 +141,16 @@ impl Checker<'_> {
         Ok(Statement::Map { subject, elements })
     }
 
+    fn named_map(&mut self, place: &Place, subject: Subject, (name, span): (&str, Span)) -> Checked<Statement> {
+        let map = self.tables[place.table].set(name, span)?;
+        if !self.tables[place.table].sets[map].set.is_map {
+            return Err(Diagnostic::error(span, format!("`{name}` is a set: only a map has verdicts")));
+        }
+        self.set_type_fits(place.table, map, subject, span)?;
+        self.tables[place.table].chains[place.chain].maps.push(map);
+        Ok(Statement::NamedMap { subject, map })
+    }
+
     fn map_element(&mut self, place: &Place, element: &Element, ty: Type) -> Checked<MapElement> {
         let Some(verdict) = &element.verdict else {
             let error = Diagnostic::error(element.key.span, "an element of a map needs a verdict");
@@ -140,11 +166,8 @@ impl Checker<'_> {
 }
 
 fn no_map(elements: &Expr) -> Diagnostic {
-    let error = match elements.resolved().kind {
-        ExprKind::Named(_) => Diagnostic::error(elements.span, "named maps are not supported yet"),
-        _ => Diagnostic::error(elements.span, "expected `{ key : verdict, .. }` after `vmap`"),
-    };
-    error.help("write the elements in place: `vmap { 22 : accept, 80 : jump web }`")
+    let error = Diagnostic::error(elements.span, "expected `{ key : verdict, .. }` or `@map` after `vmap`");
+    error.help("such as `vmap { 22 : accept, 80 : jump web }`")
 }
 
 /// Elements in order of their keys, `*` last. A key given twice must say the same twice.
@@ -208,7 +231,7 @@ fn log_level(level: &ast::Spanned) -> Checked<Option<&'static str>> {
 /// Does every packet get past this statement, or end at it?
 fn always_goes_on(statement: &Statement) -> bool {
     match statement {
-        Statement::Match(_) | Statement::Map { .. } => false,
+        Statement::Match(_) | Statement::Map { .. } | Statement::NamedMap { .. } => false,
         Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => true,
     }
 }
@@ -219,6 +242,10 @@ fn is_final(statement: &Statement) -> bool {
             Verdict::Accept | Verdict::Drop | Verdict::Return | Verdict::Goto(_) => true,
             Verdict::Continue | Verdict::Jump(_) => false,
         },
-        Statement::Match(_) | Statement::Map { .. } | Statement::Counter { .. } | Statement::Log { .. } => false,
+        Statement::Match(_)
+        | Statement::Map { .. }
+        | Statement::NamedMap { .. }
+        | Statement::Counter { .. }
+        | Statement::Log { .. } => false,
     }
 }

@@ -5,7 +5,7 @@ use crate::language::{
     ast::{self, Element, Expr, ExprKind, SetBody, SetKey, Spanned},
     diagnostic::Diagnostic,
     names,
-    ruleset::{Form, Set, SetElement, Values},
+    ruleset::{Form, Set, SetElement, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -20,18 +20,21 @@ struct Placed {
 pub(super) struct SetState {
     pub(super) set: Set,
     placed: Vec<Placed>,
+    /// Where the verdicts of a map jump to.
+    pub(super) jumps: Vec<(usize, Span)>,
 }
 
 impl SetState {
     pub(super) fn finish(self, problems: &mut Vec<Diagnostic>) -> Set {
-        let Self { mut set, placed } = self;
+        let Self { mut set, placed, jumps: _ } = self;
         let last = placed.last().map_or_else(Span::default, |one| one.span);
         match arranged(placed, &set) {
             Ok(elements) => set.elements = elements,
             Err(problem) => problems.push(problem),
         }
         if let Some(size) = set.size.filter(|size| set.elements.len() > *size as usize) {
-            let message = format!("set `{}` is full: {} elements, size {size}", set.name, set.elements.len());
+            let kind = if set.is_map { "map" } else { "set" };
+            let message = format!("{kind} `{}` is full: {} elements, size {size}", set.name, set.elements.len());
             problems.push(Diagnostic::error(last, message));
         }
         set
@@ -48,7 +51,7 @@ impl Checker<'_> {
             number
         } else {
             let table = &mut self.tables[table];
-            table.sets.push(SetState { set: declared, placed: Vec::new() });
+            table.sets.push(SetState { set: declared, placed: Vec::new(), jumps: Vec::new() });
             table.set_index.insert(set.name.text.to_string(), table.sets.len() - 1);
             table.sets.len() - 1
         };
@@ -65,43 +68,87 @@ impl Checker<'_> {
     }
 
     fn fill(&mut self, table: usize, number: usize, elements: &Expr) -> Checked<()> {
-        let ty = self.tables[table].sets[number].set.element_type;
-        let mut placed = Vec::new();
-        self.gather(elements, ty, &mut placed)?;
-        self.tables[table].sets[number].placed.append(&mut placed);
+        let set = &self.tables[table].sets[number].set;
+        let mut filling = Filling { table, ty: set.element_type, is_map: set.is_map, ..Filling::default() };
+        self.gather(elements, &mut filling)?;
+        let Filling { mut placed, mut jumps, default, .. } = filling;
+        let state = &mut self.tables[table].sets[number];
+        state.placed.append(&mut placed);
+        state.jumps.append(&mut jumps);
+        match (default, state.set.default) {
+            (Some((verdict, span)), Some(old)) if verdict != old => {
+                return Err(Diagnostic::error(span, "a second `*` in the map, with another verdict"));
+            }
+            (Some((verdict, _)), _) => state.set.default = Some(verdict),
+            (None, _) => {}
+        }
         Ok(())
     }
 
-    fn gather(&mut self, elements: &Expr, ty: Type, placed: &mut Vec<Placed>) -> Checked<()> {
+    fn gather(&mut self, elements: &Expr, filling: &mut Filling) -> Checked<()> {
         let ExprKind::Set(elements) = &elements.resolved().kind else {
             return Err(Diagnostic::error(elements.span, "expected `{ elements }`"));
         };
         for element in elements {
-            self.gather_one(element, ty, placed)?;
+            self.gather_one(element, filling)?;
         }
         Ok(())
     }
 
-    fn gather_one(&mut self, element: &Element, ty: Type, placed: &mut Vec<Placed>) -> Checked<()> {
-        if let Some(verdict) = &element.verdict {
-            return Err(Diagnostic::error(verdict.span, "verdicts in a set: only a map has them"));
+    fn gather_one(&mut self, element: &Element, filling: &mut Filling) -> Checked<()> {
+        if element.verdict.is_none() && matches!(element.key.resolved().kind, ExprKind::Set(_)) {
+            return self.gather(&element.key, filling);
         }
-        if matches!(element.key.resolved().kind, ExprKind::Set(_)) {
-            return self.gather(&element.key, ty, placed);
-        }
-        if matches!(element.key.kind, ExprKind::Any) {
-            return Err(Diagnostic::error(element.key.span, "`*` as an element is not supported yet"));
-        }
+        let verdict = match &element.verdict {
+            Some(verdict) if !filling.is_map => {
+                return Err(Diagnostic::error(verdict.span, "verdicts in a set: only a map has them"));
+            }
+            None if filling.is_map => {
+                let error = Diagnostic::error(element.key.span, "an element of a map needs a verdict");
+                return Err(error.help("write `key : accept`"));
+            }
+            Some(verdict) => Some(self.verdict_in(filling.table, verdict, &mut filling.jumps)?),
+            None => None,
+        };
         self.budget.spend(1, element.key.span)?;
-        let values = self.values(&element.key, ty)?;
+        let span = element.key.span;
+        if matches!(element.key.kind, ExprKind::Any) {
+            let any = verdict.filter(|_| element.comment.is_none());
+            filling.default = Some((any.ok_or_else(|| plain_any(span, filling.is_map))?, span));
+            return Ok(());
+        }
+        let values = self.values(&element.key, filling.ty)?;
         let comment = element.comment.as_ref().map(|comment| comment.text.to_string());
-        placed.push(Placed { element: SetElement { values, comment }, span: element.key.span });
+        filling.placed.push(Placed { element: SetElement { values, verdict, comment }, span });
         Ok(())
     }
 }
 
+/// Elements on their way into a set.
+struct Filling {
+    table: usize,
+    ty: Type,
+    is_map: bool,
+    placed: Vec<Placed>,
+    jumps: Vec<(usize, Span)>,
+    /// The verdict of `*`.
+    default: Option<(Verdict, Span)>,
+}
+
+impl Default for Filling {
+    fn default() -> Self {
+        let (placed, jumps) = (Vec::new(), Vec::new());
+        Self { table: 0, ty: Type::Mark, is_map: false, placed, jumps, default: None }
+    }
+}
+
+fn plain_any(span: Span, is_map: bool) -> Diagnostic {
+    let what = if is_map { "a comment on `*`" } else { "`*` as an element of a set" };
+    Diagnostic::error(span, format!("{what} is not supported yet"))
+}
+
 fn declaration(set: &ast::Set) -> Checked<Set> {
-    let SetBody { key, flags, auto_merge, size, comment, elements: _ } = &set.body;
+    let SetBody { key, verdicts, flags, auto_merge, size, policy, comment, elements: _ } = &set.body;
     let (element_type, type_of) = key_type(key.as_ref(), set.name.span)?;
     let flag = |name: &str| flags.iter().any(|flag| &*flag.text == name);
     let size = match size {
@@ -115,10 +162,26 @@ fn declaration(set: &ast::Set) -> Checked<Set> {
         constant: flag("constant"),
         interval: flag("interval"),
         auto_merge: *auto_merge,
-        size,
+        // The size of a constant set is that of its elements: nftables forgets the one that was written.
+        size: size.filter(|_| !flag("constant")),
+        saves_memory: policy.as_ref().map(saves_memory).transpose()?.unwrap_or(false),
+        is_map: *verdicts,
+        default: None,
         comment: comment.as_ref().map(|comment| comment.text.to_string()),
         elements: Vec::new(),
     })
+}
+
+/// `policy`: how the kernel should choose a structure, which has no meaning here and is kept.
+fn saves_memory(policy: &Spanned) -> Checked<bool> {
+    match &*policy.text {
+        "performance" => Ok(false),
+        "memory" => Ok(true),
+        other => {
+            let error = Diagnostic::error(policy.span, format!("unknown policy `{other}`"));
+            Err(error.help("policies of sets: performance, memory"))
+        }
+    }
 }
 
 fn key_type(key: Option<&SetKey>, span: Span) -> Checked<(Type, Option<crate::language::ruleset::Selector>)> {
@@ -145,7 +208,8 @@ fn unknown_type(name: &Spanned) -> Diagnostic {
 }
 
 fn same_kind(old: &Set, new: &Set, name: &Spanned) -> Checked<()> {
-    if old.element_type == new.element_type && old.interval == new.interval && old.constant == new.constant {
+    let kind = |set: &Set| (set.element_type, set.interval, set.constant, set.is_map);
+    if kind(old) == kind(new) {
         return Ok(());
     }
     let message = format!("set `{}` is already defined with another type or other flags", name.text);
@@ -164,12 +228,15 @@ fn arranged(mut placed: Vec<Placed>, set: &Set) -> Checked<Vec<SetElement>> {
     if set.auto_merge {
         let values = placed.into_iter().map(|one| one.element.values).collect();
         let joined = join(values, set.element_type);
-        return Ok(joined.into_iter().map(|values| SetElement { values, comment: None }).collect());
+        return Ok(joined.into_iter().map(|values| SetElement { values, verdict: None, comment: None }).collect());
     }
     let mut kept: Vec<Placed> = Vec::with_capacity(placed.len());
     for one in placed {
         match kept.last() {
-            Some(last) if same(last.element.values, one.element.values) => {}
+            Some(last) if same(&last.element, &one.element) => {}
+            Some(last) if last.element.values.low == one.element.values.low && set.is_map => {
+                return Err(Diagnostic::error(one.span.max(last.span), "this key has two verdicts"));
+            }
             Some(last) if set.interval && one.element.values.low <= last.element.values.high => {
                 return Err(overlap(&one, last));
             }
@@ -180,13 +247,16 @@ fn arranged(mut placed: Vec<Placed>, set: &Set) -> Checked<Vec<SetElement>> {
     Ok(kept.into_iter().map(|one| shape(one.element)).collect())
 }
 
-fn same(a: Values, b: Values) -> bool {
-    a.low == b.low && a.high == b.high
+fn same(a: &SetElement, b: &SetElement) -> bool {
+    (a.values.low, a.values.high, a.verdict) == (b.values.low, b.values.high, b.verdict)
 }
 
 fn overlap(one: &Placed, other: &Placed) -> Diagnostic {
     // The later one in the text is the one to complain about.
     let span = one.span.max(other.span);
+    if one.element.verdict.is_some() {
+        return Diagnostic::error(span, "this key overlaps another one of the map");
+    }
     let error = Diagnostic::error(span, "this element overlaps another one of the set");
     error.help("`auto-merge` in the set joins what overlaps")
 }

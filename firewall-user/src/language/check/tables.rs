@@ -32,24 +32,27 @@ pub(super) struct ChainState {
     pub(super) rules: VecDeque<Rule>,
     /// Jumps out of it: where to, and where they stand.
     pub(super) jumps: Vec<(usize, Span)>,
+    /// Named maps in its rules.
+    pub(super) maps: Vec<usize>,
     /// Does its last rule decide about every packet, so that no packet gets to the next one?
     pub(super) closed: bool,
 }
 
 impl ChainState {
     pub(super) fn new(name: String) -> Self {
-        let (rules, jumps) = (VecDeque::new(), Vec::new());
-        Self { name, base: None, policy: None, comment: None, rules, jumps, closed: false }
+        let (rules, jumps, maps) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { name, base: None, policy: None, comment: None, rules, jumps, maps, closed: false }
     }
 
     pub(super) fn flush(&mut self) {
         self.rules.clear();
         self.jumps.clear();
+        self.maps.clear();
         self.closed = false;
     }
 
     fn finish(self) -> Chain {
-        let Self { name, base, policy: _, comment, rules, jumps: _, closed: _ } = self;
+        let Self { name, base, policy: _, comment, rules, jumps: _, maps: _, closed: _ } = self;
         Chain { name, base, comment, rules: rules.into() }
     }
 }

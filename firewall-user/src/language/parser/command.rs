@@ -1,6 +1,6 @@
 //! Commands at the top of a file: `table`, `add`, `flush`, `delete`.
 
-use super::{Parsed, Parser, hints, unsupported};
+use super::{Parsed, Parser, hints, set::Declared, unsupported};
 use crate::language::{
     ast::{Command, ExprKind, Spanned, TableBody, TableName},
     diagnostic::Diagnostic,
@@ -87,7 +87,12 @@ impl Parser<'_> {
             Some("set") if !first => {
                 self.bump();
                 let table = self.table_name()?;
-                Ok(Command::Set(table, self.set_declaration()?))
+                Ok(Command::Set(table, self.set_declaration(Declared::Set)?))
+            }
+            Some("map") if !first => {
+                self.bump();
+                let table = self.table_name()?;
+                Ok(Command::Set(table, self.set_declaration(Declared::Map)?))
             }
             Some("element") if !first => self.add_elements(),
             Some("rule") => {

@@ -1,4 +1,4 @@
-//! Named sets: `set NAME { type ..; flags ..; elements = { .. } }`.
+//! Named sets and maps: `set NAME { type ..; flags ..; elements = { .. } }`.
 
 use super::{Parsed, Parser, unsupported};
 use crate::language::{
@@ -10,49 +10,92 @@ use crate::language::{
 };
 
 /// Words that start a part of a set.
-const PARTS: &[&str] = &["type", "typeof", "flags", "elements", "auto-merge", "size", "comment"];
+const PARTS: &[&str] = &["type", "typeof", "flags", "elements", "auto-merge", "size", "policy", "comment"];
+
+/// What is declared.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Declared {
+    Set,
+    Map,
+}
+
+impl Declared {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Map => "map",
+        }
+    }
+}
 
 impl Parser<'_> {
-    /// `add set TABLE NAME { .. }`.
-    pub(super) fn set_declaration(&mut self) -> Parsed<Set> {
-        let name = self.name("set")?;
-        Ok(Set { name, body: self.set_body()? })
-    }
-
-    pub(super) fn set_body(&mut self) -> Parsed<SetBody> {
+    /// The name and the braces.
+    pub(super) fn set_declaration(&mut self, declared: Declared) -> Parsed<Set> {
+        let name = self.name(declared.name())?;
         let mut body = SetBody::default();
-        self.block("set", &mut |parser| parser.set_part(&mut body))?;
-        Ok(body)
+        self.block(declared.name(), &mut |parser| parser.set_part(declared, &mut body))?;
+        Ok(Set { name, body })
     }
 
-    fn set_part(&mut self, body: &mut SetBody) -> Parsed<()> {
+    fn set_part(&mut self, declared: Declared, body: &mut SetBody) -> Parsed<()> {
         let Some(word) = self.word().map(str::to_owned) else {
-            return Err(self.unexpected("`type`, `flags` or `elements` in the set"));
+            return Err(self.unexpected(&format!("`type`, `flags` or `elements` in the {}", declared.name())));
         };
         match word.as_str() {
-            "type" => self.set_type(body)?,
-            "typeof" => self.set_type_of(body)?,
+            "type" => {
+                self.set_type(body)?;
+                self.set_data(declared, body)?;
+            }
+            "typeof" => {
+                self.set_type_of(body)?;
+                self.set_data(declared, body)?;
+            }
             "flags" => self.set_flags(body)?,
             "elements" => {
                 self.bump();
                 self.expect_mark(Mark::Equals, "`=` after `elements`")?;
                 body.elements = Some(self.primary()?);
             }
+            "auto-merge" if declared == Declared::Map => {
+                return Err(Diagnostic::error(self.here(), "a map has no `auto-merge`: what would the verdict be?"));
+            }
             "auto-merge" => {
                 self.bump();
                 body.auto_merge = true;
+            }
+            "policy" => {
+                self.bump();
+                body.policy = Some(self.required_word("`performance` or `memory` after `policy`")?);
             }
             "size" => {
                 self.bump();
                 body.size = Some(self.number("a number after `size`")?);
             }
             "comment" => self.comment(&mut body.comment)?,
-            "timeout" | "gc-interval" | "counter" | "policy" | "limit" | "quota" | "last" => {
-                return Err(unsupported::feature(self.here(), &format!("`{word}` in a set")));
+            "timeout" | "gc-interval" | "counter" | "limit" | "quota" | "last" => {
+                return Err(unsupported::feature(self.here(), &format!("`{word}` in a {}", declared.name())));
             }
             _ => return Err(unknown(&word, self.here())),
         }
-        self.end_statement("this part of the set")
+        self.end_statement(&format!("this part of the {}", declared.name()))
+    }
+
+    /// `: verdict` behind the key of a map.
+    fn set_data(&mut self, declared: Declared, body: &mut SetBody) -> Parsed<()> {
+        if declared == Declared::Set {
+            if self.at_mark(Mark::Colon) {
+                let error = Diagnostic::error(self.here(), "a set has no data");
+                return Err(error.help("write `map` instead of `set`"));
+            }
+            return Ok(());
+        }
+        self.expect_mark(Mark::Colon, "`: verdict` after the type of the map's keys")?;
+        if self.take_word("verdict").is_none() {
+            let error = unsupported::feature(self.here(), "a map to data other than verdicts");
+            return Err(error.help("supported: `type inet_service : verdict`"));
+        }
+        body.verdicts = true;
+        Ok(())
     }
 
     fn set_type(&mut self, body: &mut SetBody) -> Parsed<()> {

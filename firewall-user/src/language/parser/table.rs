@@ -1,14 +1,10 @@
 //! What stands in a table's braces: chains, sets, definitions, a comment.
 
-use super::{Parsed, Parser, unsupported};
-use crate::language::{
-    ast::{Set, TableBody},
-    diagnostic::Diagnostic,
-    names,
-};
+use super::{Parsed, Parser, set::Declared, unsupported};
+use crate::language::{ast::TableBody, diagnostic::Diagnostic, names};
 
 /// Words that start a part of a table.
-const PARTS: &[&str] = &["chain", "set", "comment", "define", "redefine", "undefine", "include"];
+const PARTS: &[&str] = &["chain", "set", "map", "comment", "define", "redefine", "undefine", "include"];
 
 impl Parser<'_> {
     pub(super) fn table_body(&mut self, body: &mut TableBody) -> Parsed<()> {
@@ -30,10 +26,13 @@ impl Parser<'_> {
             }
             Some("set") => {
                 self.bump();
-                let name = self.name("set")?;
-                let set_body = self.set_body()?;
-                body.sets.push(Set { name, body: set_body });
+                body.sets.push(self.set_declaration(Declared::Set)?);
                 self.end_statement("the set's `}`")
+            }
+            Some("map") => {
+                self.bump();
+                body.sets.push(self.set_declaration(Declared::Map)?);
+                self.end_statement("the map's `}`")
             }
             Some("comment") => {
                 self.comment(&mut body.comment)?;
@@ -44,7 +43,9 @@ impl Parser<'_> {
     }
 
     fn no_table_part(&self) -> Diagnostic {
-        let Some(word) = self.word() else { return self.unexpected("`chain`, `set`, `comment` or `}` in the table") };
+        let Some(word) = self.word() else {
+            return self.unexpected("`chain`, `set`, `map`, `comment` or `}` in the table");
+        };
         if unsupported::TABLE_PARTS.contains(&word) {
             return unsupported::feature(self.here(), &format!("`{word}` in a table"));
         }

@@ -22,7 +22,6 @@ pub(super) const RESERVED: &[&str] = &[
 
 /// Commands that are not part of a ruleset file, or not yet.
 pub(super) const COMMANDS: &[&str] = &[
-    "map",
     "flowtable",
     "counter",
     "quota",
@@ -45,7 +44,7 @@ pub(super) const COMMANDS: &[&str] = &[
 
 /// Parts of a table.
 pub(super) const TABLE_PARTS: &[&str] =
-    &["map", "flowtable", "counter", "quota", "limit", "ct", "secmark", "synproxy", "flags"];
+    &["flowtable", "counter", "quota", "limit", "ct", "secmark", "synproxy", "flags"];
 
 /// Statements and the reason, or the way round, that is worth a word.
 #[rustfmt::skip]
