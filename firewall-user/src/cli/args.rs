@@ -219,7 +219,7 @@ Filters:
   sport=443  dport=22          port; port=... is either of them
   reason=policy                reason of a drop
   layer=network                layer of a drop: link, network, transport, ruleset, internal
-  hook=input                   prerouting, input, output
+  hook=input                   prerouting, input, forward, output
   interface=eth0               interface
 Filters of one kind add up, different ones must all hold.
 

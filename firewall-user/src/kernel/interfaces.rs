@@ -18,6 +18,10 @@ pub(super) struct Interface {
     pub(super) has_ethernet: bool,
     /// For a VLAN: the interface below.
     pub(super) vlan_of: Option<u32>,
+    /// The interface it is a port of.
+    pub(super) controller: Option<u32>,
+    /// Is it one whose ports hand their packets to it before the network layer sees them: a bridge, a bond, a team?
+    pub(super) has_ports: bool,
     /// Id of the XDP program on it, and whether it is the driver's.
     pub(super) xdp: Option<(u32, bool)>,
 }
@@ -50,6 +54,8 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         is_loopback: link.header.flags.contains(LinkFlags::Loopback),
         has_ethernet: matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
         vlan_of: None,
+        controller: None,
+        has_ports: false,
         xdp: None,
     };
     let mut below = None;
@@ -57,8 +63,12 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
             LinkAttribute::Link(index) => below = Some(*index),
-            LinkAttribute::LinkInfo(info) if info.contains(&LinkInfo::Kind(InfoKind::Vlan)) => {
-                interface.vlan_of = Some(0);
+            LinkAttribute::Controller(index) => interface.controller = Some(*index),
+            LinkAttribute::LinkInfo(info) => {
+                let is = |kind: InfoKind| info.contains(&LinkInfo::Kind(kind));
+                interface.vlan_of = is(InfoKind::Vlan).then_some(0);
+                interface.has_ports =
+                    is(InfoKind::Bridge) || is(InfoKind::Bond) || is(InfoKind::Other("team".to_owned()));
             }
             LinkAttribute::Xdp(xdp) => interface.xdp = describe_xdp(xdp),
             _ => {}
@@ -82,8 +92,8 @@ pub fn interface_index(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()
 }
 
-/// The interfaces that `wanted` names; by default all that are up but loopback, and but VLANs on one of those, whose
-/// packets are judged on the interface below. When none is up yet, as when a machine starts, those that are down.
+/// The interfaces that `wanted` names; by default all that are up. When none is up yet, as when a machine starts, those
+/// that are down.
 pub(super) fn choose(all: &[Interface], wanted: &[String]) -> Result<Vec<Interface>, KernelError> {
     let mut chosen = Vec::new();
     for name in wanted {
@@ -93,11 +103,18 @@ pub(super) fn choose(all: &[Interface], wanted: &[String]) -> Result<Vec<Interfa
         }
     }
     if wanted.is_empty() {
-        let is_default = |interface: &&Interface| !interface.is_loopback && interface.vlan_of.is_none();
-        let any_is_up = all.iter().filter(is_default).any(|interface| interface.is_up);
-        chosen.extend(all.iter().filter(is_default).filter(|one| one.is_up || !any_is_up).cloned());
+        let candidates = || all.iter().filter(|interface| is_default(all, interface));
+        let any_is_up = candidates().any(|interface| interface.is_up);
+        chosen.extend(candidates().filter(|interface| interface.is_up || !any_is_up).cloned());
     }
     if chosen.is_empty() { Err(KernelError::NoInterfaces) } else { Ok(chosen) }
+}
+
+/// Not loopback; not a VLAN, whose packets are judged on the interface below; not a port of a bridge, bond or team: what
+/// it hands to this host is judged on the bridge, and what it hands to another port is not for the network layer.
+fn is_default(all: &[Interface], interface: &Interface) -> bool {
+    let is_port = all.iter().any(|other| other.has_ports && interface.controller == Some(other.index));
+    !interface.is_loopback && interface.vlan_of.is_none() && !is_port
 }
 
 fn unknown(all: &[Interface], name: &str) -> KernelError {
