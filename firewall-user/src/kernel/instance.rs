@@ -61,7 +61,11 @@ impl Instance {
     pub fn open_or_create(options: &StateOptions) -> Result<Self, KernelError> {
         let pins = Pins::here()?;
         if pins.exists() {
-            return Self::open();
+            match Self::open() {
+                // Somebody was killed before all maps were made: the rest is made now.
+                Err(KernelError::NotRunning) => {}
+                other => return other,
+            }
         }
         let buckets = match check_pins(&pins)? {
             Some(buckets) => buckets,
