@@ -10,13 +10,14 @@ use firewall_common::{
 use super::{
     CompileError, MAX_INTERVALS,
     assembler::{Assembler, Label, Place},
+    concat,
     manifest::Manifest,
     numbers::Numbers,
     words::{self, Way},
 };
 use crate::language::{
     Ruleset,
-    ruleset::{Base, Chain, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
+    ruleset::{Base, Chain, ConcatKeys, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
 };
 
 /// Compiles all hooks.
@@ -180,6 +181,8 @@ impl<'a> Writer<'a> {
                 words::write_match(&mut self.out, frame.table, test, way);
             }
             Statement::Map { subject, elements } => self.map(frame, *subject, elements, way),
+            Statement::Concat { subjects, negated, keys } => self.concat(frame, (subjects, *negated, keys), way),
+            Statement::ConcatMap { subjects, keys } => self.concat(frame, (subjects, false, keys), way),
             Statement::NamedMap { subject, map } => {
                 self.map(frame, *subject, &frame.table.sets[*map].map_elements(), way);
             }
@@ -229,6 +232,40 @@ impl<'a> Writer<'a> {
             let (pass, flags) = self.element_verdict(frame, verdict, way);
             words::write_any(&mut self.out, subject, Way { flags, pass, ..way });
         }
+    }
+
+    /// Alternatives of conjunctions: elements that differ in their first part only are one alternative.
+    fn concat(&mut self, frame: &Frame<'_>, (subjects, negated, keys): (&[Subject], bool, &ConcatKeys), way: Way) {
+        for subject in subjects {
+            words::write_preconditions(&mut self.out, *subject, Way { flags: 0, ..way });
+        }
+        let (tuples, default) = match keys {
+            ConcatKeys::Listed { tuples, default } => (&tuples[..], *default),
+            ConcatKeys::Named(set) => {
+                let set = &frame.table.sets[*set];
+                (set.concat.as_ref().map_or(&[][..], |concat| &concat.tuples), set.default)
+            }
+        };
+        for subject in subjects.iter().filter(|_| negated || default.is_some()) {
+            words::write_presence(&mut self.out, *subject, way);
+        }
+        for (verdict, parts) in concat::alternatives(tuples) {
+            let next = self.out.label();
+            let (place, flags) = match verdict {
+                Some(verdict) => self.element_verdict(frame, verdict, way),
+                None if negated => (way.fail, 0),
+                None => (way.pass, way.flags),
+            };
+            let found = Way { pass: place, flags, fail: Place::Label(next), ..way };
+            concat::write(&mut self.out, subjects, parts, found);
+            self.out.bind_here(next);
+        }
+        let (place, flags) = match default {
+            Some(verdict) => self.element_verdict(frame, verdict, way),
+            None if negated => (way.pass, way.flags),
+            None => (way.fail, 0),
+        };
+        self.always(way.rule, flags, place);
     }
 
     fn keys(&mut self, frame: &Frame<'_>, subject: Subject, (verdict, keys): (Verdict, Vec<(u128, u128)>), way: Way) {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::language::{
     self, Diagnostics, Options, Ruleset, print,
-    ruleset::{Chain, Operand, Rule, Statement, Table},
+    ruleset::{Chain, ConcatKeys, Operand, Rule, Statement, Table},
 };
 
 /// Version of the document.
@@ -378,6 +378,9 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
     let sets = rule.statements.iter().filter(|statement| match statement {
         Statement::Match(held) => matches!(held.operand, Operand::Set(_)),
         Statement::Map { .. } => true,
+        Statement::Concat { keys, .. } | Statement::ConcatMap { keys, .. } => {
+            matches!(keys, ConcatKeys::Listed { .. })
+        }
         Statement::NamedMap { .. } | Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => false,
     });
     described.next_handle += sets.count() as u64;

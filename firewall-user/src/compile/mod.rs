@@ -6,6 +6,7 @@
 
 mod assembler;
 mod chains;
+mod concat;
 mod manifest;
 mod numbers;
 mod slots;

@@ -283,6 +283,15 @@ pub(super) fn write_any(out: &mut Assembler, subject: Subject, way: Way) {
     write_test(out, (subject.selector, None), &everything, way);
 }
 
+/// Tests that the packet has the value at all, where nothing else says so: in front of what holds without an element.
+pub(super) fn write_presence(out: &mut Assembler, subject: Subject, way: Way) {
+    if matches!(word(subject.selector), Word::Tagged { .. }) {
+        let next = out.label();
+        write_any(out, subject, Way { flags: 0, pass: Place::Label(next), ..way });
+        out.bind_here(next);
+    }
+}
+
 fn write_test(out: &mut Assembler, (selector, bits): (Selector, Option<u128>), wanted: &Wanted, way: Way) {
     match word(selector) {
         Word::Wide(field) => {

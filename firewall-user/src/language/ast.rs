@@ -46,6 +46,8 @@ pub(super) enum ExprKind {
     Prefix(Box<Expr>, u128),
     /// `a, b, c`.
     List(Vec<Expr>),
+    /// `a . b . c`.
+    Concat(Vec<Expr>),
     /// `a | b` and the like.
     Binary(Binary, Box<Expr>, Box<Expr>),
     /// `{ a, b : verdict }`.
@@ -78,7 +80,7 @@ impl Expr {
         match &self.kind {
             ExprKind::Range(a, b) | ExprKind::Binary(_, a, b) => inner(&mut [a.measure(), b.measure()].into_iter()),
             ExprKind::Prefix(a, _) => inner(&mut [a.measure()].into_iter()),
-            ExprKind::List(values) => inner(&mut values.iter().map(Self::measure)),
+            ExprKind::List(values) | ExprKind::Concat(values) => inner(&mut values.iter().map(Self::measure)),
             ExprKind::Set(elements) => inner(&mut elements.iter().map(|element| element.key.measure())),
             ExprKind::Variable(variable) => (variable.depth + 1, variable.size),
             ExprKind::Word(_)
@@ -182,6 +184,8 @@ pub(super) struct Left {
     pub(super) selector: Selector,
     /// `& mask`, `| bits`: what is done with it first, in order.
     pub(super) operations: Vec<(Binary, Expr)>,
+    /// `. tcp dport`: what is looked at together with it.
+    pub(super) more: Vec<Left>,
     /// Where.
     pub(super) span: Span,
 }
@@ -272,10 +276,10 @@ pub(super) struct Chain {
 /// What a set is keyed by.
 #[derive(Clone, Debug)]
 pub(super) enum SetKey {
-    /// `type ipv4_addr`
-    Type(Spanned),
-    /// `typeof ip saddr`
-    TypeOf(Selector),
+    /// `type ipv4_addr . inet_service`
+    Type(Vec<Spanned>),
+    /// `typeof ip saddr . tcp dport`
+    TypeOf(Vec<Selector>),
 }
 
 /// What stands in the braces of a set or map.

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{
     print::{CounterRef, Object, Shown},
     ruleset::{
-        Base, Chain, Comparison, Form, MapElement, Match, Operand, Rule, Ruleset, Selector, Set, SetElement, Statement,
-        Subject, Table, Values, Verdict,
+        Base, Chain, Comparison, ConcatKeys, Form, MapElement, Match, Operand, Rule, Ruleset, Selector, Set,
+        SetElement, Statement, Subject, Table, Tuple, Values, Verdict,
     },
     types::{Style, Type},
 };
@@ -71,7 +71,11 @@ impl Printer<'_> {
         let Set { name, element_type, constant, interval, auto_merge, size, comment, .. } = set;
         let flags = [(*constant, "constant"), (*interval, "interval")];
         let flags: Vec<Value> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| Value::from(*name)).collect();
+        let types = set.concat.as_ref().map_or_else(|| vec![*element_type], |concat| concat.types.clone());
+        let names: Vec<Value> = types.iter().map(|ty| ty.name().into()).collect();
         let mut elements: Vec<Value> = set.elements.iter().map(|one| self.element(one, *element_type)).collect();
+        let tuples = set.concat.iter().flat_map(|concat| &concat.tuples);
+        elements.extend(tuples.map(|tuple| self.tuple(tuple, &types)));
         elements.extend(set.default.map(|verdict| json!(["*", self.verdict(verdict)])));
         object(
             if set.is_map { "map" } else { "set" },
@@ -79,7 +83,7 @@ impl Printer<'_> {
                 ("family", Some(self.table.family.name().into())),
                 ("name", Some(name.as_str().into())),
                 ("table", Some(self.table.name.as_str().into())),
-                ("type", Some(element_type.name().into())),
+                ("type", Some(if names.len() > 1 { names.into() } else { element_type.name().into() })),
                 ("handle", self.handle(Object::Set(self.number, at))),
                 ("comment", text(comment.as_ref())),
                 ("map", set.is_map.then(|| "verdict".into())),
@@ -93,11 +97,7 @@ impl Printer<'_> {
     }
 
     fn element(&self, element: &SetElement, ty: Type) -> Value {
-        let value = self.values(element.values, ty);
-        let key = match &element.comment {
-            Some(comment) => json!({ "elem": { "val": value, "comment": comment } }),
-            None => value,
-        };
+        let key = commented(self.values(element.values, ty), element.comment.as_ref());
         match element.verdict {
             Some(verdict) => json!([key, self.verdict(verdict)]),
             None => key,
@@ -137,6 +137,14 @@ impl Printer<'_> {
                 }
                 Statement::Match(held) => self.a_match(held),
                 Statement::Map { subject, elements } => self.map(*subject, elements),
+                Statement::Concat { subjects, negated, keys } => {
+                    let sign = if *negated { "!=" } else { "==" };
+                    let right = self.concat_keys(subjects, keys);
+                    json!({ "match": { "op": sign, "left": concat_left(subjects), "right": right } })
+                }
+                Statement::ConcatMap { subjects, keys } => {
+                    json!({ "vmap": { "key": concat_left(subjects), "data": self.concat_keys(subjects, keys) } })
+                }
                 Statement::NamedMap { subject, map } => {
                     json!({ "vmap": { "key": left(*subject), "data": format!("@{}", self.table.sets[*map].name) } })
                 }
@@ -176,6 +184,27 @@ impl Printer<'_> {
             Value::from(vec![key, self.verdict(*verdict)])
         });
         json!({ "vmap": { "key": left(subject), "data": { "set": elements.collect::<Vec<_>>() } } })
+    }
+
+    fn concat_keys(&self, subjects: &[Subject], keys: &ConcatKeys) -> Value {
+        let types: Vec<Type> = subjects.iter().map(|subject| subject.selector.value_type()).collect();
+        match keys {
+            ConcatKeys::Named(set) => format!("@{}", self.table.sets[*set].name).into(),
+            ConcatKeys::Listed { tuples, default } => {
+                let mut elements: Vec<Value> = tuples.iter().map(|tuple| self.tuple(tuple, &types)).collect();
+                elements.extend(default.map(|verdict| json!(["*", self.verdict(verdict)])));
+                json!({ "set": elements })
+            }
+        }
+    }
+
+    fn tuple(&self, tuple: &Tuple, types: &[Type]) -> Value {
+        let parts: Vec<Value> = tuple.key.iter().zip(types).map(|(values, ty)| self.values(*values, *ty)).collect();
+        let key = commented(json!({ "concat": parts }), tuple.comment.as_ref());
+        match tuple.verdict {
+            Some(verdict) => json!([key, self.verdict(verdict)]),
+            None => key,
+        }
     }
 
     fn a_match(&self, held: &Match) -> Value {
@@ -237,6 +266,17 @@ impl Printer<'_> {
             Style::Name | Style::NameOrHex(_) => name(ty, value),
         }
     }
+}
+
+fn commented(value: Value, comment: Option<&String>) -> Value {
+    match comment {
+        Some(comment) => json!({ "elem": { "val": value, "comment": comment } }),
+        None => value,
+    }
+}
+
+fn concat_left(subjects: &[Subject]) -> Value {
+    json!({ "concat": subjects.iter().map(|subject| left(*subject)).collect::<Vec<_>>() })
 }
 
 fn printed(ty: Type, value: u128) -> String {

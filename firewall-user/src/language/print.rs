@@ -6,8 +6,8 @@ use super::{
     check::available_priority,
     names,
     ruleset::{
-        Base, Chain, Comparison, Form, MapElement, Match, Operand, Rule, Ruleset, Set, SetElement, Statement, Subject,
-        Table, Values, Verdict,
+        Base, Chain, Comparison, ConcatKeys, Form, MapElement, Match, Operand, Rule, Ruleset, Selector, Set,
+        SetElement, Statement, Subject, Table, Tuple, Values, Verdict,
     },
     types::Type,
 };
@@ -114,8 +114,8 @@ impl Printer<'_> {
         let _ = writeln!(out, "\t{kind} {name} {{{}", self.handle(Object::Set(self.number, at)));
         let data = if set.is_map { " : verdict" } else { "" };
         let _ = match type_of {
-            Some(selector) => writeln!(out, "\t\ttypeof {}{data}", words(selector.words())),
-            None => writeln!(out, "\t\ttype {}{data}", element_type.name()),
+            Some(selector) => writeln!(out, "\t\ttypeof {}{data}", type_of_text(set, *selector)),
+            None => writeln!(out, "\t\ttype {}{data}", type_text(set, *element_type)),
         };
         if set.saves_memory {
             out.push_str("\t\tpolicy memory\n");
@@ -132,7 +132,8 @@ impl Printer<'_> {
             out.push_str("\t\tauto-merge\n");
         }
         comment_line(set.comment.as_deref(), "\t\t", out);
-        if !set.elements.is_empty() || set.default.is_some() {
+        let tuples = set.concat.as_ref().is_some_and(|concat| !concat.tuples.is_empty());
+        if !set.elements.is_empty() || tuples || set.default.is_some() {
             let _ = writeln!(out, "\t\telements = {{ {} }}", self.elements(set));
         }
         out.push_str("\t}\n");
@@ -142,6 +143,9 @@ impl Printer<'_> {
         let names = Names { ruleset: self.ruleset, table: self.table };
         let ty = set.element_type;
         let mut out = String::new();
+        if let Some(concat) = &set.concat {
+            return names.tuples((&concat.tuples, &concat.types), set.default, ",\n\t\t\t     ");
+        }
         let separate = |at: usize| match at {
             0 => "",
             _ if at.is_multiple_of(ty.per_line()) => ",\n\t\t\t     ",
@@ -237,6 +241,13 @@ impl Names<'_> {
         match statement {
             Statement::Match(held) => self.a_match(held),
             Statement::Map { subject, elements } => self.map(*subject, elements),
+            Statement::Concat { subjects, negated, keys } => {
+                let sign = if *negated { "!= " } else { "" };
+                format!("{} {sign}{}", concat_text(subjects), self.concat_keys(subjects, keys))
+            }
+            Statement::ConcatMap { subjects, keys } => {
+                format!("{} vmap {}", concat_text(subjects), self.concat_keys(subjects, keys))
+            }
             Statement::NamedMap { subject, map } => {
                 format!("{} vmap @{}", subject_text(*subject), self.table.sets[*map].name)
             }
@@ -313,6 +324,34 @@ impl Names<'_> {
         format!("{} vmap {{ {} }}", subject_text(subject), elements.collect::<Vec<_>>().join(", "))
     }
 
+    fn concat_keys(&self, subjects: &[Subject], keys: &ConcatKeys) -> String {
+        match keys {
+            ConcatKeys::Named(set) => format!("@{}", self.table.sets[*set].name),
+            ConcatKeys::Listed { tuples, default } => {
+                let types: Vec<Type> = subjects.iter().map(|subject| subject.selector.value_type()).collect();
+                format!("{{ {} }}", self.tuples((tuples, &types), *default, ", "))
+            }
+        }
+    }
+
+    fn tuples(&self, (tuples, types): (&[Tuple], &[Type]), default: Option<Verdict>, between: &str) -> String {
+        let mut elements: Vec<String> = tuples.iter().map(|tuple| self.tuple(tuple, types)).collect();
+        elements.extend(default.map(|verdict| format!("* : {}", self.verdict(verdict))));
+        elements.join(between)
+    }
+
+    fn tuple(&self, tuple: &Tuple, types: &[Type]) -> String {
+        let parts = tuple.key.iter().zip(types).map(|(values, ty)| self.values_text(*values, *ty));
+        let mut out = parts.collect::<Vec<_>>().join(" . ");
+        if let Some(comment) = &tuple.comment {
+            let _ = write!(out, " comment \"{comment}\"");
+        }
+        if let Some(verdict) = tuple.verdict {
+            let _ = write!(out, " : {}", self.verdict(verdict));
+        }
+        out
+    }
+
     fn values_text(&self, values: Values, ty: Type) -> String {
         let mut out = String::new();
         self.values(values, ty, &mut out);
@@ -334,6 +373,20 @@ impl Names<'_> {
         let known = self.ruleset.interfaces().iter().find(|(known, _)| u128::from(*known) == index);
         known.map_or_else(|| index.to_string(), |(_, name)| format!("\"{name}\""))
     }
+}
+
+fn concat_text(subjects: &[Subject]) -> String {
+    subjects.iter().map(|subject| subject_text(*subject)).collect::<Vec<_>>().join(" . ")
+}
+
+fn type_of_text(set: &Set, first: Selector) -> String {
+    let all = set.concat.as_ref().map_or_else(|| vec![first], |concat| concat.type_of.clone());
+    all.iter().map(|selector| words(selector.words())).collect::<Vec<_>>().join(" . ")
+}
+
+fn type_text(set: &Set, first: Type) -> String {
+    let all = set.concat.as_ref().map_or_else(|| vec![first], |concat| concat.types.clone());
+    all.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ")
 }
 
 fn subject_text(subject: Subject) -> String {

@@ -151,6 +151,42 @@ pub struct MapElement {
     pub verdict: Verdict,
 }
 
+/// An element of a set or map of concatenations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuple {
+    /// The values of each part.
+    pub key: Vec<Values>,
+    /// What a map gives for them.
+    pub verdict: Option<Verdict>,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// The set or map that a concatenation is looked up in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConcatKeys {
+    /// In the rule: no two elements overlap.
+    Listed {
+        /// The elements.
+        tuples: Vec<Tuple>,
+        /// What a map gives for `*`.
+        default: Option<Verdict>,
+    },
+    /// One of the table's, by its index in [`Table::sets`].
+    Named(usize),
+}
+
+/// What a set or map is besides when its keys are concatenations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concat {
+    /// The types of the parts.
+    pub types: Vec<Type>,
+    /// Declared by `typeof` these instead of `type`; else empty.
+    pub type_of: Vec<Selector>,
+    /// No two overlap.
+    pub tuples: Vec<Tuple>,
+}
+
 /// A statement of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
@@ -169,6 +205,22 @@ pub enum Statement {
         subject: Subject,
         /// The map, by its index in [`Table::sets`].
         map: usize,
+    },
+    /// Ends the rule when the values together are not in the set, or (`negated`) when they are.
+    Concat {
+        /// What is looked at.
+        subjects: Vec<Subject>,
+        /// `!=`
+        negated: bool,
+        /// The set.
+        keys: ConcatKeys,
+    },
+    /// Gives the verdict of the element that the values together are in; ends the rule when there is none.
+    ConcatMap {
+        /// What is looked at.
+        subjects: Vec<Subject>,
+        /// The map.
+        keys: ConcatKeys,
     },
     /// Counts, starting from these numbers.
     Counter {
@@ -278,6 +330,9 @@ pub struct Set {
     pub comment: Option<String>,
     /// Sorted and disjoint.
     pub elements: Vec<SetElement>,
+    /// Set when the keys are concatenations: then `element_type` and `type_of` are of the first part, and there are
+    /// no `elements`.
+    pub concat: Option<Concat>,
 }
 
 impl Set {

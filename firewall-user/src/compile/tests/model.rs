@@ -8,7 +8,8 @@ use firewall_common::{
 use crate::language::{
     Ruleset,
     ruleset::{
-        Comparison, Family, Match, Network, Operand, Rule, Selector, Statement, Subject, Table, Values, Verdict,
+        Comparison, ConcatKeys, Family, Match, Network, Operand, Rule, Selector, Statement, Subject, Table, Tuple,
+        Values, Verdict,
     },
 };
 
@@ -372,6 +373,15 @@ impl Run<'_> {
                         None => return Said::Nothing,
                     }
                 }
+                Statement::Concat { subjects, negated, keys } => match self.concat(subjects, keys) {
+                    Looked::Up(found) if found.is_some() != *negated => {}
+                    Looked::Up(_) | Looked::Missing => return Said::Nothing,
+                },
+                Statement::ConcatMap { subjects, keys } => match self.concat(subjects, keys) {
+                    Looked::Up(Some(Verdict::Continue)) => {}
+                    Looked::Up(Some(verdict)) => return self.verdict(verdict),
+                    Looked::Up(None) | Looked::Missing => return Said::Nothing,
+                },
                 Statement::NamedMap { subject, map } => {
                     let Some(value) = self.probe.subject(*subject) else { return Said::Nothing };
                     let map = &self.table.sets[*map];
@@ -385,6 +395,30 @@ impl Run<'_> {
             }
         }
         Said::Nothing
+    }
+}
+
+/// What looking values up together gave.
+enum Looked {
+    /// The packet does not have one of them.
+    Missing,
+    /// The verdict of the element they are in; of a set's it is `continue`.
+    Up(Option<Verdict>),
+}
+
+impl Run<'_> {
+    fn concat(&self, subjects: &[Subject], keys: &ConcatKeys) -> Looked {
+        let values = subjects.iter().map(|subject| self.probe.subject(*subject));
+        let Some(values) = values.collect::<Option<Vec<u128>>>() else { return Looked::Missing };
+        let (tuples, default) = match keys {
+            ConcatKeys::Listed { tuples, default } => (tuples, *default),
+            ConcatKeys::Named(set) => {
+                let set = &self.table.sets[*set];
+                (&set.concat.as_ref().expect("checked").tuples, set.default)
+            }
+        };
+        let is_in = |tuple: &&Tuple| values.iter().zip(&tuple.key).all(|(value, part)| within(*value, &[*part]));
+        Looked::Up(tuples.iter().find(is_in).map(|tuple| tuple.verdict.unwrap_or(Verdict::Continue)).or(default))
     }
 }
 

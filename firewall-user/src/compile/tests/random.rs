@@ -110,6 +110,33 @@ fn a_match() -> BoxedStrategy<String> {
     .boxed()
 }
 
+fn concatenation() -> BoxedStrategy<String> {
+    let named = words(&[
+        "ip saddr . tcp dport @pairs",
+        "ip daddr . udp sport != @pairs",
+        "tcp dport . ip6 saddr @runs",
+        "tcp sport . ip6 daddr != @runs",
+        "iifname . ct state vmap @pair_map",
+        "meta l4proto . th dport { tcp . 22, udp . 80 }",
+        "ip protocol . th sport { tcp . 0-1023, sctp . 80 }",
+        "ip saddr & 255.255.255.0 . tcp dport { 10.0.0.0 . 22 }",
+        "iifname . oifname { \"lo\" . \"eth0\", \"eth0\" . \"eth1\", \"eth*\" . \"wg0\" }",
+        "ct mark . meta mark != { 0 . 0, 1 . 15, 255 . 255 }",
+        "ether saddr . vlan id { 00:00:5e:00:53:01 . 5, 00:00:00:00:00:00 . 1 }",
+        "icmp type . icmp code { echo-request . 0, 3 . 1-10 }",
+    ]);
+    let pair = (v4(), run(port().boxed(), 16)).prop_map(|(address, port)| format!("{address} . {port}"));
+    let set = (select(&["", "!= "][..]), proptest::collection::vec(pair, 1..6))
+        .prop_map(|(sign, pairs)| format!("ip saddr . tcp dport {sign}{{ {} }}", pairs.join(", ")));
+    let mapped = (v4(), port(), verdict()).prop_map(|(address, port, verdict)| {
+        let verdict = if verdict.is_empty() { "continue" } else { &verdict };
+        format!("{address} . {port} : {verdict}")
+    });
+    let map = (proptest::collection::vec(mapped, 1..6), select(&["", ", * : drop"][..]))
+        .prop_map(|(pairs, any)| format!("ip daddr . udp dport vmap {{ {}{any} }}", pairs.join(", ")));
+    prop_oneof![named, set, map].boxed()
+}
+
 fn named_map() -> BoxedStrategy<String> {
     words(&[
         "tcp dport vmap @by_port",
@@ -222,7 +249,7 @@ fn map() -> BoxedStrategy<String> {
 }
 
 fn rule() -> impl Strategy<Value = String> {
-    let part = prop_oneof![6 => a_match(), 2 => Just("counter".to_owned()), 1 => Just("log".to_owned()), 1 => map(), 1 => named_map()];
+    let part = prop_oneof![6 => a_match(), 2 => Just("counter".to_owned()), 1 => Just("log".to_owned()), 1 => map(), 1 => named_map(), 2 => concatenation()];
     (proptest::collection::vec(part, 0..5), verdict())
         .prop_map(|(parts, verdict)| format!("{} {verdict}", parts.join(" ")).trim().to_owned())
 }
@@ -234,6 +261,9 @@ const SETS: &str = "
     map by_port { type inet_service : verdict; flags interval; elements = { 0 : drop, 22-80 : jump two, 1024-65535 : continue, 81 : goto two }; }
     map by_address { type ipv4_addr : verdict; elements = { 10.0.0.0 : accept, 10.0.0.1 : return, 192.0.2.1 : continue, * : drop }; }
     map by_card { type ether_addr : verdict; elements = { 00:00:5e:00:53:01 : drop, ff:ff:ff:ff:ff:ff : accept }; }
+    set pairs { type ipv4_addr . inet_service; elements = { 10.0.0.0 . 22, 10.0.0.1 . 80, 192.0.2.1 . 22 }; }
+    set runs { type inet_service . ipv6_addr; flags interval; elements = { 22-80 . 2001:db8::/32, 1023-65535 . ::-::1 }; }
+    map pair_map { type ifname . ct_state : verdict; elements = { \"lo\" . new : accept, \"eth0\" . established : drop, \"wg0\" . new : continue, * : return }; }
     map nothing { type mark : verdict; }
     set names { type ifname; elements = { \"lo\", \"eth1\" }; }
 ";

@@ -33,8 +33,15 @@ pub(super) struct Context {
     ether_types: Vec<u128>,
     /// The ICMP types that are left; empty when nothing is known.
     icmp_types: Vec<u128>,
+    /// Is a part of a concatenation being looked at? Then `th` may have its protocol beside it.
+    pub(super) in_concatenation: bool,
     /// A match that nftables puts in front of the next one, and shows.
     pub(super) implied: Option<Match>,
+}
+
+/// Does this protocol have ports where `th` looks for them?
+pub(super) fn has_ports(protocol: u8) -> bool {
+    WITH_PORTS.contains(&protocol)
 }
 
 /// What must be tested first.
@@ -51,7 +58,8 @@ impl Context {
             Family::Ip6 => vec![Network::Ip6],
             Family::Inet => Vec::new(),
         };
-        Self { family, networks, protocols: Vec::new(), ether_types: Vec::new(), icmp_types: Vec::new(), implied: None }
+        let (protocols, ether_types, icmp_types) = (Vec::new(), Vec::new(), Vec::new());
+        Self { family, networks, protocols, ether_types, icmp_types, in_concatenation: false, implied: None }
     }
 
     /// Prepares for looking at `selector`: what must be tested first, if anything.
@@ -155,6 +163,9 @@ impl Context {
 
     /// `th dport` reads two bytes of whatever header is there: only for protocols with ports are these a port.
     fn any_transport(&self, span: Span) -> Checked<()> {
+        if self.in_concatenation && self.protocols.is_empty() {
+            return Ok(());
+        }
         if !self.protocols.is_empty() && self.protocols.iter().all(|known| WITH_PORTS.contains(known)) {
             return Ok(());
         }

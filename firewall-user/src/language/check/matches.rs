@@ -74,6 +74,7 @@ impl Checker<'_> {
             | ExprKind::Range(..)
             | ExprKind::Prefix(..)
             | ExprKind::List(_)
+            | ExprKind::Concat(_)
             | ExprKind::Binary(..)
             | ExprKind::Any
             | ExprKind::Variable(_) => self.value_match((subject, turned), relation, right)?,
@@ -83,6 +84,9 @@ impl Checker<'_> {
     }
 
     pub(super) fn set_type_fits(&self, table: usize, set: usize, subject: Subject, span: Span) -> Checked<()> {
+        if self.tables[table].sets[set].set.concat.is_some() {
+            return Err(Diagnostic::error(span, "this set holds concatenations: write ` . ` on the left side too"));
+        }
         let (expected, found) = (subject.selector.value_type(), self.tables[table].sets[set].set.element_type);
         let wide_mask = subject.mask.is_some() && expected.bits() > 32;
         if wide_mask {

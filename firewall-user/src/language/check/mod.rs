@@ -5,6 +5,7 @@
 //! order.
 
 mod chains;
+mod concat;
 mod context;
 mod jumps;
 mod matches;

@@ -5,7 +5,7 @@ use crate::language::{
     ast::{self, Element, Expr, ExprKind, Left, Log, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
     names,
-    ruleset::{MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
+    ruleset::{ConcatKeys, MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -67,11 +67,23 @@ impl Checker<'_> {
 
     fn statement(&mut self, place: &Place, written: &ast::Statement, context: &mut Context) -> Checked<Statement> {
         Ok(match &written.kind {
+            StatementKind::Match(left, relation, right) if !left.more.is_empty() => {
+                self.concat_match(place.table, (left, *relation, right), context)?
+            }
             StatementKind::Match(left, relation, right) => {
                 Statement::Match(self.a_match(place.table, (left, *relation, right), context)?)
             }
             StatementKind::Flags(left, relation, value, mask) => {
                 Statement::Match(self.flag_match((left, *relation, value, mask), context)?)
+            }
+            StatementKind::Map(left, elements) if !left.more.is_empty() => {
+                let (map, mut jumps) = self.concat_map(place.table, (left, elements), context)?;
+                let chain = &mut self.tables[place.table].chains[place.chain];
+                chain.jumps.append(&mut jumps);
+                if let Statement::ConcatMap { keys: ConcatKeys::Named(map), .. } = &map {
+                    chain.maps.push(*map);
+                }
+                map
             }
             StatementKind::Map(left, elements) => self.map(place, left, elements, context)?,
             StatementKind::Counter(packets, bytes) => Statement::Counter { packets: *packets, bytes: *bytes },
@@ -231,7 +243,11 @@ fn log_level(level: &ast::Spanned) -> Checked<Option<&'static str>> {
 /// Does every packet get past this statement, or end at it?
 fn always_goes_on(statement: &Statement) -> bool {
     match statement {
-        Statement::Match(_) | Statement::Map { .. } | Statement::NamedMap { .. } => false,
+        Statement::Match(_)
+        | Statement::Map { .. }
+        | Statement::NamedMap { .. }
+        | Statement::Concat { .. }
+        | Statement::ConcatMap { .. } => false,
         Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => true,
     }
 }
@@ -245,6 +261,8 @@ fn is_final(statement: &Statement) -> bool {
         Statement::Match(_)
         | Statement::Map { .. }
         | Statement::NamedMap { .. }
+        | Statement::Concat { .. }
+        | Statement::ConcatMap { .. }
         | Statement::Counter { .. }
         | Statement::Log { .. } => false,
     }

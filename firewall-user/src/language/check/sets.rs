@@ -1,11 +1,11 @@
 //! Sets: elements sorted, and what nftables does with those that overlap.
 
-use super::{Checked, Checker};
+use super::{Checked, Checker, concat};
 use crate::language::{
     ast::{self, Element, Expr, ExprKind, SetBody, SetKey, Spanned},
     diagnostic::Diagnostic,
     names,
-    ruleset::{Form, Set, SetElement, Values, Verdict},
+    ruleset::{Concat, Form, Selector, Set, SetElement, Tuple, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -20,21 +20,36 @@ struct Placed {
 pub(super) struct SetState {
     pub(super) set: Set,
     placed: Vec<Placed>,
+    tuples: Vec<(Tuple, Span)>,
     /// Where the verdicts of a map jump to.
     pub(super) jumps: Vec<(usize, Span)>,
+    /// The part that must be a protocol with ports, because a rule looks for `th` beside it.
+    pub(super) protocol_part: Option<usize>,
 }
 
 impl SetState {
     pub(super) fn finish(self, problems: &mut Vec<Diagnostic>) -> Set {
-        let Self { mut set, placed, jumps: _ } = self;
-        let last = placed.last().map_or_else(Span::default, |one| one.span);
+        let Self { mut set, placed, tuples, jumps: _, protocol_part } = self;
+        let last =
+            placed.last().map_or_else(|| tuples.last().map_or_else(Span::default, |(_, span)| *span), |one| one.span);
+        let has_ports = |(tuple, _): &&(Tuple, Span)| concat::has_ports(tuple, protocol_part);
+        if let Some((_, span)) = tuples.iter().find(|one| !has_ports(one)) {
+            problems.push(concat::no_ports(*span));
+        }
+        if let Some(concat) = &mut set.concat {
+            match concat::arranged(tuples, &concat.types, set.interval) {
+                Ok(arranged) => concat.tuples = arranged,
+                Err(problem) => problems.push(problem),
+            }
+        }
         match arranged(placed, &set) {
             Ok(elements) => set.elements = elements,
             Err(problem) => problems.push(problem),
         }
-        if let Some(size) = set.size.filter(|size| set.elements.len() > *size as usize) {
+        let count = set.concat.as_ref().map_or(set.elements.len(), |concat| concat.tuples.len());
+        if let Some(size) = set.size.filter(|size| count > *size as usize) {
             let kind = if set.is_map { "map" } else { "set" };
-            let message = format!("{kind} `{}` is full: {} elements, size {size}", set.name, set.elements.len());
+            let message = format!("{kind} `{}` is full: {count} elements, size {size}", set.name);
             problems.push(Diagnostic::error(last, message));
         }
         set
@@ -51,7 +66,13 @@ impl Checker<'_> {
             number
         } else {
             let table = &mut self.tables[table];
-            table.sets.push(SetState { set: declared, placed: Vec::new(), jumps: Vec::new() });
+            table.sets.push(SetState {
+                set: declared,
+                placed: Vec::new(),
+                tuples: Vec::new(),
+                jumps: Vec::new(),
+                protocol_part: None,
+            });
             table.set_index.insert(set.name.text.to_string(), table.sets.len() - 1);
             table.sets.len() - 1
         };
@@ -69,11 +90,13 @@ impl Checker<'_> {
 
     fn fill(&mut self, table: usize, number: usize, elements: &Expr) -> Checked<()> {
         let set = &self.tables[table].sets[number].set;
-        let mut filling = Filling { table, ty: set.element_type, is_map: set.is_map, ..Filling::default() };
+        let types = set.concat.as_ref().map(|concat| concat.types.clone());
+        let mut filling = Filling { table, ty: set.element_type, types, is_map: set.is_map, ..Filling::default() };
         self.gather(elements, &mut filling)?;
-        let Filling { mut placed, mut jumps, default, .. } = filling;
+        let Filling { mut placed, mut tuples, mut jumps, default, .. } = filling;
         let state = &mut self.tables[table].sets[number];
         state.placed.append(&mut placed);
+        state.tuples.append(&mut tuples);
         state.jumps.append(&mut jumps);
         match (default, state.set.default) {
             (Some((verdict, span)), Some(old)) if verdict != old => {
@@ -117,8 +140,13 @@ impl Checker<'_> {
             filling.default = Some((any.ok_or_else(|| plain_any(span, filling.is_map))?, span));
             return Ok(());
         }
-        let values = self.values(&element.key, filling.ty)?;
         let comment = element.comment.as_ref().map(|comment| comment.text.to_string());
+        if let Some(types) = &filling.types {
+            let key = self.tuple(&element.key, types)?;
+            filling.tuples.push((Tuple { key, verdict, comment }, span));
+            return Ok(());
+        }
+        let values = self.values(&element.key, filling.ty)?;
         filling.placed.push(Placed { element: SetElement { values, verdict, comment }, span });
         Ok(())
     }
@@ -128,8 +156,11 @@ impl Checker<'_> {
 struct Filling {
     table: usize,
     ty: Type,
+    /// Of the parts, when keys are concatenations.
+    types: Option<Vec<Type>>,
     is_map: bool,
     placed: Vec<Placed>,
+    tuples: Vec<(Tuple, Span)>,
     jumps: Vec<(usize, Span)>,
     /// The verdict of `*`.
     default: Option<(Verdict, Span)>,
@@ -137,8 +168,8 @@ struct Filling {
 
 impl Default for Filling {
     fn default() -> Self {
-        let (placed, jumps) = (Vec::new(), Vec::new());
-        Self { table: 0, ty: Type::Mark, is_map: false, placed, jumps, default: None }
+        let (placed, tuples, jumps) = (Vec::new(), Vec::new(), Vec::new());
+        Self { table: 0, ty: Type::Mark, types: None, is_map: false, placed, tuples, jumps, default: None }
     }
 }
 
@@ -149,7 +180,9 @@ fn plain_any(span: Span, is_map: bool) -> Diagnostic {
 
 fn declaration(set: &ast::Set) -> Checked<Set> {
     let SetBody { key, verdicts, flags, auto_merge, size, policy, comment, elements: _ } = &set.body;
-    let (element_type, type_of) = key_type(key.as_ref(), set.name.span)?;
+    let (types, selectors) = key_types(key.as_ref(), set.name.span)?;
+    let (element_type, type_of) = (types[0], selectors.first().copied());
+    let concat = (types.len() > 1).then(|| Concat { types, type_of: selectors, tuples: Vec::new() });
     let flag = |name: &str| flags.iter().any(|flag| &*flag.text == name);
     let size = match size {
         Some((size, span)) => Some(u32::try_from(*size).map_err(|_| Diagnostic::error(*span, "a size has 32 bits"))?),
@@ -169,6 +202,7 @@ fn declaration(set: &ast::Set) -> Checked<Set> {
         default: None,
         comment: comment.as_ref().map(|comment| comment.text.to_string()),
         elements: Vec::new(),
+        concat,
     })
 }
 
@@ -184,12 +218,16 @@ fn saves_memory(policy: &Spanned) -> Checked<bool> {
     }
 }
 
-fn key_type(key: Option<&SetKey>, span: Span) -> Checked<(Type, Option<crate::language::ruleset::Selector>)> {
+/// The types of the parts, and what they were declared by; at least one.
+fn key_types(key: Option<&SetKey>, span: Span) -> Checked<(Vec<Type>, Vec<Selector>)> {
     match key {
-        Some(SetKey::TypeOf(selector)) => Ok((selector.value_type(), Some(*selector))),
-        Some(SetKey::Type(name)) => {
-            let known = Type::ALL.iter().find(|known| known.name() == &*name.text);
-            known.map(|known| (*known, None)).ok_or_else(|| unknown_type(name))
+        Some(SetKey::TypeOf(selectors)) => {
+            Ok((selectors.iter().map(|selector| selector.value_type()).collect(), selectors.clone()))
+        }
+        Some(SetKey::Type(names)) => {
+            let known = |name: &Spanned| Type::ALL.iter().find(|known| known.name() == &*name.text).copied();
+            let types = names.iter().map(|name| known(name).ok_or_else(|| unknown_type(name)));
+            Ok((types.collect::<Checked<_>>()?, Vec::new()))
         }
         None => {
             let error = Diagnostic::error(span, "the set has no type").following();
@@ -208,7 +246,8 @@ fn unknown_type(name: &Spanned) -> Diagnostic {
 }
 
 fn same_kind(old: &Set, new: &Set, name: &Spanned) -> Checked<()> {
-    let kind = |set: &Set| (set.element_type, set.interval, set.constant, set.is_map);
+    let types = |set: &Set| set.concat.as_ref().map(|concat| concat.types.clone());
+    let kind = |set: &Set| (set.element_type, types(set), set.interval, set.constant, set.is_map);
     if kind(old) == kind(new) {
         return Ok(());
     }
@@ -292,7 +331,7 @@ fn join(values: Vec<Values>, ty: Type) -> Vec<Values> {
 }
 
 /// How a run of values in a set is written.
-fn shaped(values: Values, ty: Type) -> Values {
+pub(super) fn shaped(values: Values, ty: Type) -> Values {
     let Values { low, high, form: _ } = values;
     let host = low ^ high;
     let is_prefix = host & host.wrapping_add(1) == 0 && low & host == 0;

@@ -49,6 +49,7 @@ impl Checker<'_> {
             | ExprKind::Ipv6(_)
             | ExprKind::Mac(_)
             | ExprKind::List(_)
+            | ExprKind::Concat(_)
             | ExprKind::Binary(..)
             | ExprKind::Set(_)
             | ExprKind::Named(_)
@@ -105,6 +106,7 @@ impl Checker<'_> {
             ExprKind::Mac(_) => Err(mismatch(ty, "a hardware address", expr.span)),
             ExprKind::Range(..) => Err(mismatch(ty, "a range", expr.span)),
             ExprKind::Prefix(..) => Err(mismatch(ty, "a prefix", expr.span)),
+            ExprKind::Concat(_) => Err(mismatch(ty, "a concatenation", expr.span)),
             ExprKind::Set(_) => Err(mismatch(ty, "a set", expr.span)),
             ExprKind::Named(_) => Err(mismatch(ty, "a named set", expr.span)),
             ExprKind::Any => Err(mismatch(ty, "`*`", expr.span)),

@@ -144,6 +144,7 @@ impl Parser<'_> {
             | ExprKind::Range(..)
             | ExprKind::Prefix(..)
             | ExprKind::List(_)
+            | ExprKind::Concat(_)
             | ExprKind::Binary(..)
             | ExprKind::Named(_)
             | ExprKind::Any => Err(Diagnostic::error(elements.span, "expected `{ elements }`")),

@@ -10,6 +10,8 @@ use crate::language::{
 
 /// Parentheses, sets and variables inside one another: deeper is no ruleset that anybody wrote.
 const MAX_NESTING: usize = 32;
+/// Parts of a concatenation (`NFT_REG32_COUNT`, `include/uapi/linux/netfilter/nf_tables.h`).
+pub(super) const MAX_CONCATENATED: usize = 16;
 
 /// Operators of the same strength: as sign, as word.
 type Level = &'static [(Mark, &'static str, Binary)];
@@ -44,10 +46,31 @@ impl Parser<'_> {
         Ok(Expr { kind: ExprKind::List(values), span })
     }
 
-    /// One value: also a range, a prefix, or bits joined by `|`.
+    /// One value, or several with dots between them.
     pub(super) fn value(&mut self) -> Parsed<Expr> {
+        let first = self.value_alone()?;
+        if !self.at_mark(Mark::Dot) {
+            return Ok(first);
+        }
+        let start = first.span;
+        let mut parts = vec![first];
+        while self.at_mark(Mark::Dot) {
+            self.no_address_cut_short()?;
+            self.bump();
+            if parts.len() >= MAX_CONCATENATED {
+                let message = format!("more than {MAX_CONCATENATED} values in a concatenation");
+                return Err(Diagnostic::error(self.here(), message));
+            }
+            parts.push(self.value_alone()?);
+        }
+        let span = parts.last().map_or(start, |last| start.to(last.span));
+        Ok(Expr { kind: ExprKind::Concat(parts), span })
+    }
+
+    /// One value: also a range, a prefix, or bits joined by `|`.
+    fn value_alone(&mut self) -> Parsed<Expr> {
         let first = self.bits()?;
-        let value = match self.peek().kind {
+        Ok(match self.peek().kind {
             Kind::Mark(Mark::Minus) if self.at_option() => return Err(self.iptables_option()),
             Kind::Mark(Mark::Minus) => {
                 self.bump();
@@ -62,11 +85,7 @@ impl Parser<'_> {
                 Expr { kind: ExprKind::Prefix(Box::new(first), length), span }
             }
             _ => first,
-        };
-        if self.at_mark(Mark::Dot) {
-            return Err(self.concatenation());
-        }
-        Ok(value)
+        })
     }
 
     /// Values joined by `|`, `&`, `^`, `<<`, `>>`, in C's order of strength.
@@ -264,12 +283,14 @@ impl Parser<'_> {
         Ok(comment)
     }
 
-    pub(super) fn concatenation(&self) -> Diagnostic {
-        if let Some(number) = self.number_before() {
-            return Diagnostic::error(number.to(self.here()), "an IPv4 address is four numbers with dots between them");
+    fn no_address_cut_short(&self) -> Parsed<()> {
+        match self.number_before() {
+            Some(number) => {
+                let message = "an IPv4 address is four numbers with dots between them";
+                Err(Diagnostic::error(number.to(self.here()), message))
+            }
+            None => Ok(()),
         }
-        let error = Diagnostic::error(self.here(), "concatenations (`a . b`) are not supported yet");
-        error.help("write a rule for each combination, or one match after the other")
     }
 
     /// The number that the next token touches: the dot behind it starts no concatenation.

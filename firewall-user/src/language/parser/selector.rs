@@ -216,13 +216,13 @@ impl Parser<'_> {
         let Some(word) = self.word() else { return Ok(None) };
         if let Some((_, selector)) = ALONE.iter().find(|(alone, _)| *alone == word) {
             let span = self.bump();
-            return Ok(Some(Left { selector: *selector, operations: Vec::new(), span }));
+            return Ok(Some(Left { selector: *selector, operations: Vec::new(), more: Vec::new(), span }));
         }
         let Some(group) = GROUPS.iter().find(|group| group.word == word) else { return Ok(None) };
         let start = self.bump();
         let selector = self.field(group)?;
         let span = start.to(self.bump());
-        Ok(Some(Left { selector, operations: Vec::new(), span }))
+        Ok(Some(Left { selector, operations: Vec::new(), more: Vec::new(), span }))
     }
 
     /// The field behind the group's word; not yet read past.

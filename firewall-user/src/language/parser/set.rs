@@ -1,6 +1,6 @@
 //! Named sets and maps: `set NAME { type ..; flags ..; elements = { .. } }`.
 
-use super::{Parsed, Parser, unsupported};
+use super::{Parsed, Parser, expression::MAX_CONCATENATED, unsupported};
 use crate::language::{
     ast::{Set, SetBody, SetKey},
     diagnostic::Diagnostic,
@@ -100,21 +100,25 @@ impl Parser<'_> {
 
     fn set_type(&mut self, body: &mut SetBody) -> Parsed<()> {
         self.bump();
-        let name = self.required_word("a type such as `ipv4_addr`")?;
-        if self.at_mark(Mark::Dot) {
-            return Err(self.concatenation());
+        let mut names = vec![self.required_word("a type such as `ipv4_addr`")?];
+        while self.take_mark(Mark::Dot).is_some() && names.len() < MAX_CONCATENATED {
+            names.push(self.required_word("a type such as `ipv4_addr`")?);
         }
-        body.key = Some(SetKey::Type(name));
+        body.key = Some(SetKey::Type(names));
         Ok(())
     }
 
     fn set_type_of(&mut self, body: &mut SetBody) -> Parsed<()> {
         self.bump();
-        let Some(left) = self.selector()? else { return Err(self.unexpected("a selector such as `ip saddr`")) };
-        if self.at_mark(Mark::Dot) {
-            return Err(self.concatenation());
+        let mut selectors = Vec::new();
+        loop {
+            let Some(left) = self.selector()? else { return Err(self.unexpected("a selector such as `ip saddr`")) };
+            selectors.push(left.selector);
+            if selectors.len() >= MAX_CONCATENATED || self.take_mark(Mark::Dot).is_none() {
+                break;
+            }
         }
-        body.key = Some(SetKey::TypeOf(left.selector));
+        body.key = Some(SetKey::TypeOf(selectors));
         Ok(())
     }
 

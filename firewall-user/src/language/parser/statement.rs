@@ -1,6 +1,6 @@
 //! Statements: matches, `counter`, `log`, verdicts.
 
-use super::{Parsed, Parser, unsupported};
+use super::{Parsed, Parser, expression::MAX_CONCATENATED, unsupported};
 use crate::language::{
     ast::{ExprKind, Left, Log, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
     diagnostic::Diagnostic,
@@ -41,8 +41,11 @@ impl Parser<'_> {
 
     fn relation(&mut self, mut left: Left) -> Parsed<StatementKind> {
         left.operations = self.operations()?;
-        if self.at_mark(Mark::Dot) {
-            return Err(self.concatenation());
+        while self.take_mark(Mark::Dot).is_some() && left.more.len() < MAX_CONCATENATED {
+            let Some(mut more) = self.selector()? else { return Err(self.unexpected("a selector such as `ip saddr`")) };
+            more.operations = self.operations()?;
+            left.span = left.span.to(more.span);
+            left.more.push(more);
         }
         if let Some(word @ ("set" | "map")) = self.word() {
             let what = format!("`{word}` behind `{}`", self.text(left.span));
@@ -164,6 +167,7 @@ impl Parser<'_> {
             | ExprKind::Range(..)
             | ExprKind::Prefix(..)
             | ExprKind::List(_)
+            | ExprKind::Concat(_)
             | ExprKind::Binary(..)
             | ExprKind::Set(_)
             | ExprKind::Named(_)

@@ -1,0 +1,269 @@
+//! Concatenations: values that are looked up together.
+
+use super::{Checked, Checker, context::Context, sets};
+use crate::language::{
+    ast::{Expr, ExprKind, Left, Relation},
+    diagnostic::Diagnostic,
+    ruleset::{ConcatKeys, Form, Selector, Statement, Subject, Transport, Tuple, Values, Verdict},
+    source::Span,
+    types::Type,
+};
+
+/// Elements of a concatenation's set: each is compared with all others once, and becomes tests of its own.
+const MAX_TUPLES: usize = 4096;
+
+impl Checker<'_> {
+    /// `ip saddr . tcp dport { .. }`
+    pub(super) fn concat_match(
+        &mut self,
+        table: usize,
+        (left, relation, right): (&Left, Relation, &Expr),
+        context: &mut Context,
+    ) -> Checked<Statement> {
+        let negated = match relation {
+            Relation::Implicit | Relation::Equal => false,
+            Relation::NotEqual => true,
+            _ => return Err(Diagnostic::error(left.span, "a set can only be compared by `==` and `!=`")),
+        };
+        let subjects = self.subjects(left, context)?;
+        let (keys, _) = self.concat_keys(table, &subjects, right, false)?;
+        self.ports_are_known(table, &subjects, (&keys, negated), left.span)?;
+        Ok(Statement::Concat { subjects, negated, keys })
+    }
+
+    /// `ip saddr . tcp dport vmap { .. }`, and where the verdicts jump to.
+    pub(super) fn concat_map(
+        &mut self,
+        table: usize,
+        (left, right): (&Left, &Expr),
+        context: &mut Context,
+    ) -> Checked<(Statement, Vec<(usize, Span)>)> {
+        let subjects = self.subjects(left, context)?;
+        let (keys, jumps) = self.concat_keys(table, &subjects, right, true)?;
+        self.ports_are_known(table, &subjects, (&keys, false), left.span)?;
+        Ok((Statement::ConcatMap { subjects, keys }, jumps))
+    }
+
+    fn subjects(&mut self, left: &Left, context: &mut Context) -> Checked<Vec<Subject>> {
+        let first = Left { more: Vec::new(), ..left.clone() };
+        let mut subjects = Vec::with_capacity(left.more.len() + 1);
+        for part in [&first].into_iter().chain(&left.more) {
+            let ty = part.selector.value_type();
+            if ty.is_bit_field() && part.selector != Selector::VlanId {
+                let message = "fields of less than whole bytes cannot be part of a concatenation";
+                return Err(Diagnostic::error(part.span, message).help("nft 1.0.6 reads them shifted"));
+            }
+            context.in_concatenation = true;
+            let subject = self.subject(part, context);
+            context.in_concatenation = false;
+            let (subject, turned) = subject?;
+            if subject.or != 0 || turned != 0 || (subject.mask.is_some() && ty.bits() > 32) {
+                return Err(Diagnostic::error(
+                    part.span,
+                    "only `&` with 32 bits at most is supported in a concatenation",
+                ));
+            }
+            subjects.push(subject);
+        }
+        Ok(subjects)
+    }
+
+    fn concat_keys(
+        &mut self,
+        table: usize,
+        subjects: &[Subject],
+        right: &Expr,
+        is_map: bool,
+    ) -> Checked<(ConcatKeys, Vec<(usize, Span)>)> {
+        let types: Vec<Type> = subjects.iter().map(|subject| subject.selector.value_type()).collect();
+        match &right.resolved().kind {
+            ExprKind::Named(name) => {
+                let set = self.tables[table].set(name, right.resolved().span)?;
+                self.concat_fits(table, set, (&types, is_map), right.span)?;
+                Ok((ConcatKeys::Named(set), Vec::new()))
+            }
+            ExprKind::Set(_) => self.listed(table, &types, right, is_map),
+            _ => {
+                let error = Diagnostic::error(right.span, "a concatenation is compared with a set");
+                Err(error.help("write `{ 192.0.2.1 . 22 }`, or one match after the other"))
+            }
+        }
+    }
+
+    fn concat_fits(&self, table: usize, set: usize, (types, is_map): (&[Type], bool), span: Span) -> Checked<()> {
+        let found = &self.tables[table].sets[set].set;
+        if found.is_map != is_map {
+            let (found, expected) = if is_map { ("a set", "a map") } else { ("a map", "a set") };
+            return Err(Diagnostic::error(span, format!("this is {found}, expected {expected}")));
+        }
+        let held = found.concat.as_ref().map_or_else(|| vec![found.element_type], |concat| concat.types.clone());
+        if held == types {
+            return Ok(());
+        }
+        let message = format!("expected a set of type {}, this one holds {}", type_names(types), type_names(&held));
+        Err(Diagnostic::error(span, message))
+    }
+
+    fn listed(
+        &mut self,
+        table: usize,
+        types: &[Type],
+        right: &Expr,
+        is_map: bool,
+    ) -> Checked<(ConcatKeys, Vec<(usize, Span)>)> {
+        let found = self.concat_elements(table, types, right, is_map)?;
+        let (tuples, jumps, default) = found;
+        if tuples.is_empty() && default.is_none() {
+            return Err(Diagnostic::error(right.span, "an empty set matches nothing"));
+        }
+        let interval = tuples.iter().any(|(tuple, _)| tuple.key.iter().any(|part| part.form != Form::Single));
+        let tuples = arranged(tuples, types, interval)?;
+        Ok((ConcatKeys::Listed { tuples, default }, jumps))
+    }
+
+    /// The values of each part of an element.
+    pub(super) fn tuple(&mut self, key: &Expr, types: &[Type]) -> Checked<Vec<Values>> {
+        let parts = match &key.resolved().kind {
+            ExprKind::Concat(parts) => &parts[..],
+            _ => std::slice::from_ref(key),
+        };
+        if parts.len() != types.len() {
+            let message = format!("expected {} values with ` . ` between them: {}", types.len(), type_names(types));
+            return Err(Diagnostic::error(key.span, message));
+        }
+        let mut values = Vec::with_capacity(parts.len());
+        for (part, ty) in parts.iter().zip(types) {
+            let run = self.values(part, *ty)?;
+            if run.form != Form::Single && matches!(ty, Type::Mark | Type::IfIndex | Type::CtState) {
+                let message = format!("a range or prefix of {} cannot be part of a concatenation", ty.name());
+                return Err(
+                    Diagnostic::error(part.span, message).help("nft 1.0.6 reads it in the machine's byte order")
+                );
+            }
+            values.push(sets::shaped(run, *ty));
+        }
+        Ok(values)
+    }
+}
+
+fn type_names(types: &[Type]) -> String {
+    types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ")
+}
+
+/// Elements in nftables' order: those without ranges sorted, others as written. None may overlap another.
+pub(super) fn arranged(tuples: Vec<(Tuple, Span)>, types: &[Type], interval: bool) -> Checked<Vec<Tuple>> {
+    if let Some((_, span)) = tuples.get(MAX_TUPLES) {
+        let message = format!("more than {MAX_TUPLES} elements in a set of concatenations");
+        return Err(Diagnostic::error(*span, message).help("split it by its first part, with a jump for each"));
+    }
+    let mut kept: Vec<(Tuple, Span)> = Vec::with_capacity(tuples.len());
+    for (tuple, span) in tuples {
+        let runs = |part: &Values| part.form != Form::Single;
+        if !interval && tuple.key.iter().any(runs) {
+            return Err(Diagnostic::error(span, "prefixes and ranges need a set with `flags interval`"));
+        }
+        match kept.iter().find(|(other, _)| overlap(&other.key, &tuple.key)) {
+            Some((other, _)) if (&other.key, other.verdict) == (&tuple.key, tuple.verdict) => {}
+            Some(_) => return Err(Diagnostic::error(span, "this element overlaps another one of the set")),
+            None => kept.push((tuple, span)),
+        }
+    }
+    if !interval {
+        kept.sort_by_cached_key(|(tuple, _)| sort_key(&tuple.key, types));
+    }
+    Ok(kept.into_iter().map(|(tuple, _)| tuple).collect())
+}
+
+fn overlap(a: &[Values], b: &[Values]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.low <= b.high && b.low <= a.high)
+}
+
+/// Where an element stands: the kernel's bytes, compared from the last to the first.
+fn sort_key(key: &[Values], types: &[Type]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (part, ty) in key.iter().zip(types) {
+        let whole = part.low.to_be_bytes();
+        let own = &whole[16 - usize::from(ty.bits().div_ceil(8))..];
+        match ty {
+            Type::Mark | Type::IfIndex | Type::CtState => bytes.extend(own.iter().rev()),
+            _ => bytes.extend(own),
+        }
+    }
+    bytes.reverse();
+    bytes
+}
+
+type Elements = (Vec<(Tuple, Span)>, Vec<(usize, Span)>, Option<Verdict>);
+
+impl Checker<'_> {
+    /// The elements of a set in a rule, where the verdicts jump to, and the verdict of `*`.
+    fn concat_elements(&mut self, table: usize, types: &[Type], set: &Expr, is_map: bool) -> Checked<Elements> {
+        let ExprKind::Set(elements) = &set.resolved().kind else {
+            return Err(Diagnostic::error(set.span, "expected `{ elements }`"));
+        };
+        let (mut tuples, mut jumps, mut default) = (Vec::new(), Vec::new(), None);
+        for element in elements {
+            let span = element.key.span;
+            self.budget.spend(1, span)?;
+            let verdict = match &element.verdict {
+                Some(verdict) if is_map => Some(self.verdict_in(table, verdict, &mut jumps)?),
+                Some(verdict) => return Err(Diagnostic::error(verdict.span, "verdicts in a set: only a map has them")),
+                None if is_map => return Err(Diagnostic::error(span, "an element of a map needs a verdict")),
+                None => None,
+            };
+            if matches!(element.key.kind, ExprKind::Any) {
+                if verdict.is_none() || default.is_some() {
+                    return Err(Diagnostic::error(span, "`*` is for maps, once"));
+                }
+                default = verdict;
+                continue;
+            }
+            let key = self.tuple(&element.key, types)?;
+            tuples.push((Tuple { key, verdict, comment: None }, span));
+        }
+        Ok((tuples, jumps, default))
+    }
+
+    /// `th` among the parts reads a port only of protocols with ports: another part must say that it is one of them.
+    fn ports_are_known(
+        &mut self,
+        table: usize,
+        subjects: &[Subject],
+        (keys, negated): (&ConcatKeys, bool),
+        span: Span,
+    ) -> Checked<()> {
+        let is_th = |subject: &Subject| {
+            matches!(subject.selector, Selector::SourcePort(Transport::Any) | Selector::DestinationPort(Transport::Any))
+        };
+        if !subjects.iter().any(is_th) {
+            return Ok(());
+        }
+        let says = |subject: &Subject| {
+            matches!(subject.selector, Selector::L4Proto | Selector::IpProtocol | Selector::Ip6NextHdr)
+                && subject.mask.is_none()
+        };
+        let protocol = subjects.iter().position(says).filter(|_| !negated);
+        let known = protocol.is_some()
+            && match keys {
+                ConcatKeys::Listed { tuples, default: None } => tuples.iter().all(|tuple| has_ports(tuple, protocol)),
+                ConcatKeys::Listed { .. } => false,
+                ConcatKeys::Named(set) => {
+                    // Its elements are looked at when all are there.
+                    let state = &mut self.tables[table].sets[*set];
+                    state.protocol_part = protocol;
+                    state.set.default.is_none()
+                }
+            };
+        if known { Ok(()) } else { Err(no_ports(span)) }
+    }
+}
+
+/// Is this part a protocol with ports, if it must be?
+pub(super) fn has_ports(tuple: &Tuple, part: Option<usize>) -> bool {
+    part.is_none_or(|at| tuple.key[at].form == Form::Single && super::context::has_ports(tuple.key[at].low as u8))
+}
+
+pub(super) fn no_ports(span: Span) -> Diagnostic {
+    let message = "`th` in a concatenation needs a protocol with ports beside it, in every element";
+    Diagnostic::error(span, message).help("write `meta l4proto . th dport { tcp . 22, udp . 53 }`")
+}
