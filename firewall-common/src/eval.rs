@@ -4,6 +4,7 @@
 //! tests. What differs is only where instructions and constants come from: [`Store`].
 
 use crate::{
+    classify::{Narrow, Node, Root, Search, Wide},
     image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_LOG, USES_SETS},
     limits::MAX_SET_STEPS,
     packet::{Packet, WORDS},
@@ -17,6 +18,24 @@ pub trait Store {
     fn constant(&self, index: u32) -> Option<&[u32; 4]>;
     /// Interval `index` of all 32-bit sets.
     fn interval(&self, index: u32) -> Option<&Interval>;
+    /// Root `index` of the trees.
+    fn root(&self, index: u32) -> Option<&Root>;
+    /// Node `index` of all trees.
+    fn node(&self, index: u32) -> Option<&Node>;
+    /// IPv4 leaf entry `index`.
+    fn narrow(&self, index: u32) -> Option<&Narrow>;
+    /// IPv6 leaf entry `index`.
+    fn wide(&self, index: u32) -> Option<&Wide>;
+    /// Is `last < value`? 1 or 0, found without a branch.
+    #[inline(always)]
+    fn is_below(&self, last: u32, value: u32) -> u32 {
+        u32::from(last < value)
+    }
+    /// Reads a number that was stored; in the kernel the verifier then knows nothing about it.
+    #[inline(always)]
+    fn forget(&self, value: &u32) -> u32 {
+        *value
+    }
     /// Does the ruleset use this, of [`crate::image::Settings::uses`]? In the kernel the answer is a constant that is
     /// known when the program is verified: what is not used is not there.
     #[inline(always)]
@@ -38,15 +57,17 @@ pub struct Cursor {
     pub at: Target,
     /// The rule or policy that decided last, [`NO_RULE`] before one did.
     pub rule: u32,
+    /// How far the trees have been read.
+    pub search: Search,
 }
 
-crate::shared!(Cursor = 8);
+crate::shared!(Cursor = 40);
 
 impl Cursor {
     /// At the first instruction of a hook.
     #[inline(always)]
     pub const fn new(entry: Target) -> Self {
-        Self { at: entry, rule: NO_RULE }
+        Self { at: entry, rule: NO_RULE, search: Search::NEW }
     }
 }
 
@@ -183,9 +204,10 @@ fn in_wide_intervals<S: Store>(store: &S, value: &[u32; 4], first: u32, count: u
 mod host {
     use super::{Cursor, Store, step};
     use crate::{
-        image::{Hook, Image, Insn, Interval},
+        classify::{self, IDLE, Narrow, Node, Root, Wide},
+        image::{Hook, Image, Insn, Interval, Target},
         limits::MAX_STEPS,
-        packet::Packet,
+        packet::{Field, NFPROTO_IPV6, Packet},
     };
 
     /// An image run on the host, with what its statements did.
@@ -211,9 +233,38 @@ mod host {
                 if cursor.at.is_verdict() {
                     return Some(cursor);
                 }
+                if cursor.at.is_next() {
+                    self.search(hook, packet, &mut cursor)?;
+                } else {
+                    step(self, packet, &mut cursor)?;
+                }
+            }
+            None
+        }
+
+        /// The same without the trees: one rule after the other.
+        pub fn run_linear(&mut self, hook: Hook, packet: &Packet) -> Option<Cursor> {
+            let mut cursor = Cursor::new(self.image.settings.entry[hook as usize]);
+            for _ in 0..MAX_STEPS {
+                if cursor.at.is_verdict() {
+                    return Some(cursor);
+                }
+                if cursor.at.is_next() {
+                    cursor.at = Target::at(cursor.at.number());
+                }
                 step(self, packet, &mut cursor)?;
             }
             None
+        }
+
+        fn search(&self, hook: Hook, packet: &Packet, cursor: &mut Cursor) -> Option<()> {
+            let is_v6 = packet.get(Field::NfProto) == NFPROTO_IPV6;
+            let root = self.root(classify::root_index(hook as u32, is_v6))?;
+            match (is_v6, cursor.search.tree) {
+                (_, IDLE) => classify::start(self, packet, root, is_v6, cursor),
+                (false, _) => classify::search::<_, Narrow>(self, packet, root, cursor),
+                (true, _) => classify::search::<_, Wide>(self, packet, root, cursor),
+            }
         }
     }
 
@@ -228,6 +279,22 @@ mod host {
 
         fn interval(&self, index: u32) -> Option<&Interval> {
             self.image.intervals.get(index as usize)
+        }
+
+        fn root(&self, index: u32) -> Option<&Root> {
+            self.image.forest.roots.get(index as usize)
+        }
+
+        fn node(&self, index: u32) -> Option<&Node> {
+            self.image.forest.nodes.get(index as usize)
+        }
+
+        fn narrow(&self, index: u32) -> Option<&Narrow> {
+            self.image.forest.narrow.get(index as usize)
+        }
+
+        fn wide(&self, index: u32) -> Option<&Wide> {
+            self.image.forest.wide.get(index as usize)
         }
 
         fn count(&mut self, index: u32, _: &Packet) {

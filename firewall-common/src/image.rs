@@ -85,6 +85,25 @@ impl Target {
         Self(index)
     }
 
+    /// The next rule that matches, of those whose first instruction is not before `number`: see [`crate::classify`].
+    pub const fn next(number: u32) -> Self {
+        Self(Self::NEXT | number)
+    }
+
+    /// Is this [`Self::next`]?
+    #[inline(always)]
+    pub const fn is_next(self) -> bool {
+        self.0 & (0x8000_0000 | Self::NEXT) == Self::NEXT
+    }
+
+    /// Where to go on from, for [`Self::next`].
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0 & !Self::NEXT
+    }
+
+    const NEXT: u32 = 0x4000_0000;
+
     /// Is this a verdict, not an instruction?
     #[inline(always)]
     pub const fn is_verdict(self) -> bool {
@@ -159,6 +178,8 @@ pub const USES_NAMES: u32 = 1;
 pub const USES_LOG: u32 = 2;
 /// [`Settings::uses`]: some rule looks into a set.
 pub const USES_SETS: u32 = 4;
+/// [`Settings::uses`]: some hook has trees.
+pub const USES_TREES: u32 = 8;
 
 impl Settings {
     /// A ruleset without chains: everything passes.
@@ -177,6 +198,22 @@ pub struct Image {
     pub intervals: Vec<Interval>,
     /// Where each hook starts and what the ruleset uses.
     pub settings: Settings,
+    /// What finds the rules of hooks with many; empty when there is none.
+    pub forest: Forest,
+}
+
+/// The trees of all hooks.
+#[cfg(any(test, feature = "user"))]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forest {
+    /// Two for each hook, see [`crate::classify::root_index`]; or none at all.
+    pub roots: Vec<crate::classify::Root>,
+    /// Nodes of all trees.
+    pub nodes: Vec<crate::classify::Node>,
+    /// Leaves for IPv4.
+    pub narrow: Vec<crate::classify::Narrow>,
+    /// Leaves for IPv6.
+    pub wide: Vec<crate::classify::Wide>,
 }
 
 impl Insn {

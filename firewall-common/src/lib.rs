@@ -17,6 +17,7 @@
 //! | [`conntrack`] | connection states and how a packet changes them |
 //! | [`table`] | the state table: a set-associative array, its slot words and how a place is chosen |
 //! | [`image`] | a compiled ruleset: instructions, constants, interval sets |
+//! | [`classify`] | which rules a packet can match at all: decision trees |
 //! | [`eval`] | one step of running a ruleset image over a packet |
 //! | [`verdict`] | verdicts and drop reasons, numbered for ever |
 //! | [`counter`] | per-interface and per-rule counters |
@@ -29,6 +30,7 @@
 
 pub mod abi;
 pub mod bytes;
+pub mod classify;
 pub mod conntrack;
 pub mod control;
 pub mod counter;

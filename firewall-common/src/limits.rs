@@ -36,3 +36,7 @@ pub const IFNAMSIZ: usize = 16;
 /// Bytes of a log prefix that an event carries: nftables accepts 127 characters (`NF_LOG_PREFIXLEN` is 128); the text
 /// stays in user space, events carry the rule's number.
 pub const MAX_LOG_PREFIX: usize = 127;
+
+/// Entries in the leaves of all trees: 32 MiB of IPv4 entries, 64 MiB of IPv6 ones. A hundred thousand rules need about a
+/// quarter.
+pub const MAX_LEAF_ENTRIES: usize = 1 << 19;

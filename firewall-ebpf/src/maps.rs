@@ -11,7 +11,7 @@
 //! | TRAFFIC | the instance | generations | user space | as INTERFACES |
 //! | EVENTS, BUDGET | the instance | generations | user space | the event is lost and counted |
 //! | LISTENERS | the instance | user space | generations | one value |
-//! | INSNS, CONSTANTS, INTERVALS | the generation | user space, before it is put in force | generations | made to measure |
+//! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
 //! | MANIFEST | the generation | user space | user space | made to measure |
 //! | ROUTES | the generation | generations | generations | an older answer is overwritten |
 //! | WORK | the generation | generations | generations | one value a kind of program |
@@ -23,6 +23,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use firewall_common::{
+    classify::{Narrow, Node, Root, Wide},
     control::{Control, SLOTS},
     counter::{Counter, InterfaceCounters},
     event::Budget,
@@ -38,6 +39,10 @@ use crate::{
     route::{REMEMBERED, Remembered},
     work::Work,
 };
+
+/// Values start on a page, so those of 64 bytes on a cache line: nothing else is wanted of this flag
+/// (include/uapi/linux/bpf.h, Linux 5.5).
+const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
@@ -71,6 +76,14 @@ pub static INSNS: Array<Insn> = Array::with_max_entries(1, 0);
 pub static CONSTANTS: Array<[u32; 4]> = Array::with_max_entries(1, 0);
 #[map]
 pub static INTERVALS: Array<Interval> = Array::with_max_entries(1, 0);
+#[map]
+pub static ROOTS: Array<Root> = Array::with_max_entries(1, 0);
+#[map]
+pub static NODES: Array<Node> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub static NARROW: Array<Narrow> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub static WIDE: Array<Wide> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static MANIFEST: Array<[u8; 4096]> = Array::with_max_entries(1, 0);
 #[map]

@@ -4,14 +4,19 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use firewall_common::{
+    classify::{self, Narrow, Node, Root, Wide},
     eval::{Cursor, Store, step, step_range},
-    image::{Hook, Insn, Interval, POLICY, Target},
+    image::{Hook, Insn, Interval, POLICY, Target, USES_TREES},
     limits::MAX_STEPS,
-    packet::{Field, Packet},
+    packet::{Field, NFPROTO_IPV6, Packet},
     verdict::{Reason, Verdict},
 };
 
-use crate::{emit, maps, pipeline, work::Work};
+use crate::{
+    emit, maps, pipeline,
+    verifier::{self, forget},
+    work::Work,
+};
 
 /// The verdict of a hook's chains.
 #[inline(always)]
@@ -28,10 +33,32 @@ pub fn run(work: &mut Work, hook: Hook) -> Verdict {
         return Verdict::PASS;
     }
     work.cursor = Cursor::new(entry);
-    if !run_ranges(work) {
+    if !run_ranges(work) && !run_trees(work) {
         run_all(work);
     }
     verdict(work.cursor)
+}
+
+/// Finds the first rule that matches; `true` when that came to a verdict.
+#[inline(always)]
+fn run_trees(work: &mut Work) -> bool {
+    if maps::USES.load() & USES_TREES == 0 || !Target(forget(&work.cursor.at.0)).is_next() {
+        return false;
+    }
+    find(work);
+    let at = Target(forget(&work.cursor.at.0));
+    at.is_verdict() || (!at.is_next() && run_ranges(work))
+}
+
+#[inline(always)]
+fn find(work: &mut Work) {
+    let is_v6 = work.packet.get(Field::NfProto) == NFPROTO_IPV6;
+    let Some(root) = maps::ROOTS.get(classify::root_index(work.hook, is_v6)) else {
+        return;
+    };
+    let store = MapStore::of(work);
+    // A broken image leaves the cursor where it is: the loop finds that out again and drops the packet.
+    let _ = classify::start(&store, &work.packet, root, is_v6, &mut work.cursor);
 }
 
 /// Range instructions that are run before the general loop is begun.
@@ -86,11 +113,25 @@ struct Walk {
 extern "C" fn walk_step(_: u64, context: *mut c_void) -> i64 {
     // SAFETY: `run` passes a `Walk` that points to the work area of this packet, and waits for the loop to end.
     let work = unsafe { &mut *(*context.cast::<Walk>()).work };
-    let mut cursor = work.cursor;
-    let mut store = MapStore::of(work);
-    let moved = step(&mut store, &work.packet, &mut cursor);
-    work.cursor = cursor;
-    i64::from(moved.is_none() || cursor.at.is_verdict())
+    let moved = if maps::USES.load() & USES_TREES != 0 && work.cursor.at.is_next() {
+        search(work)
+    } else {
+        step(&mut MapStore::of(work), &work.packet, &mut work.cursor)
+    };
+    i64::from(moved.is_none() || work.cursor.at.is_verdict())
+}
+
+/// One step towards the next rule that matches.
+#[inline(always)]
+fn search(work: &mut Work) -> Option<()> {
+    let is_v6 = work.packet.get(Field::NfProto) == NFPROTO_IPV6;
+    let root = maps::ROOTS.get(classify::root_index(work.hook, is_v6))?;
+    let store = MapStore::of(work);
+    if is_v6 {
+        classify::search::<_, Wide>(&store, &work.packet, root, &mut work.cursor)
+    } else {
+        classify::search::<_, Narrow>(&store, &work.packet, root, &mut work.cursor)
+    }
 }
 
 /// A ruleset image in maps.
@@ -121,6 +162,36 @@ impl Store for MapStore {
     #[inline(always)]
     fn interval(&self, index: u32) -> Option<&Interval> {
         maps::INTERVALS.get(index)
+    }
+
+    #[inline(always)]
+    fn root(&self, index: u32) -> Option<&Root> {
+        maps::ROOTS.get(index)
+    }
+
+    #[inline(always)]
+    fn node(&self, index: u32) -> Option<&Node> {
+        maps::NODES.get(index)
+    }
+
+    #[inline(always)]
+    fn narrow(&self, index: u32) -> Option<&Narrow> {
+        maps::NARROW.get(index)
+    }
+
+    #[inline(always)]
+    fn wide(&self, index: u32) -> Option<&Wide> {
+        maps::WIDE.get(index)
+    }
+
+    #[inline(always)]
+    fn is_below(&self, last: u32, value: u32) -> u32 {
+        verifier::is_below(last, value)
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: &u32) -> u32 {
+        forget(value)
     }
 
     #[inline(always)]

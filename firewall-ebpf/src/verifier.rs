@@ -92,6 +92,19 @@ pub fn forget(value: &u32) -> u32 {
     unsafe { core::ptr::read_volatile(value) }
 }
 
+/// Is `last < value`? 1 or 0.
+///
+/// Written out, because LLVM makes a jump of every comparison for BPF, and jumps that depend on a packet are mispredicted.
+#[inline(always)]
+pub fn is_below(last: u32, value: u32) -> u32 {
+    let mut result = u64::from(last);
+    // SAFETY: two registers are computed with.
+    unsafe {
+        asm!("{0} -= {1}", "{0} >>= 63", inout(reg) result, in(reg) u64::from(value), options(pure, nomem, nostack));
+    }
+    result as u32
+}
+
 /// Replaces the word at `address` by `new` if it is `old`; says whether it was. A full barrier.
 ///
 /// rustc gives its BPF target no compare-and-swap although BPF v3 has the instruction (Linux 5.12).

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, env, fmt::Write, fs, path::Path};
 
 use super::ABI_VERSION;
 use crate::{
+    classify::{Head, Narrow, Node, Root, Search, Wide},
     control::Control,
     counter::{Counter, InterfaceCounters},
     eval::Cursor,
@@ -64,7 +65,13 @@ fn snapshot() -> String {
         Insn { op, field, flags, reserved, rule, mask, low, high, extra, pass, fail }
         Interval { low, high }
         Settings { entry, uses }
-        Cursor { at, rule }
+        Cursor { at, rule, search }
+        Search { at, tree, least, found, reserved }
+        Root { trees, otherwise, rule, reserved }
+        Node { last, field, branches }
+        Head { number, target, rule, fields, flags }
+        Narrow { low, span, head }
+        Wide { value, mask, low, span, head, reserved }
         Counter { packets, bytes }
         InterfaceCounters { ingress, egress }
         Event {

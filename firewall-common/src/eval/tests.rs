@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use super::{Cursor, HostRun, Store, step, step_range};
 use crate::{
-    image::{DECIDES, Hook, Image, Insn, Interval, NEGATE, NO_RULE, Op, POLICY, Settings, Target},
+    image::{DECIDES, Forest, Hook, Image, Insn, Interval, NEGATE, NO_RULE, Op, POLICY, Settings, Target},
     packet::{Field, NO_L4, Packet},
 };
 
@@ -13,7 +13,7 @@ use crate::{
 fn image(insns: Vec<Insn>) -> Image {
     let mut settings = Settings::EMPTY;
     settings.entry[Hook::Input as usize] = Target::at(0);
-    Image { insns, constants: Vec::new(), intervals: Vec::new(), settings }
+    Image { insns, constants: Vec::new(), intervals: Vec::new(), settings, forest: Forest::default() }
 }
 
 /// A test of rule 7 that drops what it matches and accepts the rest.
@@ -207,8 +207,8 @@ fn a_test_that_does_not_decide_is_not_remembered() {
 fn a_negated_test_decides_when_it_does_not_hold() {
     let insn = Insn { flags: NEGATE | DECIDES, ..test(Op::Range, Field::Mark, 1, 1) };
     let image = image(vec![insn]);
-    assert_eq!(run(&image, &with(Field::Mark, 2)), Some(Cursor { at: Target::DROP, rule: 7 }));
-    assert_eq!(run(&image, &with(Field::Mark, 1)), Some(Cursor { at: Target::ACCEPT, rule: NO_RULE }));
+    assert_eq!(run(&image, &with(Field::Mark, 2)), Some(Cursor { rule: 7, ..Cursor::new(Target::DROP) }));
+    assert_eq!(run(&image, &with(Field::Mark, 1)), Some(Cursor::new(Target::ACCEPT)));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_hook_without_chains_accepts() {
     let image = image(vec![Insn::always(0, DECIDES, Target::DROP)]);
     for hook in Hook::ALL.into_iter().filter(|hook| *hook != Hook::Input) {
         let cursor = HostRun::new(&image).run(hook, &Packet::EMPTY);
-        assert_eq!(cursor, Some(Cursor { at: Target::ACCEPT, rule: NO_RULE }), "{hook:?}");
+        assert_eq!(cursor, Some(Cursor::new(Target::ACCEPT)), "{hook:?}");
     }
 }
 

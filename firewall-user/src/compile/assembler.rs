@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use firewall_common::image::{Image, Insn, Interval, Settings, Target};
+use firewall_common::{
+    classify::build::Start,
+    image::{Forest, HOOKS, Image, Insn, Interval, Settings, Target},
+};
 
 /// A place in the image, known or not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +16,13 @@ pub(super) enum Place {
     Drop,
     /// Wherever this label will be bound.
     Label(Label),
+}
+
+/// A rule that was written, and the one behind it, see [`Start`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) index: u32,
+    pub(super) next: Option<Place>,
 }
 
 /// The name of a place.
@@ -102,15 +112,22 @@ impl Assembler {
         start
     }
 
-    /// Puts every label's place in.
-    pub(super) fn finish(mut self, entry: [Place; firewall_common::image::HOOKS]) -> Image {
+    /// Puts every label's place in: the image, and where each hook's rules are.
+    pub(super) fn finish(mut self, entry: [Place; HOOKS], rules: &[Vec<Begun>; HOOKS]) -> (Image, [Vec<Start>; HOOKS]) {
         for at in 0..self.insns.len() {
             let Insn { pass, fail, .. } = self.insns[at];
             self.insns[at].pass = self.resolve(pass);
             self.insns[at].fail = self.resolve(fail);
         }
         let settings = Settings { entry: entry.map(|place| self.resolve(place.encode())), uses: self.uses };
-        Image { insns: self.insns, constants: self.constants, intervals: self.intervals, settings }
+        let starts = rules.each_ref().map(|rules| rules.iter().map(|rule| self.start(*rule)).collect());
+        let Self { insns, constants, intervals, .. } = self;
+        (Image { insns, constants, intervals, settings, forest: Forest::default() }, starts)
+    }
+
+    fn start(&self, Begun { index, next }: Begun) -> Start {
+        let next = next.map(|next| self.resolve(next.encode())).filter(|next| !next.is_verdict());
+        Start { index, next: next.map(|next| next.0) }
     }
 
     /// An unbound label would be an error of the compiler: such a packet is dropped, never passed.

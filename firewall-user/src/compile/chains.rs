@@ -3,13 +3,14 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use firewall_common::{
+    classify::build::{self, TooLarge, Tuning},
     image::{DECIDES, HOOKS, Hook, Image, Insn, NO_RULE, Op, POLICY, Target, USES_LOG},
     limits::MAX_STEPS,
 };
 
 use super::{
     CompileError, MAX_INTERVALS,
-    assembler::{Assembler, Label, Place},
+    assembler::{Assembler, Begun, Label, Place},
     concat,
     manifest::Manifest,
     numbers::Numbers,
@@ -21,15 +22,56 @@ use crate::language::{
 };
 
 /// Compiles all hooks.
-pub(super) fn image(ruleset: &Ruleset, manifest: &Manifest) -> Result<Image, CompileError> {
+pub(super) fn image(ruleset: &Ruleset, manifest: &Manifest, tuning: &Tuning) -> Result<Image, CompileError> {
+    match written(ruleset, manifest, Some(tuning)) {
+        // Too many jumps to give each its own copy: then the rules are run one by one.
+        Err(CompileError::TooLong { .. }) => written(ruleset, manifest, None),
+        result => result,
+    }
+}
+
+/// How chains that are jumped to are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Behind the rule that jumps, one copy for every jump, so that rules stand in the order in which packets meet them:
+    /// what trees need.
+    Met,
+    /// Behind the chain, one copy for all jumps that go on at the same place.
+    Shared,
+}
+
+fn written(ruleset: &Ruleset, manifest: &Manifest, trees: Option<&Tuning>) -> Result<Image, CompileError> {
+    let order = if trees.is_some() { Order::Met } else { Order::Shared };
     let numbers = Numbers::of(ruleset);
-    let mut writer =
-        Writer { ruleset, manifest, numbers, out: Assembler::default(), copies: HashMap::new(), waiting: Vec::new() };
+    let mut writer = Writer {
+        ruleset,
+        manifest,
+        numbers,
+        order,
+        out: Assembler::default(),
+        copies: HashMap::new(),
+        waiting: Vec::new(),
+        begun: Vec::new(),
+    };
     let mut entry = [Place::Accept; HOOKS];
+    let mut rules = [const { Vec::new() }; HOOKS];
     for hook in Hook::ALL {
         entry[hook as usize] = writer.hook(hook)?;
+        rules[hook as usize] = std::mem::take(&mut writer.begun);
     }
-    Ok(writer.out.finish(entry))
+    let (mut image, starts) = writer.out.finish(entry, &rules);
+    if let Some(tuning) = trees {
+        build::build(&mut image, &starts, tuning).map_err(|error| too_large(&error, manifest))?;
+    }
+    Ok(image)
+}
+
+fn too_large(error: &TooLarge, manifest: &Manifest) -> CompileError {
+    let named = |(number, entries): &(u32, usize)| {
+        let rule = manifest.rule(*number)?;
+        Some(format!("{}:{}: {entries} entries: {}", rule.file, rule.line, rule.text))
+    };
+    CompileError::TooManyEntries { entries: error.entries, most: error.most.iter().filter_map(named).collect() }
 }
 
 /// A chain's copy: which chain, where its `accept` leads, and where its end leads.
@@ -49,6 +91,9 @@ struct Writer<'a> {
     copies: HashMap<Copy, Label>,
     /// Copies that are jumped to and not written yet.
     waiting: Vec<(Copy, Label)>,
+    order: Order,
+    /// Rules of this hook that are written.
+    begun: Vec<Begun>,
 }
 
 /// What a rule's statements need to know.
@@ -96,13 +141,37 @@ impl<'a> Writer<'a> {
         if let Some(network) = network {
             let start = self.out.label();
             let way = Way { rule: attribution, flags: 0, pass: Place::Label(start), fail: after };
+            self.begin(Some(Place::Label(start)));
             words::network_test(&mut self.out, network, way);
             self.out.bind_here(start);
         }
         self.rules(Copy { table, chain, accept: after, end: Place::Label(policy) })?;
         self.out.bind_here(policy);
+        self.begin(None);
         let verdict = if base.drops { Place::Drop } else { after };
         self.always(attribution, DECIDES, verdict);
+        Ok(())
+    }
+
+    /// The next instruction is a rule's first.
+    fn begin(&mut self, next: Option<Place>) {
+        self.begun.push(Begun { index: self.out.len() as u32, next });
+    }
+
+    /// Writes the chains that the rule before jumps to, and those that they jump to.
+    fn write_jumps(&mut self, next: Place) -> Result<(), CompileError> {
+        let jumps = std::mem::take(&mut self.waiting);
+        let count = jumps.len();
+        for (at, (copy, label)) in jumps.into_iter().enumerate() {
+            self.copies.clear();
+            self.out.bind_here(label);
+            self.rules(copy)?;
+            if at + 1 < count || copy.end != next {
+                self.begin(None);
+                self.always(NO_RULE, 0, copy.end);
+            }
+        }
+        self.copies.clear();
         Ok(())
     }
 
@@ -124,10 +193,15 @@ impl<'a> Writer<'a> {
         let chain = &table.chains[copy.chain];
         let rules: Vec<_> = chain.rules.iter().enumerate().filter(|(_, rule)| does_something(rule)).collect();
         for (at, (number, rule)) in rules.iter().enumerate() {
-            let label = (at + 1 < rules.len()).then(|| self.out.label());
+            // Where copies stand in the order of packets, a chain's end is where its last rule ends.
+            let label = (at + 1 < rules.len() || self.order == Order::Met).then(|| self.out.label());
             let next = label.map_or(copy.end, Place::Label);
             let number = self.numbers.rule(copy.table, copy.chain, *number);
+            self.begin(Some(next));
             self.rule(&Frame { copy, table, number, next }, rule);
+            if self.order == Order::Met {
+                self.write_jumps(next)?;
+            }
             if let Some(label) = label {
                 self.out.bind_here(label);
             }

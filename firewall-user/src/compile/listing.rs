@@ -35,6 +35,7 @@ fn target(target: Target) -> String {
     match target {
         Target::ACCEPT => "accept".to_owned(),
         Target::DROP => "drop".to_owned(),
+        target if target.is_next() => format!("next from {}", target.number()),
         Target(index) => index.to_string(),
     }
 }

@@ -17,8 +17,9 @@ mod words;
 pub mod listing;
 
 use firewall_common::{
+    classify::build::Tuning,
     image::Image,
-    limits::{MAX_RULE_COUNTERS, MAX_SET_STEPS, MAX_STEPS},
+    limits::{MAX_LEAF_ENTRIES, MAX_RULE_COUNTERS, MAX_SET_STEPS, MAX_STEPS},
 };
 
 pub use self::manifest::{
@@ -62,6 +63,17 @@ pub enum CompileError {
         /// The chain that looks into the set.
         chain: String,
     },
+    /// Rules that overlap in too many ways.
+    #[error(
+        "the rules overlap in so many ways that their trees have {entries} entries, more than {MAX_LEAF_ENTRIES}; these \
+         have the most:\n  {}", .most.join("\n  ")
+    )]
+    TooManyEntries {
+        /// Entries of all leaves.
+        entries: usize,
+        /// Rules, by place and text.
+        most: Vec<String>,
+    },
     /// More counters than there are slots.
     #[error(
         "the ruleset has more than {MAX_RULE_COUNTERS} rules with counters, those of the previous ruleset included"
@@ -71,7 +83,16 @@ pub enum CompileError {
 
 /// Compiles a ruleset. Rules that `previous` has too keep their counter slots and handles.
 pub fn compile(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<Compiled, CompileError> {
+    compile_tuned(ruleset, previous, &Tuning::default())
+}
+
+/// The same with other trees: for tests and measurements.
+pub fn compile_tuned(
+    ruleset: &Ruleset,
+    previous: Option<&Manifest>,
+    tuning: &Tuning,
+) -> Result<Compiled, CompileError> {
     let (manifest, fresh_counters) = manifest::build(ruleset, previous)?;
-    let image = chains::image(ruleset, &manifest)?;
+    let image = chains::image(ruleset, &manifest, tuning)?;
     Ok(Compiled { image, manifest, fresh_counters })
 }

@@ -15,7 +15,7 @@ use firewall_common::{
     abi::ABI_VERSION,
     control::Control,
     counter::{Counter, InterfaceCounters},
-    image::{Image, Settings},
+    image::{Forest, Image, Settings},
     interface::Interface as Entry,
     limits::{MAX_IFINDEX, MAX_INTERFACES},
 };
@@ -149,6 +149,7 @@ impl Instance {
             insns: image.insns.len(),
             constants: image.constants.len(),
             intervals: image.intervals.len(),
+            forest: &image.forest,
             manifest: manifest.len(),
             buckets: self.buckets,
             generation: number,
@@ -235,8 +236,13 @@ impl Instance {
         if options.confirm.is_none() || control.generation[control.active as usize & 1] != 0 {
             return Ok(control);
         }
-        let image =
-            Image { insns: Vec::new(), constants: Vec::new(), intervals: Vec::new(), settings: Settings::EMPTY };
+        let image = Image {
+            insns: Vec::new(),
+            constants: Vec::new(),
+            intervals: Vec::new(),
+            settings: Settings::EMPTY,
+            forest: Forest::default(),
+        };
         let empty = crate::language::parse_text("empty", "", &crate::language::Options::default());
         let manifest = empty
             .ok()
@@ -459,10 +465,15 @@ fn manifest_chunks(manifest: &Manifest) -> Result<Vec<[u8; maps::MANIFEST_CHUNK]
 }
 
 fn fill(ebpf: &mut Ebpf, image: &Image, manifest: &[[u8; maps::MANIFEST_CHUNK]]) -> Result<(), KernelError> {
-    let Image { insns, constants, intervals, settings: _ } = image;
+    let Image { insns, constants, intervals, settings: _, forest } = image;
     maps::fill(ebpf, maps::INSNS, insns)?;
     maps::fill(ebpf, maps::CONSTANTS, constants)?;
     maps::fill(ebpf, maps::INTERVALS, intervals)?;
+    let Forest { roots, nodes, narrow, wide } = forest;
+    maps::fill(ebpf, maps::ROOTS, roots)?;
+    maps::fill(ebpf, maps::NODES, nodes)?;
+    maps::fill(ebpf, maps::NARROW, narrow)?;
+    maps::fill(ebpf, maps::WIDE, wide)?;
     maps::fill(ebpf, maps::MANIFEST, manifest)
 }
 

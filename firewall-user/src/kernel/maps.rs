@@ -32,6 +32,10 @@ pub(super) const LISTENERS: &str = "LISTENERS";
 pub(super) const INSNS: &str = "INSNS";
 pub(super) const CONSTANTS: &str = "CONSTANTS";
 pub(super) const INTERVALS: &str = "INTERVALS";
+pub(super) const ROOTS: &str = "ROOTS";
+pub(super) const NODES: &str = "NODES";
+pub(super) const NARROW: &str = "NARROW";
+pub(super) const WIDE: &str = "WIDE";
 pub(super) const MANIFEST: &str = "MANIFEST";
 const FRAGMENTS: &str = "FRAGMENTS";
 
@@ -70,7 +74,7 @@ pub(super) const STATE: [Shape; 13] = [
 ];
 
 /// Names of a generation's own maps that are pinned with it.
-pub(super) const OF_GENERATION: [&str; 4] = [INSNS, CONSTANTS, INTERVALS, MANIFEST];
+pub(super) const OF_GENERATION: [&str; 8] = [INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE, MANIFEST];
 
 impl Shape {
     /// Compares with what is pinned at `path`; how many entries it has.

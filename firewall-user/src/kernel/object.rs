@@ -4,7 +4,7 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{ProgramFd, SchedClassifier, Xdp},
 };
-use firewall_common::image::{Hook, Settings};
+use firewall_common::image::{Forest, Hook, Settings};
 
 use super::{KernelError, maps, pins::Pins};
 
@@ -28,6 +28,8 @@ pub(super) struct Shape<'a> {
     pub(super) constants: usize,
     /// As above.
     pub(super) intervals: usize,
+    /// As above.
+    pub(super) forest: &'a Forest,
     /// As above, in chunks.
     pub(super) manifest: usize,
     /// Buckets of the state table; a power of two.
@@ -50,7 +52,7 @@ pub(super) fn load(pins: &Pins, shape: &Shape<'_>) -> Result<Ebpf, KernelError> 
     if OBJECT.is_empty() {
         return Err(KernelError::NoObject);
     }
-    let Shape { settings, insns, constants, intervals, manifest, buckets, generation } = shape;
+    let Shape { settings, insns, constants, intervals, forest, manifest, buckets, generation } = shape;
     let mask = buckets - 1;
     let [input, forward, output] =
         [Hook::Input, Hook::Forward, Hook::Output].map(|hook| settings.entry[hook as usize].0);
@@ -66,6 +68,10 @@ pub(super) fn load(pins: &Pins, shape: &Shape<'_>) -> Result<Ebpf, KernelError> 
         .map_max_entries(maps::INSNS, at_least_one(*insns))
         .map_max_entries(maps::CONSTANTS, at_least_one(*constants))
         .map_max_entries(maps::INTERVALS, at_least_one(*intervals))
+        .map_max_entries(maps::ROOTS, at_least_one(forest.roots.len()))
+        .map_max_entries(maps::NODES, at_least_one(forest.nodes.len()))
+        .map_max_entries(maps::NARROW, at_least_one(forest.narrow.len()))
+        .map_max_entries(maps::WIDE, at_least_one(forest.wide.len()))
         .map_max_entries(maps::MANIFEST, at_least_one(*manifest));
     for state in &maps::STATE {
         loader.map_pin_path(state.name, pins.state().join(state.name));

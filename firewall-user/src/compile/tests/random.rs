@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use firewall_common::{
+    classify::build::Tuning,
     eval::HostRun,
     image::{Hook, Image, Target},
 };
 use proptest::{prelude::*, sample::select};
 
 use super::{
-    super::{compile, listing::image_listing, manifest::Manifest, numbers::Numbers},
+    super::{compile, compile_tuned, listing::image_listing, manifest::Manifest, numbers::Numbers},
     model::{self, Outcome, Probe},
 };
 use crate::language::{self, Options, Ruleset, print};
@@ -311,7 +312,12 @@ fn rules(family: &str, rules: &[String], name: &str) -> String {
 }
 
 fn ruleset() -> impl Strategy<Value = String> {
-    let chain = || proptest::collection::vec(rule(), 0..6);
+    ruleset_of(6)
+}
+
+/// Rulesets whose chains have fewer rules than this.
+fn ruleset_of(end: usize) -> impl Strategy<Value = String> {
+    let chain = move || proptest::collection::vec(rule(), 0..end);
     (select(&["inet", "ip", "ip6"][..]), chain(), chain(), chain(), chain()).prop_map(
         |(family, first, second, one, two)| {
             table(
@@ -410,6 +416,27 @@ proptest! {
             let expected = model::run(&ruleset, Hook::Input, probe);
             let found = run_image(&ruleset, &compiled.image, &compiled.manifest, probe);
             prop_assert_eq!(found, expected, "{:?}\n{}\n{}", probe, text, image_listing(&compiled.image));
+        }
+    }
+
+    #[test]
+    fn trees_do_what_the_rules_say(
+        text in prop_oneof![ruleset(), ruleset_of(40)],
+        probes in proptest::collection::vec(probe(), 48),
+        (front, short, many) in (0..5_usize, 1..4_usize, 1..12_usize),
+    ) {
+        let ruleset = parse(&text).expect("each rule was accepted alone");
+        let tuning = Tuning { linear: 0, front, short, many, allowance: 8, least_allowance: 64 };
+        let compiled = compile_tuned(&ruleset, None, &tuning).expect("small");
+        for probe in &probes {
+            let expected = model::run(&ruleset, Hook::Input, probe);
+            let found = run_image(&ruleset, &compiled.image, &compiled.manifest, probe);
+            prop_assert_eq!(found, expected, "{:?}\n{}\n{}", probe, text, image_listing(&compiled.image));
+            let (mut trees, mut linear) = (HostRun::new(&compiled.image), HostRun::new(&compiled.image));
+            let by_trees = trees.run(Hook::Input, &probe.packet()).map(|cursor| (cursor.at, cursor.rule));
+            let one_by_one = linear.run_linear(Hook::Input, &probe.packet()).map(|cursor| (cursor.at, cursor.rule));
+            prop_assert_eq!(by_trees, one_by_one, "{:?}\n{}", probe, text);
+            prop_assert_eq!(trees.logged, linear.logged, "{:?}\n{}", probe, text);
         }
     }
 
