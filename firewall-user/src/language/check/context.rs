@@ -16,8 +16,10 @@ const ICMPV6: u8 = 58;
 
 /// EtherTypes of frames with a tag that nftables reads `vlan` from.
 const TAGS: &[u128] = &[0x8100, 0x88a8];
+const ARP: u128 = 0x0806;
+
 /// EtherTypes of protocols that no tag is part of.
-const UNTAGGED: &[(u128, &str)] = &[(0x0800, "ip"), (0x0806, "arp"), (0x86dd, "ip6")];
+const UNTAGGED: &[(u128, &str)] = &[(0x0800, "ip"), (ARP, "arp"), (0x86dd, "ip6")];
 
 /// Protocols with ports where `th` looks for them.
 const WITH_PORTS: &[u8] = &[6, 17, 33, 132, 136];
@@ -31,6 +33,10 @@ pub(super) struct Context {
     protocols: Vec<u8>,
     /// The EtherTypes of the frame that are left; empty when nothing is known.
     ether_types: Vec<u128>,
+    /// Has the rule looked at the link's header?
+    link_known: bool,
+    /// Has it looked behind a tag?
+    tag_known: bool,
     /// The ICMP types that are left; empty when nothing is known.
     icmp_types: Vec<u128>,
     /// Is a part of a concatenation being looked at? Then `th` may have its protocol beside it.
@@ -59,7 +65,18 @@ impl Context {
             Family::Inet => Vec::new(),
         };
         let (protocols, ether_types, icmp_types) = (Vec::new(), Vec::new(), Vec::new());
-        Self { family, networks, protocols, ether_types, icmp_types, in_concatenation: false, implied: None }
+        let (link_known, tag_known) = (false, false);
+        Self {
+            family,
+            networks,
+            protocols,
+            ether_types,
+            link_known,
+            tag_known,
+            icmp_types,
+            in_concatenation: false,
+            implied: None,
+        }
     }
 
     /// Prepares for looking at `selector`: what must be tested first, if anything.
@@ -71,7 +88,15 @@ impl Context {
             (("icmpv6", _), _) => self.icmp(ICMPV6, Network::Ip6, span)?,
             (("tcp", _), _) => self.transport(Transport::Tcp, span)?,
             (("udp", _), _) => self.transport(Transport::Udp, span)?,
-            (("vlan", _), _) => return Ok(Required { network: None, tagged: self.tag(span)? }),
+            (("ether", _), _) => {
+                self.link_known = true;
+                None
+            }
+            (("vlan", _), _) => {
+                let tagged = self.tag(span)?;
+                (self.link_known, self.tag_known) = (true, true);
+                return Ok(Required { network: None, tagged });
+            }
             (_, Selector::SourcePort(transport) | Selector::DestinationPort(transport)) => {
                 self.transport(transport, span)?
             }
@@ -94,7 +119,12 @@ impl Context {
             let message = "`vlan` behind a set of EtherTypes: nftables would read the second tag";
             return Err(Diagnostic::error(span, message).help("write a rule for each: `ether type 8021ad vlan id 5`"));
         }
-        Ok(true)
+        // In a table of one family, what was asked about the link has made it that of the family.
+        let settled = self.family == Family::Inet || self.link_known;
+        match self.networks.last() {
+            Some(network) if settled && !self.tag_known => Err(conflict(network_name(*network), "vlan", span)),
+            Some(_) | None => Ok(true),
+        }
     }
 
     /// Only echo messages have `id` and `sequence`: nftables adds a match of the type unless the rule has one.
@@ -122,7 +152,7 @@ impl Context {
     }
 
     fn network(&mut self, network: Network, span: Span) -> Checked<Option<Network>> {
-        if self.ether_types == [0x0806] {
+        if self.ether_types == [ARP] {
             return Err(conflict("arp", network_name(network), span));
         }
         if let Some(other) = self.networks.iter().find(|known| **known != network) {
@@ -142,6 +172,9 @@ impl Context {
     }
 
     fn protocol(&mut self, number: u8, span: Span) -> Checked<()> {
+        if self.ether_types == [ARP] {
+            return Err(conflict("arp", &protocol_name(number), span));
+        }
         if let Some(other) = self.protocols.iter().find(|known| **known != number) {
             return Err(conflict(&protocol_name(*other), &protocol_name(number), span));
         }
@@ -196,10 +229,10 @@ impl Context {
         }
     }
 
-    /// What an EtherType says about the network layer, if nothing did yet.
+    /// What an EtherType says about the network layer, whatever was asked before.
     fn learn_networks(&mut self, ether_types: &[u128]) {
         let networks: Option<Vec<Network>> = ether_types.iter().map(|number| network_of_type(*number)).collect();
-        if let Some(networks) = networks.filter(|_| self.networks.is_empty()) {
+        if let Some(networks) = networks {
             self.networks = networks;
         }
     }

@@ -186,6 +186,9 @@ impl Checker<'_> {
             );
             return Err(error.help("only flags are written `value / mask`"));
         }
+        if !matches!(relation, Relation::Implicit | Relation::Equal | Relation::NotEqual) {
+            return Err(Diagnostic::error(left.span, "a value with a mask can only be compared by `==` and `!=`"));
+        }
         let (subject, _) = self.subject(left, context)?;
         let subject = Subject { mask: Some(self.single(mask, ty)?), ..subject };
         let value = Values::single(self.single(value, ty)?);
