@@ -1,12 +1,15 @@
 //! A ruleset as JSON, in the schema of `nft -j list ruleset` (libnftables-json(5), version 1).
 
+mod value;
+
 use serde_json::{Map, Value, json};
 
+use self::value::{commented, concat_left, joined_flags, left, listed_flags, log, name, operator, printed, selected};
 use super::{
     print::{CounterRef, Object, Shown},
     ruleset::{
-        Base, Chain, Comparison, ConcatKeys, Form, MapElement, Match, Operand, Rule, Ruleset, Selector, Set,
-        SetElement, Statement, Subject, Table, Tuple, Values, Verdict,
+        Base, Chain, Comparison, ConcatKeys, Form, MapElement, Match, Operand, Rule, Ruleset, Set, SetElement,
+        Statement, Subject, Table, Tuple, Values, Verdict,
     },
     types::{Style, Type},
 };
@@ -266,92 +269,4 @@ impl Printer<'_> {
             Style::Name | Style::NameOrHex(_) => name(ty, value),
         }
     }
-}
-
-fn commented(value: Value, comment: Option<&String>) -> Value {
-    match comment {
-        Some(comment) => json!({ "elem": { "val": value, "comment": comment } }),
-        None => value,
-    }
-}
-
-fn concat_left(subjects: &[Subject]) -> Value {
-    json!({ "concat": subjects.iter().map(|subject| left(*subject)).collect::<Vec<_>>() })
-}
-
-fn printed(ty: Type, value: u128) -> String {
-    let mut text = String::new();
-    ty.print_one(value, &mut text);
-    text
-}
-
-/// The flags of a value, one after the other; the number when one has no name.
-fn flag_names(ty: Type, value: u128) -> Option<Vec<Value>> {
-    let text = ty.flag_text(value, ",");
-    (!text.starts_with("0x")).then(|| text.split(',').map(Value::from).collect())
-}
-
-/// Flags as the right side of "any of": a name, or a list.
-fn listed_flags(ty: Type, value: u128) -> Value {
-    match flag_names(ty, value) {
-        Some(names) if names.len() == 1 => names.into_iter().next().unwrap_or_default(),
-        Some(names) => names.into(),
-        None => (value as u64).into(),
-    }
-}
-
-/// Flags as one value: joined by `|`.
-fn joined_flags(ty: Type, value: u128) -> Value {
-    match flag_names(ty, value) {
-        Some(names) => names.into_iter().reduce(|left, right| json!({ "|": [left, right] })).unwrap_or_default(),
-        None => (value as u64).into(),
-    }
-}
-
-fn left(subject: Subject) -> Value {
-    let Subject { selector, mask, or, network: _, tagged: _ } = subject;
-    let ty = selector.value_type();
-    let bits = |bits: u128| match ty.style() {
-        Style::Flags => joined_flags(ty, bits),
-        Style::Address => printed(ty, bits).into(),
-        Style::Name => self::name(ty, bits),
-        Style::Number | Style::Mark | Style::IfIndex | Style::IfName | Style::NameOrHex(_) => (bits as u64).into(),
-    };
-    let masked = match mask {
-        None => selected(selector),
-        Some(mask) => json!({ "&": [selected(selector), bits(mask)] }),
-    };
-    if or == 0 { masked } else { json!({ "|": [masked, bits(or)] }) }
-}
-
-fn name(ty: Type, value: u128) -> Value {
-    super::names::name(ty.names(), value).map_or_else(|| (value as u64).into(), Value::from)
-}
-
-fn selected(selector: Selector) -> Value {
-    match selector.words() {
-        (key, "") | ("meta", key) => json!({ "meta": { "key": key } }),
-        ("ct", key) => json!({ "ct": { "key": key } }),
-        (protocol, field) => json!({ "payload": { "protocol": protocol, "field": field } }),
-    }
-}
-
-fn operator(comparison: Comparison) -> &'static str {
-    match comparison {
-        Comparison::Equal => "==",
-        Comparison::NotEqual => "!=",
-        Comparison::Less => "<",
-        Comparison::LessEqual => "<=",
-        Comparison::Greater => ">",
-        Comparison::GreaterEqual => ">=",
-        Comparison::AnyBit => "in",
-        Comparison::NoBit => "!",
-    }
-}
-
-fn log(prefix: Option<&String>, level: Option<&'static str>) -> Value {
-    if prefix.is_none() && level.is_none() {
-        return json!({ "log": null });
-    }
-    object("log", [("prefix", text(prefix)), ("level", level.map(Value::from))])
 }

@@ -17,6 +17,7 @@ mod parser;
 pub mod print;
 pub mod ruleset;
 mod selector;
+mod sets;
 pub mod source;
 #[cfg(test)]
 mod tests;

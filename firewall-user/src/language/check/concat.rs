@@ -1,6 +1,6 @@
 //! Concatenations: values that are looked up together.
 
-use super::{Checked, Checker, context::Context, sets};
+use super::{Checked, Checker, arrange, context::Context};
 use crate::language::{
     ast::{Expr, ExprKind, Left, Relation},
     diagnostic::Diagnostic,
@@ -140,7 +140,7 @@ impl Checker<'_> {
                     Diagnostic::error(part.span, message).help("nft 1.0.6 reads it in the machine's byte order")
                 );
             }
-            values.push(sets::shaped(run, *ty));
+            values.push(arrange::shaped(run, *ty));
         }
         Ok(values)
     }

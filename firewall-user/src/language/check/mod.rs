@@ -4,7 +4,9 @@
 //! must be defined by the time it is used. Only the chains of one `table { .. }` block may refer to each other in any
 //! order.
 
+mod arrange;
 mod chains;
+mod compare;
 mod concat;
 mod context;
 mod jumps;

@@ -8,6 +8,7 @@ mod command;
 mod expression;
 mod hints;
 mod include;
+mod operators;
 mod rule;
 mod scope;
 mod selector;

@@ -1,0 +1,98 @@
+//! The parts of statements that need no names of a table.
+
+use serde_json::{Value, json};
+
+use super::{object, text};
+use crate::language::{
+    names,
+    ruleset::{Comparison, Selector, Subject},
+    types::{Style, Type},
+};
+
+pub(super) fn commented(value: Value, comment: Option<&String>) -> Value {
+    match comment {
+        Some(comment) => json!({ "elem": { "val": value, "comment": comment } }),
+        None => value,
+    }
+}
+
+pub(super) fn concat_left(subjects: &[Subject]) -> Value {
+    json!({ "concat": subjects.iter().map(|subject| left(*subject)).collect::<Vec<_>>() })
+}
+
+pub(super) fn printed(ty: Type, value: u128) -> String {
+    let mut text = String::new();
+    ty.print_one(value, &mut text);
+    text
+}
+
+/// The flags of a value, one after the other; the number when one has no name.
+pub(super) fn flag_names(ty: Type, value: u128) -> Option<Vec<Value>> {
+    let text = ty.flag_text(value, ",");
+    (!text.starts_with("0x")).then(|| text.split(',').map(Value::from).collect())
+}
+
+/// Flags as the right side of "any of": a name, or a list.
+pub(super) fn listed_flags(ty: Type, value: u128) -> Value {
+    match flag_names(ty, value) {
+        Some(names) if names.len() == 1 => names.into_iter().next().unwrap_or_default(),
+        Some(names) => names.into(),
+        None => (value as u64).into(),
+    }
+}
+
+/// Flags as one value: joined by `|`.
+pub(super) fn joined_flags(ty: Type, value: u128) -> Value {
+    match flag_names(ty, value) {
+        Some(names) => names.into_iter().reduce(|left, right| json!({ "|": [left, right] })).unwrap_or_default(),
+        None => (value as u64).into(),
+    }
+}
+
+pub(super) fn left(subject: Subject) -> Value {
+    let Subject { selector, mask, or, network: _, tagged: _ } = subject;
+    let ty = selector.value_type();
+    let bits = |bits: u128| match ty.style() {
+        Style::Flags => joined_flags(ty, bits),
+        Style::Address => printed(ty, bits).into(),
+        Style::Name => name(ty, bits),
+        Style::Number | Style::Mark | Style::IfIndex | Style::IfName | Style::NameOrHex(_) => (bits as u64).into(),
+    };
+    let masked = match mask {
+        None => selected(selector),
+        Some(mask) => json!({ "&": [selected(selector), bits(mask)] }),
+    };
+    if or == 0 { masked } else { json!({ "|": [masked, bits(or)] }) }
+}
+
+pub(super) fn name(ty: Type, value: u128) -> Value {
+    names::name(ty.names(), value).map_or_else(|| (value as u64).into(), Value::from)
+}
+
+pub(super) fn selected(selector: Selector) -> Value {
+    match selector.words() {
+        (key, "") | ("meta", key) => json!({ "meta": { "key": key } }),
+        ("ct", key) => json!({ "ct": { "key": key } }),
+        (protocol, field) => json!({ "payload": { "protocol": protocol, "field": field } }),
+    }
+}
+
+pub(super) fn operator(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Equal => "==",
+        Comparison::NotEqual => "!=",
+        Comparison::Less => "<",
+        Comparison::LessEqual => "<=",
+        Comparison::Greater => ">",
+        Comparison::GreaterEqual => ">=",
+        Comparison::AnyBit => "in",
+        Comparison::NoBit => "!",
+    }
+}
+
+pub(super) fn log(prefix: Option<&String>, level: Option<&'static str>) -> Value {
+    if prefix.is_none() && level.is_none() {
+        return json!({ "log": null });
+    }
+    object("log", [("prefix", text(prefix)), ("level", level.map(Value::from))])
+}

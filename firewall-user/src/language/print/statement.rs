@@ -1,0 +1,232 @@
+//! Statements as text, on one line.
+
+use std::fmt::Write;
+
+use super::words;
+use crate::language::{
+    ruleset::{
+        Comparison, ConcatKeys, Form, MapElement, Match, Operand, Ruleset, Statement, Subject, Table, Tuple, Values,
+        Verdict,
+    },
+    types::Type,
+};
+
+/// What numbers are called.
+pub(super) struct Names<'a> {
+    pub(super) ruleset: &'a Ruleset,
+    pub(super) table: &'a Table,
+}
+
+impl Names<'_> {
+    pub(super) fn statement(&self, statement: &Statement) -> String {
+        match statement {
+            Statement::Match(held) => self.a_match(held),
+            Statement::Map { subject, elements } => self.map(*subject, elements),
+            Statement::Concat { subjects, negated, keys } => {
+                let sign = if *negated { "!= " } else { "" };
+                format!("{} {sign}{}", concat_text(subjects), self.concat_keys(subjects, keys))
+            }
+            Statement::ConcatMap { subjects, keys } => {
+                format!("{} vmap {}", concat_text(subjects), self.concat_keys(subjects, keys))
+            }
+            Statement::NamedMap { subject, map } => {
+                format!("{} vmap @{}", subject_text(*subject), self.table.sets[*map].name)
+            }
+            Statement::Counter { packets, bytes } => format!("counter packets {packets} bytes {bytes}"),
+            Statement::Log { prefix, level } => log(prefix.as_deref(), *level),
+            Statement::Verdict(verdict) => self.verdict(*verdict),
+        }
+    }
+
+    pub(super) fn verdict(&self, verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Accept => "accept".to_owned(),
+            Verdict::Drop => "drop".to_owned(),
+            Verdict::Return => "return".to_owned(),
+            Verdict::Continue => "continue".to_owned(),
+            Verdict::Jump(chain) => format!("jump {}", self.table.chains[chain].name),
+            Verdict::Goto(chain) => format!("goto {}", self.table.chains[chain].name),
+        }
+    }
+
+    fn a_match(&self, held: &Match) -> String {
+        let Match { subject, comparison, operand } = held;
+        let ty = subject.selector.value_type();
+        let several = subject.mask.filter(|mask| ty.is_flags() && mask.count_ones() > 1);
+        if let (Some(mask), Operand::One(values)) = (several, operand) {
+            return flags_under_mask(*subject, *comparison, (values.low, mask));
+        }
+        let mut out = subject_text(*subject);
+        out.push(' ');
+        out.push_str(operator(*comparison, must_be_written(held)));
+        match operand {
+            Operand::One(values) => match comparison {
+                Comparison::AnyBit | Comparison::NoBit => out.push_str(&ty.flag_text(values.low, ",")),
+                Comparison::Equal | Comparison::NotEqual => self.compared(*values, ty, &mut out),
+                Comparison::Less | Comparison::LessEqual | Comparison::Greater | Comparison::GreaterEqual => {
+                    self.ordered(*values, ty, &mut out);
+                }
+            },
+            Operand::Set(set) => {
+                let elements = set.iter().map(|values| self.values_text(*values, ty));
+                let _ = write!(out, "{{ {} }}", elements.collect::<Vec<_>>().join(", "));
+            }
+            Operand::Named(set) => {
+                let _ = write!(out, "@{}", self.table.sets[*set].name);
+            }
+        }
+        out
+    }
+
+    /// A value behind `==`. Several TCP flags are printed as a number: joined by `|` they would read as "any of".
+    fn compared(&self, values: Values, ty: Type, out: &mut String) {
+        if ty == Type::TcpFlag && values.low.count_ones() > 1 {
+            let _ = write!(out, "0x{:x}", values.low);
+        } else {
+            self.values(values, ty, out);
+        }
+    }
+
+    /// A value behind `<`: of flags the number counts, not the names.
+    fn ordered(&self, values: Values, ty: Type, out: &mut String) {
+        if ty.is_flags() {
+            let _ = write!(out, "0x{:x}", values.low);
+        } else {
+            self.values(values, ty, out);
+        }
+    }
+
+    fn map(&self, subject: Subject, elements: &[MapElement]) -> String {
+        let ty = subject.selector.value_type();
+        let elements = elements.iter().map(|MapElement { key, verdict }| {
+            let key = key.map_or_else(|| "*".to_owned(), |key| self.values_text(key, ty));
+            format!("{key} : {}", self.verdict(*verdict))
+        });
+        format!("{} vmap {{ {} }}", subject_text(subject), elements.collect::<Vec<_>>().join(", "))
+    }
+
+    fn concat_keys(&self, subjects: &[Subject], keys: &ConcatKeys) -> String {
+        match keys {
+            ConcatKeys::Named(set) => format!("@{}", self.table.sets[*set].name),
+            ConcatKeys::Listed { tuples, default } => {
+                let types: Vec<Type> = subjects.iter().map(|subject| subject.selector.value_type()).collect();
+                format!("{{ {} }}", self.tuples((tuples, &types), *default, ", "))
+            }
+        }
+    }
+
+    pub(super) fn tuples(
+        &self,
+        (tuples, types): (&[Tuple], &[Type]),
+        default: Option<Verdict>,
+        between: &str,
+    ) -> String {
+        let mut elements: Vec<String> = tuples.iter().map(|tuple| self.tuple(tuple, types)).collect();
+        elements.extend(default.map(|verdict| format!("* : {}", self.verdict(verdict))));
+        elements.join(between)
+    }
+
+    fn tuple(&self, tuple: &Tuple, types: &[Type]) -> String {
+        let parts = tuple.key.iter().zip(types).map(|(values, ty)| self.values_text(*values, *ty));
+        let mut out = parts.collect::<Vec<_>>().join(" . ");
+        if let Some(comment) = &tuple.comment {
+            let _ = write!(out, " comment \"{comment}\"");
+        }
+        if let Some(verdict) = tuple.verdict {
+            let _ = write!(out, " : {}", self.verdict(verdict));
+        }
+        out
+    }
+
+    fn values_text(&self, values: Values, ty: Type) -> String {
+        let mut out = String::new();
+        self.values(values, ty, &mut out);
+        out
+    }
+
+    pub(super) fn values(&self, values: Values, ty: Type, out: &mut String) {
+        if ty != Type::IfIndex {
+            return ty.print(values, out);
+        }
+        out.push_str(&self.interface(values.low));
+        if values.form == Form::Range {
+            out.push('-');
+            out.push_str(&self.interface(values.high));
+        }
+    }
+
+    fn interface(&self, index: u128) -> String {
+        let known = self.ruleset.interfaces().iter().find(|(known, _)| u128::from(*known) == index);
+        known.map_or_else(|| index.to_string(), |(_, name)| format!("\"{name}\""))
+    }
+}
+
+fn concat_text(subjects: &[Subject]) -> String {
+    subjects.iter().map(|subject| subject_text(*subject)).collect::<Vec<_>>().join(" . ")
+}
+
+fn subject_text(subject: Subject) -> String {
+    let Subject { selector, mask, or, network: _, tagged: _ } = subject;
+    let ty = selector.value_type();
+    let mut out = words(selector.words());
+    if let Some(mask) = mask {
+        out.push_str(" & ");
+        if ty.is_flags() && mask.count_ones() > 1 {
+            let _ = write!(out, "({})", ty.flag_text(mask, " | "));
+        } else {
+            ty.print_one(mask, &mut out);
+        }
+    }
+    if or != 0 {
+        out.push_str(" | ");
+        ty.print_one(or, &mut out);
+    }
+    out
+}
+
+/// `tcp flags syn / fin,syn`
+fn flags_under_mask(subject: Subject, comparison: Comparison, (value, mask): (u128, u128)) -> String {
+    let ty = subject.selector.value_type();
+    let slash = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+    let left = words(subject.selector.words());
+    if slash {
+        let not = if comparison == Comparison::NotEqual { "!= " } else { "" };
+        return format!("{left} {not}{} / {}", ty.flag_text(value, ","), ty.flag_text(mask, ","));
+    }
+    let sign = operator(comparison, true);
+    format!("{left} & ({}) {sign}0x{value:x}", ty.flag_text(mask, " | "))
+}
+
+/// Does nothing between the two sides mean something else than `==`? Behind a mask it would be a mistake, before
+/// flags it would mean "any of"; but a set says itself what it means.
+fn must_be_written(held: &Match) -> bool {
+    let flags = held.subject.selector.value_type().is_flags();
+    let range = matches!(held.operand, Operand::One(Values { form: Form::Range, .. }));
+    let changed = held.subject.mask.is_some() || held.subject.or != 0;
+    (changed && !range) || (flags && matches!(held.operand, Operand::One(_)))
+}
+
+/// The operator with a blank behind it; empty for the one that is not written.
+fn operator(comparison: Comparison, written: bool) -> &'static str {
+    match comparison {
+        Comparison::Equal if written => "== ",
+        Comparison::Equal | Comparison::AnyBit => "",
+        Comparison::NotEqual => "!= ",
+        Comparison::NoBit => "! ",
+        Comparison::Less => "< ",
+        Comparison::LessEqual => "<= ",
+        Comparison::Greater => "> ",
+        Comparison::GreaterEqual => ">= ",
+    }
+}
+
+fn log(prefix: Option<&str>, level: Option<&'static str>) -> String {
+    let mut out = "log".to_owned();
+    if let Some(prefix) = prefix {
+        let _ = write!(out, " prefix \"{prefix}\"");
+    }
+    if let Some(level) = level {
+        let _ = write!(out, " level {level}");
+    }
+    out
+}
