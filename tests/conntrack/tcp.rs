@@ -84,7 +84,8 @@ fn an_end(#[case] steps: &[Step<'_>]) {
     check(HANDSHAKE, steps);
 }
 
-/// The port is used again before the old connection is forgotten.
+/// The port is used again before the old connection is forgotten. `nf_conntrack` takes a SYN behind a reset of the other
+/// side for a packet of the old connection; here it is new, and the rules are asked.
 #[rstest]
 #[case::after_its_end(&[
     ("> FA", "established", "FIN_WAIT"),

@@ -1,6 +1,7 @@
 //! Frames sent and received on a wire, past the network stack.
 
 use std::{
+    net::{SocketAddrV4, SocketAddrV6},
     os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -10,8 +11,9 @@ use nix::{
     ifaddrs::getifaddrs,
     sys::{
         socket::{
-            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send, setsockopt,
-            socket, sockopt::ReceiveTimeout,
+            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, bind, recvfrom,
+            send, sendto, setsockopt, socket,
+            sockopt::{Mark, ReceiveTimeout},
         },
         time::TimeVal,
     },
@@ -82,6 +84,45 @@ impl Wire {
             Err(error) => panic!("receiving a frame: {error}"),
         }
     }
+}
+
+/// Packets sent by a host itself, through its whole network stack on the way out, as they are: no header is made for
+/// them, and no connection stands behind them.
+#[derive(Debug)]
+pub struct Own {
+    ipv4: OwnedFd,
+    ipv6: OwnedFd,
+}
+
+impl Own {
+    /// Packets with this mark, by which a routing rule can tell them from what the host sends of its own accord.
+    pub fn open(namespace: &Namespace, mark: u32) -> Self {
+        namespace.run(|| Self { ipv4: raw(AddressFamily::Inet, mark), ipv6: raw(AddressFamily::Inet6, mark) })
+    }
+
+    /// Sends a packet, from the network header on. Whether it was let go is not told.
+    pub fn send(&self, packet: &[u8]) {
+        let sent = if packet[0] >> 4 == 4 {
+            let octets: [u8; 4] = packet[16..20].try_into().expect("four bytes");
+            let to = SockaddrIn::from(SocketAddrV4::new(octets.into(), 0));
+            sendto(self.ipv4.as_raw_fd(), packet, &to, MsgFlags::empty())
+        } else {
+            let octets: [u8; 16] = packet[24..40].try_into().expect("sixteen bytes");
+            let to = SockaddrIn6::from(SocketAddrV6::new(octets.into(), 0, 0, 0));
+            sendto(self.ipv6.as_raw_fd(), packet, &to, MsgFlags::empty())
+        };
+        // Netfilter's drop is EPERM; tc's is ENOBUFS, or nothing.
+        let is_refusal = matches!(sent, Err(Errno::EPERM | Errno::ENOBUFS));
+        assert!(is_refusal || sent == Ok(packet.len()), "sending a packet of {} bytes: {sent:?}", packet.len());
+    }
+}
+
+/// A socket for whole packets (`IPPROTO_RAW`, raw(7)).
+fn raw(family: AddressFamily, mark: u32) -> OwnedFd {
+    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
+    let socket = socket.expect("root may open a raw socket");
+    setsockopt(&socket, Mark, &mark).expect("root may set a mark");
+    socket
 }
 
 /// A packet socket bound to an interface, for every protocol.

@@ -41,6 +41,11 @@ impl<'a> Referee<'a> {
         referee
     }
 
+    /// The rules that are in force there.
+    pub fn of(namespace: &'a Namespace) -> Self {
+        Self { namespace }
+    }
+
     /// Replaces all rules by these.
     #[track_caller]
     pub fn replace(&self, ruleset: &str) {
@@ -51,6 +56,18 @@ impl<'a> Referee<'a> {
     pub fn check(namespace: &Namespace, ruleset: &str) -> Result<(), String> {
         let output = Referee { namespace }.nft(&["-c", "-f", "-"], ruleset);
         if output.status == 0 { Ok(()) } else { Err(output.stderr) }
+    }
+
+    /// Adds to the rules in force.
+    #[track_caller]
+    pub fn add(&self, ruleset: &str) {
+        self.nft(&["-f", "-"], ruleset).check();
+    }
+
+    /// The rules in force, as `nft list ruleset` prints them.
+    #[track_caller]
+    pub fn text(&self) -> String {
+        self.nft(&["list", "ruleset"], "").success().stdout
     }
 
     /// The rules in force, as libnftables' JSON.

@@ -152,7 +152,14 @@ impl<'a> End<'a> {
     /// Gives the interface its addresses and takes it up.
     fn configure(&self) {
         let Self { namespace, interface, mac: _, ipv4, ipv6 } = self;
-        for (parameter, value) in [("accept_dad", "0"), ("accept_ra", "0"), ("router_solicitations", "0")] {
+        // Nothing is said that a test did not say, but for multicast groups, which are told of at once or not at all.
+        let quiet = [
+            ("accept_dad", "0"),
+            ("accept_ra", "0"),
+            ("router_solicitations", "0"),
+            ("mldv2_unsolicited_report_interval", "1"),
+        ];
+        for (parameter, value) in quiet {
             namespace.set_parameter(&format!("net/ipv6/conf/{interface}/{parameter}"), value);
         }
         checksums_before_sending(namespace, interface);

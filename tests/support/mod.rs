@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses the part it needs")]
 
+pub mod both;
+pub mod near;
 pub mod packets;
 pub mod sequence;
 pub mod table;
