@@ -61,7 +61,7 @@ pub struct Cursor {
     pub search: Search,
 }
 
-crate::shared!(Cursor = 40);
+crate::shared!(Cursor = 56);
 
 impl Cursor {
     /// At the first instruction of a hook.

@@ -37,6 +37,6 @@ pub const IFNAMSIZ: usize = 16;
 /// stays in user space, events carry the rule's number.
 pub const MAX_LOG_PREFIX: usize = 127;
 
-/// Entries in the leaves of all trees: 32 MiB of IPv4 entries, 64 MiB of IPv6 ones. A hundred thousand rules need about a
-/// quarter.
-pub const MAX_LEAF_ENTRIES: usize = 1 << 19;
+/// Entries in the leaves of all trees: 64 MiB of IPv4 entries, 128 MiB of IPv6 ones. One family at one hook takes at most
+/// half: its trees are given that much and no more.
+pub const MAX_LEAF_ENTRIES: usize = 1 << 20;

@@ -31,7 +31,7 @@ use crate::{
 
 /// Trees of a root. Rules that would stand in very many leaves of one tree are in the next one, where other words are
 /// asked for.
-pub const TREES: usize = 4;
+pub const TREES: usize = 8;
 
 /// Nodes on the way to a leaf.
 pub const MAX_DEPTH: usize = 14;
@@ -130,7 +130,7 @@ pub struct Root {
     pub reserved: [u32; 2],
 }
 
-crate::shared!(Root = 32);
+crate::shared!(Root = 48);
 
 /// Index of a root: there are two for each hook.
 #[inline(always)]

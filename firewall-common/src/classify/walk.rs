@@ -23,13 +23,13 @@ pub struct Search {
     pub reserved: u32,
 }
 
-crate::shared!(Search = 32);
+crate::shared!(Search = 48);
 
 /// [`Search::tree`]: the leaves are not known yet.
 pub const IDLE: u32 = u32::MAX;
 
 /// Entries of a leaf that [`start`] looks at.
-const LOOKS: usize = 12;
+const LOOKS: usize = 20;
 
 impl Search {
     /// Nothing found yet.

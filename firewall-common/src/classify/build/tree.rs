@@ -10,10 +10,23 @@ use super::{
     reach::Item,
     region::{Interval, columns},
 };
-use crate::classify::{BRANCHES, MAX_DEPTH, TREES};
+use crate::{
+    classify::{BRANCHES, MAX_DEPTH, TREES},
+    limits::MAX_LEAF_ENTRIES,
+};
 
 /// Rules by which the cut of a node is chosen, if it has more.
 const SAMPLE: usize = 512;
+
+/// Leaf entries of one family at one hook.
+const MOST: usize = MAX_LEAF_ENTRIES / 2;
+
+/// How much it counts against a cut that rules stand in several of its branches: as this power of how many times more of
+/// them there are below it.
+const REPLICATION: f64 = 0.4;
+
+/// A cut must leave less than this share of the rules.
+const WORTH: f64 = 0.96;
 
 /// A tree; leaves have places of items, in order.
 #[derive(Clone, Debug)]
@@ -46,7 +59,10 @@ pub(super) fn grow(items: &[Item], tuning: &Tuning) -> Vec<Tree> {
     let mut rest = all;
     while !rest.is_empty() && trees.len() < TREES {
         grower.leaves_rules = trees.len() + 1 < TREES;
-        let allowance = (rest.len() * tuning.allowance).max(tuning.least_allowance);
+        // The last one has to take all the rest, which is what stands in many branches.
+        let entitled = if grower.leaves_rules { rest.len() } else { items.len() };
+        let spent: usize = trees.iter().map(Tree::entries).sum();
+        let allowance = (entitled * tuning.allowance).max(tuning.least_allowance).min(MOST.saturating_sub(spent));
         let cell = vec![(0, u32::MAX); grower.columns.len()];
         let mut tree = grower.node(rest.clone(), &cell, allowance, 0);
         let is_left = std::mem::replace(&mut grower.is_left, vec![false; items.len()]);
@@ -58,6 +74,13 @@ pub(super) fn grow(items: &[Item], tuning: &Tuning) -> Vec<Tree> {
 }
 
 impl Tree {
+    fn entries(&self) -> usize {
+        match self {
+            Self::Leaf(items) => items.len(),
+            Self::Node { branches, .. } => branches.iter().map(Self::entries).sum(),
+        }
+    }
+
     /// Takes out what was left to the next tree.
     fn retain(&mut self, is_left: &[bool]) {
         match self {
@@ -67,10 +90,12 @@ impl Tree {
     }
 }
 
-/// A cut of a node, with how many rules it has on each branch.
+/// A cut of a node.
 struct Cut {
     column: usize,
     last: Vec<u32>,
+    /// The share of the rules that a branch has, by how many rules take it.
+    left: f64,
     cost: f64,
 }
 
@@ -172,9 +197,8 @@ impl Grower {
     fn cut(&self, items: &[u32], cell: &[Interval]) -> Option<Cut> {
         let step = items.len().div_ceil(SAMPLE);
         let sample: Vec<u32> = items.iter().step_by(step).copied().collect();
-        let all = f64::from(sample.len() as u32);
         let cuts = (0..self.columns.len()).filter_map(|column| self.cut_of(&sample, column, cell[column]));
-        cuts.min_by(|a, b| a.cost.total_cmp(&b.cost)).filter(|cut| cut.cost < 0.97 * all * all)
+        cuts.min_by(|a, b| a.cost.total_cmp(&b.cost)).filter(|cut| cut.left < WORTH)
     }
 
     fn cut_of(&self, sample: &[u32], column: usize, (low, high): Interval) -> Option<Cut> {
@@ -194,19 +218,21 @@ impl Grower {
         }
         ends.sort_unstable();
         let last = quantiles(&ends);
-        let mut counts = [0_i32; BRANCHES + 1];
+        let mut changes = [0_i32; BRANCHES + 1];
         for item in sample {
             let (from, to) = self.span(*item, column, &last);
-            counts[from] += 1;
-            counts[to + 1] -= 1;
+            changes[from] += 1;
+            changes[to + 1] -= 1;
         }
-        let mut cost = 0.0;
-        let mut running = 0;
-        for change in &counts[..=last.len()] {
-            running += change;
-            cost += f64::from(running) * f64::from(running);
+        let (mut total, mut squares, mut count) = (0.0, 0.0, 0);
+        for change in &changes[..=last.len()] {
+            count += change;
+            total += f64::from(count);
+            squares += f64::from(count) * f64::from(count);
         }
-        Some(Cut { column, last, cost })
+        let all = f64::from(sample.len() as u32);
+        let left = squares / total / all;
+        Some(Cut { column, last, left, cost: left * (total / all).powf(REPLICATION) })
     }
 }
 
