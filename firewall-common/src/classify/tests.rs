@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     eval::HostRun,
-    image::{DECIDES, Forest, HOOKS, Hook, Image, Insn, Op, POLICY, Settings, Target},
+    image::{DECIDES, Forest, HOOKS, Hook, Image, Insn, Interval, Op, POLICY, Settings, Target},
+    limits::MAX_LEAF_ENTRIES,
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6, NO_L4, Packet},
 };
 
@@ -252,4 +253,34 @@ proptest! {
         }
         prop_assert_eq!(entry.matches(&packet), mask);
     }
+}
+
+#[test]
+fn what_needs_too_many_entries_is_refused_and_the_dearest_rules_named() {
+    // Thirty-two ports are thirty-two entries: too many for this many rules with sets.
+    let intervals: Vec<Interval> =
+        (0..32).map(|at| Interval { low: 0x0006_0000 + 2 * at, high: 0x0006_0000 + 2 * at }).collect();
+    let rules = 17_000_u32;
+    let rule = |number: u32| Insn {
+        op: Op::Set32 as u8,
+        field: Field::DestinationPort as u8,
+        flags: DECIDES,
+        rule: number,
+        mask: u32::MAX,
+        high: intervals.len() as u32,
+        pass: Target::DROP,
+        fail: Target::at(number + 1),
+        ..Insn::default()
+    };
+    let mut insns: Vec<Insn> = (0..rules).map(rule).collect();
+    insns.push(Insn::always(POLICY, DECIDES, Target::ACCEPT));
+    let mut hooks = [const { Vec::new() }; HOOKS];
+    hooks[Hook::Input as usize] =
+        (0..=rules).map(|index| Start { index, next: (index < rules).then_some(index + 1) }).collect();
+    let mut image =
+        Image { insns, constants: Vec::new(), intervals, settings: Settings::EMPTY, forest: Forest::default() };
+    let refused = build(&mut image, &hooks, &Tuning::default()).expect_err("too large");
+    assert!(refused.entries > MAX_LEAF_ENTRIES / 2, "{}", refused.entries);
+    assert_eq!(refused.most[0], (0, 32));
+    assert_eq!(image.forest, Forest::default());
 }

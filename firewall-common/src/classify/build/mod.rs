@@ -53,6 +53,9 @@ impl Default for Tuning {
 /// Instructions that the rules at the front may have.
 const MAX_FRONT_INSNS: u32 = 8;
 
+/// Entries that one family at one hook may need before any rule stands in two leaves.
+const MOST_ITEMS: usize = MAX_LEAF_ENTRIES / 2;
+
 /// The trees would be too large.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooLarge {
@@ -73,6 +76,12 @@ pub fn build(image: &mut Image, starts: &[Vec<Start>; HOOKS], tuning: &Tuning) -
             continue;
         }
         let items = [Family::V4, Family::V6].map(|family| reach::items(image, starts, family));
+        for items in &items {
+            if items.len() > MOST_ITEMS {
+                let numbers = items.iter().map(|item| item.number);
+                return Err(TooLarge { entries: items.len(), most: pack::most(image, numbers) });
+            }
+        }
         let front = front(image, starts, &items, tuning.front);
         if starts.len() - front <= tuning.linear {
             continue;

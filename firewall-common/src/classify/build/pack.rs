@@ -34,15 +34,8 @@ impl Packer {
 
     /// The rules with the most entries.
     pub(super) fn most(&self, image: &Image) -> Vec<(u32, usize)> {
-        let mut counts: HashMap<u32, usize> = HashMap::new();
-        for head in self.narrow.iter().map(|entry| &entry.head).chain(self.wide.iter().map(|entry| &entry.head)) {
-            let rule = image.insns.get(head.number as usize).map_or(NO_RULE, |insn| insn.rule);
-            *counts.entry(rule).or_insert(0) += 1;
-        }
-        let mut counts: Vec<_> = counts.into_iter().filter(|(rule, _)| rule & POLICY == 0).collect();
-        counts.sort_unstable_by_key(|(rule, count)| (std::cmp::Reverse(*count), *rule));
-        counts.truncate(NAMED);
-        counts
+        let narrow = self.narrow.iter().map(|entry| entry.head.number);
+        most(image, narrow.chain(self.wide.iter().map(|entry| entry.head.number)))
     }
 
     pub(super) fn finish(self, roots: Vec<Root>) -> Forest {
@@ -90,6 +83,19 @@ impl Packer {
             }
         }
     }
+}
+
+/// The rules whose first instructions are there most often.
+pub(super) fn most(image: &Image, numbers: impl Iterator<Item = u32>) -> Vec<(u32, usize)> {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    for number in numbers {
+        let rule = image.insns.get(number as usize).map_or(NO_RULE, |insn| insn.rule);
+        *counts.entry(rule).or_insert(0) += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().filter(|(rule, _)| rule & POLICY == 0).collect();
+    counts.sort_unstable_by_key(|(rule, count)| (std::cmp::Reverse(*count), *rule));
+    counts.truncate(NAMED);
+    counts
 }
 
 fn put<E: Copy + Eq + std::hash::Hash>(all: &mut Vec<E>, index: &mut HashMap<Vec<E>, u32>, entries: Vec<E>) -> u32 {
