@@ -58,16 +58,18 @@ fn compare(both: &mut Both, ruleset: &str, packets: &[(Way, Frame)]) -> Result<(
 fn suspects(ours: &[Counted], theirs: &[Counted], packets: &[(Way, Frame)]) -> String {
     let lengths: Vec<_> = ours.iter().zip(theirs).map(|(ours, theirs)| ours.3.abs_diff(theirs.3)).collect();
     let is_suspect = |frame: &&(Way, Frame)| lengths.contains(&(frame.1.packet().len() as u64));
-    packets
-        .iter()
-        .filter(is_suspect)
-        .map(|(way, frame)| format!("suspect: {way:?} {:?}\n", frame.clone().payload(&[])))
-        .collect()
+    let told = |(way, frame): &(Way, Frame)| format!("suspect: {way:?} {:?}", frame.clone().payload(&[]));
+    lines(packets.iter().filter(is_suspect).map(told))
 }
 
 fn differences(ours: &[Counted], theirs: &[Counted]) -> String {
     let both = ours.iter().zip(theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs);
-    both.map(|(rule, (ours, theirs))| format!("rule {rule}: ours {ours:?}, nft {theirs:?}\n")).collect()
+    lines(both.map(|(rule, (ours, theirs))| format!("rule {rule}: ours {ours:?}, nft {theirs:?}")))
+}
+
+/// Each with the end of a line.
+fn lines(texts: impl Iterator<Item = String>) -> String {
+    texts.flat_map(|text| [text, "\n".to_owned()]).collect()
 }
 
 /// The same again, packet by packet, on new hosts.
@@ -178,8 +180,8 @@ fn comparable(mut listing: Value) -> Value {
 /// The lines in which two texts differ.
 fn changed_lines(ours: &str, theirs: &str) -> String {
     let only = |sign: &str, of: &str, other: &str| {
-        let lines: Vec<_> = of.lines().filter(|line| !other.lines().any(|other| other == *line)).collect();
-        lines.iter().map(|line| format!("  {sign} {line}\n")).collect::<String>()
+        let is_new = |line: &&str| !other.lines().any(|other| other == *line);
+        lines(of.lines().filter(is_new).map(|line| format!("  {sign} {line}")))
     };
     only("ours", ours, theirs) + &only("nft ", theirs, ours)
 }

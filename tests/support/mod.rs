@@ -3,12 +3,13 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses the part it needs")]
 
 pub mod both;
+pub mod live;
 pub mod near;
 pub mod packets;
 pub mod sequence;
 pub mod table;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, os::fd::AsRawFd, time::Duration};
 
 use firewall_common::{counter::Counter, verdict::Reason};
 use firewall_tests::{
@@ -227,4 +228,18 @@ pub fn compiled(rules: &str, previous: Option<&Manifest>) -> Compiled {
     let parsed =
         language::parse_text("rules", rules, &options).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     compile(&parsed.ruleset, previous).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The kernel's number for the calling thread's network namespace, by which pins are kept (`SO_NETNS_COOKIE`).
+pub fn cookie() -> u64 {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+    let (mut cookie, mut length) = (0_u64, size_of::<u64>() as libc::socklen_t);
+    #[expect(unsafe_code, reason = "nix has no wrapper for this option")]
+    // SAFETY: value and length point to variables of the sizes that are given.
+    let answer = unsafe {
+        let (value, length) = ((&raw mut cookie).cast(), &raw mut length);
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, value, length)
+    };
+    assert_eq!(answer, 0, "SO_NETNS_COOKIE: {}", std::io::Error::last_os_error());
+    cookie
 }

@@ -1,0 +1,289 @@
+//! Rulesets replaced while packets flow: whole or not at all, and nothing is lost.
+
+mod support;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use firewall_common::verdict::Reason;
+use firewall_tests::{
+    command,
+    inject::Wire,
+    packet::Udp,
+    sockets::{Outcome, PATIENTLY, Talk, TcpEcho},
+    topology::{INTERFACE, Neighbours, Pair, SERVER},
+};
+use firewall_user::kernel::{Applied, ApplyOptions, Instance, KernelError};
+use support::{
+    Firewall, compiled,
+    packets::{syn, v4, word},
+};
+
+/// What both let in and both keep out, each for a reason of its own.
+const ONE: &str = "table inet t { chain c {
+    type filter hook input priority 0; policy drop;
+    udp dport 1000 counter accept comment \"open\"
+    ct state established accept
+    tcp dport 22 accept
+}
+}";
+const OTHER: &str = "table inet t { chain c {
+    type filter hook input priority 0; policy accept;
+    udp dport 1000 counter accept comment \"open\"
+    udp dport 1001 drop
+    tcp dport 23 drop
+    ct state new tcp dport 22 drop
+}
+}";
+
+/// Tries to apply, in the server's namespace.
+fn apply(firewall: &Firewall, rules: &str, options: &ApplyOptions) -> Result<Applied, KernelError> {
+    firewall.open(|instance| {
+        let lock = instance.lock()?;
+        let previous = instance.manifest()?;
+        instance.apply(&lock, &compiled(rules, Some(&previous)), options)
+    })
+}
+
+fn confirm_within(seconds: u64) -> ApplyOptions {
+    ApplyOptions { confirm: Some(Duration::from_secs(seconds)), ..ApplyOptions::default() }
+}
+
+fn generation(firewall: &Firewall) -> u32 {
+    firewall.open(|instance| instance.generation().expect("a generation"))
+}
+
+/// Where the pins of the server's instance are.
+fn pins(firewall: &Firewall) -> PathBuf {
+    let cookie = firewall.pair.server.run(support::cookie);
+    PathBuf::from("/run/rampart/bpf").join(cookie.to_string())
+}
+
+/// Names of all pins, sorted.
+fn all_pins(firewall: &Firewall) -> Vec<PathBuf> {
+    fn walk(directory: &PathBuf, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() {
+                walk(&entry, into);
+            }
+            into.push(entry);
+        }
+    }
+    let mut all = Vec::new();
+    walk(&pins(firewall), &mut all);
+    all.sort();
+    all
+}
+
+#[test]
+fn no_packet_falls_between_two_rulesets() {
+    const APPLIES: usize = 30;
+    let pair = Pair::with(Neighbours::Known);
+    for namespace in [&pair.client, &pair.server] {
+        namespace.set_parameter(&format!("net/ipv6/conf/{INTERFACE}/disable_ipv6"), "1");
+    }
+    let wire = Wire::open(&pair.client, INTERFACE);
+    let firewall = Firewall::on(pair, ONE);
+    let is_over = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0_u64;
+            while !is_over.load(Ordering::Relaxed) {
+                for port in [1000, 1001] {
+                    // A port of its own makes every hundredth packet the first of a connection.
+                    wire.send(&v4(Udp::new(2000 + (sent / 100 % 3000) as u16, port)).bytes());
+                }
+                sent += 1;
+            }
+            sent
+        });
+        for rules in [OTHER, ONE].iter().cycle().take(APPLIES) {
+            firewall.apply(rules);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        sender.join().expect("the sender does not panic")
+    });
+    let deadline = Instant::now() + PATIENTLY;
+    while firewall.seen().0 < 2 * sent && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let dropped: Vec<_> = Reason::ALL.iter().map(|reason| (*reason, firewall.dropped(*reason))).collect();
+    let for_rules = firewall.dropped(Reason::Rule) + firewall.dropped(Reason::Policy);
+    assert!(sent > 1000, "{sent}");
+    assert_eq!(firewall.seen().0, 2 * sent, "every packet met a ruleset");
+    assert_eq!(for_rules, sent, "every packet to the closed port was dropped by one of the two: {dropped:?}");
+    assert_eq!(dropped.iter().map(|(_, packets)| packets).sum::<u64>(), sent, "and no other: {dropped:?}");
+    // The rule that both have kept its count throughout.
+    assert_eq!(firewall.rule("open").0, sent);
+    assert!(firewall.dropped(Reason::Rule) > 0 && firewall.dropped(Reason::Policy) > 0, "{dropped:?}");
+}
+
+#[test]
+fn connections_live_on() {
+    let pair = Pair::with(Neighbours::Known);
+    let server = TcpEcho::start(&pair.server, (SERVER, 22));
+    let firewall = Firewall::on(pair, ONE);
+    let mut talk = Talk::open(&firewall.pair.client, server.address(), PATIENTLY).expect("ssh is open");
+    let only_answers =
+        "table inet t { chain c { type filter hook input priority 0; policy drop; ct state established accept; }; }";
+    for rules in [only_answers, OTHER, only_answers, ONE, only_answers] {
+        firewall.apply(rules);
+        assert_eq!(talk.echo(PATIENTLY), Outcome::Connected, "{rules}");
+    }
+    assert_eq!(firewall.flows().iter().filter(|flow| flow.slot.state().name() == "ESTABLISHED").count(), 1);
+}
+
+#[test]
+fn a_rule_that_stays_keeps_its_count() {
+    let rules = |more: &str| {
+        format!(
+            "table inet t {{ chain c {{ type filter hook input priority 0; policy accept;\n{more}
+            tcp dport 22 counter comment \"ssh\"\ncounter comment \"all\"\n}}\n}}"
+        )
+    };
+    let firewall = Firewall::new(&rules(""));
+    firewall.ingress(&word("tcp:22")).expect("it passes");
+    firewall.apply(&rules("udp dport 53 counter comment \"names\""));
+    assert_eq!((firewall.rule("ssh"), firewall.rule("names"), firewall.rule("all")), ((1, 40), (0, 0), (1, 40)));
+    firewall.ingress(&word("tcp:22")).expect("it passes");
+    firewall.ingress(&word("udp:53")).expect("it passes");
+    firewall.apply(&rules(""));
+    assert_eq!((firewall.rule("ssh"), firewall.rule("all")), ((2, 80), (3, 108)));
+    // A rule that was gone starts anew.
+    firewall.apply(&rules("udp dport 53 counter comment \"names\""));
+    assert_eq!(firewall.rule("names"), (0, 0));
+}
+
+#[test]
+fn an_unconfirmed_ruleset_hands_back_by_itself() {
+    let firewall = Firewall::new(ONE);
+    let before = generation(&firewall);
+    apply(&firewall, OTHER, &confirm_within(2)).expect("it can be applied");
+    assert_eq!(firewall.ingress(&word("tcp:24")), Ok(()), "the new one is in force");
+    // No process of ours does anything from here on but ask.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while firewall.ingress(&word("tcp:24")) == Ok(()) {
+        assert!(Instant::now() < deadline, "the old one does not come back");
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(firewall.ingress(&word("tcp:24")), Err(Reason::Policy));
+    assert_eq!(generation(&firewall), before);
+    let late = firewall.open(|instance| instance.confirm(&instance.lock().expect("lock")));
+    assert!(matches!(late, Err(KernelError::NothingTo(_))), "{late:?}");
+    assert_eq!(firewall.ingress(&word("tcp:24")), Err(Reason::Policy));
+    // What comes next is an apply like any other.
+    firewall.apply(OTHER);
+    assert_eq!(firewall.ingress(&word("tcp:24")), Ok(()));
+}
+
+/// The first ruleset has none before it: then everything passes, as it did.
+#[test]
+fn an_unconfirmed_first_ruleset_hands_back_to_none() {
+    let pair = Pair::with(Neighbours::Known);
+    let firewall = Firewall { pair };
+    firewall.try_apply(ONE, &confirm_within(2));
+    assert_eq!(firewall.ingress(&word("tcp:23")), Err(Reason::Policy));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while firewall.ingress(&word("tcp:23")) != Ok(()) {
+        assert!(Instant::now() < deadline, "it stays in force");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_confirmed_ruleset_stays() {
+    let firewall = Firewall::new(ONE);
+    let applied = apply(&firewall, OTHER, &confirm_within(2)).expect("it can be applied");
+    let confirmed = firewall.open(|instance| instance.confirm(&instance.lock().expect("lock")));
+    assert_eq!(confirmed.expect("it is in time"), applied.generation);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(firewall.ingress(&word("tcp:24")), Ok(()));
+    assert_eq!(generation(&firewall), applied.generation);
+}
+
+#[test]
+fn a_rollback_brings_back_the_ruleset_before() {
+    let firewall = Firewall::new(ONE);
+    let first = generation(&firewall);
+    firewall.ingress(&word("udp:1000")).expect("it is open");
+    firewall.apply(OTHER);
+    assert_eq!(firewall.ingress(&word("tcp:24")), Ok(()));
+    let back = firewall.open(|instance| instance.rollback(&instance.lock().expect("lock")));
+    assert_eq!(back.expect("there is one"), first);
+    assert_eq!(firewall.ingress(&word("tcp:24")), Err(Reason::Policy));
+    assert_eq!(firewall.rule("open").0, 1, "counts are kept");
+    let nothing = Firewall::new(ONE);
+    let refused = nothing.open(|instance| instance.rollback(&instance.lock().expect("lock")));
+    assert!(matches!(refused, Err(KernelError::NothingTo(_))), "{refused:?}");
+    assert_eq!(nothing.ingress(&word("tcp:24")), Err(Reason::Policy));
+}
+
+/// What a failed apply must leave as it was.
+fn condition(firewall: &Firewall) -> (u32, Vec<PathBuf>, (u64, u64), usize) {
+    let interfaces = firewall.open(|instance| instance.interfaces().expect("interfaces").len());
+    (generation(firewall), all_pins(firewall), firewall.rule("open"), interfaces)
+}
+
+#[test]
+fn a_failed_apply_changes_nothing() {
+    let firewall = Firewall::new(ONE);
+    firewall.ingress(&word("udp:1000")).expect("it is open");
+    firewall.pair.server.ip("link add foreign type veth peer name wire1");
+    firewall.pair.server.ip("link set foreign up");
+    // Somebody's XDP program on the other interface: an instance's own programs leave when its pins do.
+    let program = pins(&firewall).join("generation").join(generation(&firewall).to_string()).join("enter_xdp");
+    let attach = format!("link set dev foreign xdp pinned {}", program.display());
+    firewall.pair.server.ip(&attach);
+    let before = condition(&firewall);
+    let on = |interface: &str| ApplyOptions { interfaces: vec![interface.to_owned()], ..ApplyOptions::default() };
+    let unknown = apply(&firewall, OTHER, &on("eth7"));
+    assert!(matches!(unknown, Err(KernelError::NoInterface { .. })), "{unknown:?}");
+    assert_eq!(condition(&firewall), before, "an unknown interface");
+    let foreign = apply(&firewall, OTHER, &on("foreign"));
+    assert!(matches!(foreign, Err(KernelError::ForeignXdp { .. })), "{foreign:?}");
+    assert_eq!(condition(&firewall), before, "a foreign program");
+    assert_eq!(firewall.ingress(&word("tcp:24")), Err(Reason::Policy), "the old ruleset is in force");
+    let link = ["-n", firewall.pair.server.name(), "link", "show", "dev", "foreign"];
+    let link = command::run(None, "ip", &link, "").success().stdout;
+    assert!(link.contains("xdp"), "the foreign program is still there: {link}");
+    // Without that interface it works.
+    apply(&firewall, OTHER, &on(INTERFACE)).expect("nothing is in the way");
+}
+
+/// The first apply that fails leaves no trace.
+#[test]
+fn a_failed_first_apply_leaves_no_pins() {
+    let pair = Pair::with(Neighbours::Known);
+    let (cookie, result) = pair.server.run(|| {
+        let instance = Instance::open_or_create(&firewall_user::kernel::StateOptions { flows: Some(support::FLOWS) });
+        let instance = instance.expect("a place for an instance");
+        let options = ApplyOptions { interfaces: vec!["eth7".to_owned()], ..ApplyOptions::default() };
+        let lock = instance.lock().expect("lock");
+        (support::cookie(), instance.apply(&lock, &compiled(ONE, None), &options).map(|applied| applied.generation))
+    });
+    assert!(matches!(result, Err(KernelError::NoInterface { .. })), "{result:?}");
+    let left = PathBuf::from("/run/rampart/bpf").join(cookie.to_string());
+    assert!(!left.join("state/CONTROL").exists(), "{}", left.display());
+    assert!(matches!(pair.server.run(Instance::open).map(drop), Err(KernelError::NotRunning)));
+}
+
+/// Whoever was killed while applying leaves pins that the next apply removes.
+#[test]
+fn leftovers_are_removed_by_the_next_apply() {
+    let firewall = Firewall::new(ONE);
+    let generations = pins(&firewall).join("generation");
+    let stray = generations.join("4711");
+    fs::create_dir(&stray).expect("a directory of pins");
+    let map = generations.join(generation(&firewall).to_string()).join("INSNS");
+    let map = aya::maps::MapData::from_pin(map).expect("a map");
+    map.pin(stray.join("INSNS")).expect("it can be pinned twice");
+    let applied = apply(&firewall, OTHER, &ApplyOptions::default()).expect("it can be applied");
+    assert!(!stray.exists(), "it is still there");
+    assert!(applied.generation > 4711, "a number is never used twice");
+    assert_eq!(firewall.ingress(&v4(syn(24))), Ok(()));
+}
