@@ -11,8 +11,8 @@ use nix::{
     ifaddrs::getifaddrs,
     sys::{
         socket::{
-            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, bind, recvfrom,
-            send, sendto, setsockopt, socket,
+            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, bind,
+            recvfrom, send, sendto, setsockopt, socket,
             sockopt::{Mark, ReceiveTimeout},
         },
         time::TimeVal,
