@@ -1,6 +1,6 @@
 //! The state table: a set-associative array, found by hash, its places claimed by compare-and-swap.
 //!
-//! A bucket is 1 KiB: a line of eight slot words, one line to spare, and seven entries of 128 bytes. What decides about
+//! A bucket is 1 KiB: a line of eight slot words, a line of asides, and seven entries of 128 bytes. What decides about
 //! an entry (whose it is, in which state, until when) is its 64-bit **slot word**: tag, state and expiry change
 //! together in one atomic step, so an entry can be recycled under a reader's eyes and the reader notices. An entry
 //! needs no collector: whoever looks for room takes a free place, an expired one, or an embryonic one, in this order.
@@ -8,7 +8,7 @@
 //! Two buckets are looked at: the home bucket of the hash and, once the home bucket has overflowed, its alternate.
 
 use crate::{
-    conntrack::{Phase, State},
+    conntrack::{Aside, Phase, State, Terms, Window},
     flow::FlowKey,
 };
 
@@ -24,7 +24,9 @@ pub struct Entry {
     /// When it began, ticks.
     pub created: u32,
     /// 1 if the packet that began it came from the higher end of the key, else 0.
-    pub originator_is_high: u32,
+    pub originator_is_high: u16,
+    /// TCP: what each direction was opened with, original and reply.
+    pub terms: [Terms; 2],
     /// Packets, by direction: original, reply. Added to without atomics: two CPUs counting one direction of one flow
     /// at the same instant may lose one of the two.
     pub packets: [u64; 2],
@@ -38,8 +40,9 @@ pub struct Entry {
     pub mark: u32,
     /// Interface the first packet came in by, 0 if it was made here.
     pub ifindex: u32,
-    /// Room for what later layouts keep about a flow: windows, translation.
-    pub reserved: [u64; 4],
+    /// TCP: the window of each direction, original and reply. Written without atomics, see the head of
+    /// `firewall-ebpf/src/conntrack.rs`.
+    pub windows: [Window; 2],
 }
 
 crate::shared!(Entry = 128);
@@ -48,23 +51,29 @@ impl Entry {
     /// An entry from its bytes, as they lie in the map on a little-endian machine.
     #[cfg(feature = "user")]
     pub fn from_words(words: [u64; 16]) -> Self {
-        let [low0, low1, high0, high1, tail, began, packets0, packets1, bytes0, bytes1, rule, mark, reserved @ ..] =
+        let [low0, low1, high0, high1, tail, began, packets0, packets1, bytes0, bytes1, rule, mark, windows @ ..] =
             words;
         let halves = |word: u64| (word as u32, (word >> 32) as u32);
-        let (created, originator_is_high) = halves(began);
+        let (created, begun) = halves(began);
+        let window = |[first, second]: [u64; 2]| {
+            let ((end, max_end), (max_ack, max_win)) = (halves(first), halves(second));
+            Window { end, max_end, max_ack, max_win }
+        };
+        let [original0, original1, reply0, reply1] = windows;
         let (rule, generation) = halves(rule);
         let (mark, ifindex) = halves(mark);
         Self {
             key: FlowKey { low: [low0, low1], high: [high0, high1], tail },
             created,
-            originator_is_high,
+            originator_is_high: begun as u16,
+            terms: [Terms((begun >> 16) as u8), Terms((begun >> 24) as u8)],
             packets: [packets0, packets1],
             bytes: [bytes0, bytes1],
             rule,
             generation,
             mark,
             ifindex,
-            reserved,
+            windows: [window([original0, original1]), window([reply0, reply1])],
         }
     }
 }
@@ -75,8 +84,8 @@ impl Entry {
 pub struct Bucket {
     /// Slot words of the entries; the last one holds [`OVERFLOWED`].
     pub slots: [u64; WAYS + 1],
-    /// Unused, so that entries start on a line and the bucket's size is a power of two.
-    pub spare: [u64; 8],
+    /// What is noted of the entries' connections beside them, see [`Terms::NOTED`]; the last one is not used.
+    pub asides: [Aside; WAYS + 1],
     /// The entries.
     pub entries: [Entry; WAYS],
 }

@@ -7,19 +7,44 @@
 //!   the one that stands first, always the same, and the other expires unused;
 //! - one recycles the place that the other has just found: the slot word has changed, so the update does not happen;
 //!   counters of a dying entry may be added to its successor. Nothing is decided by them.
+//!
+//! TCP's windows are plain stores of single words. A plain segment writes its sender's `end`, `max_ack` and `max_win` and
+//! what it allows, its receiver's `max_end`; and, when it reaches beyond the window, its receiver's `max_win`, which only
+//! grows. So two CPUs with one direction each do not undo each other's work. What can happen:
+//! - two CPUs have segments of one direction (a network card that spreads a flow over its queues): a number may stay
+//!   behind by one segment, until the next one moves it on. An acknowledgement of that segment is invalid meanwhile, as
+//!   if it had been lost on the wire, which TCP lives with;
+//! - one of two segments at the same instant is a rare one (SYN, RST, the first of a side), which writes all of both
+//!   windows: the other one's numbers may be lost, as above;
+//! - a place is recycled while a segment of the old connection is judged, which can only be one that has expired or was
+//!   never completed: its numbers may be written into the successor, whose handshake is invalid then until its entry
+//!   expires, two minutes at most. Both must come within the same hundred nanoseconds.
+//!
+//! No number can make anything but a segment's `ct state` wrong: nothing is indexed or bounded by them.
 
 use firewall_common::{
-    conntrack::{self, Change, CtState, Direction, Effect, Fresh, State},
+    conntrack::{
+        self, Aside, Change, CtState, Direction, Effect, Fresh, Keep, Place, Segment, State, Terms, Tracked, Window,
+    },
     control::Control,
     flow::{FlowKey, Tuple},
     packet::{FRAGMENT_LATER, Field, L4_PRESENT},
     quoted,
     table::{self, Bucket, Entry, OVERFLOWED, Slot, SlotWords, WAYS},
     verdict::{Reason, Verdict},
-    wire::icmp,
+    wire::{
+        icmp,
+        tcp::{self, SYN},
+    },
 };
 
-use crate::{emit, maps, packet::Frame, verifier, verifier::forget, work::Work};
+use crate::{
+    emit, maps,
+    packet::Frame,
+    verifier,
+    verifier::{forget, forget_u64},
+    work::Work,
+};
 
 /// Finds the packet's connection, updates it, and sets the packet's conntrack state.
 #[inline(always)]
@@ -32,7 +57,7 @@ pub fn look_up<F: Frame>(frame: &F, work: &mut Work) {
         find(work);
     }
     let place = forget(&work.place);
-    let state = if place == 0 { judge_fresh(frame, work) } else { update(work, place) };
+    let state = if place == 0 { judge_fresh(frame, work) } else { update(frame, work, place) };
     work.packet.set(Field::CtState, state as u32);
 }
 
@@ -128,9 +153,17 @@ impl SlotWords for Slots {
     }
 }
 
+/// Where the aside of a place is, which counts from 1.
+#[inline(always)]
+fn aside(bucket: *mut Bucket, place: u32) -> *mut Aside {
+    const LINE: usize = core::mem::offset_of!(Bucket, asides);
+    let index = place.wrapping_sub(1) as usize & 7;
+    bucket.cast::<u8>().wrapping_add(LINE + index * size_of::<Aside>()).cast()
+}
+
 /// The packet belongs to a known connection: its state, and what it changes.
 #[inline(always)]
-fn update(work: &mut Work, place: u32) -> CtState {
+fn update<F: Frame>(frame: &F, work: &mut Work, place: u32) -> CtState {
     let Some(bucket) = maps::bucket(forget(&work.bucket)) else {
         return CtState::Invalid;
     };
@@ -138,7 +171,7 @@ fn update(work: &mut Work, place: u32) -> CtState {
     let entry = unsafe { &mut *entry(bucket, place) };
     let direction = direction(work, entry);
     let seen = conntrack::seen(Slot(work.slot).state(), direction);
-    let change = change(work, entry, direction);
+    let change = change(frame, work, entry, direction);
     match change.effect {
         Effect::Invalid => return CtState::Invalid,
         Effect::Reopen => {
@@ -152,24 +185,118 @@ fn update(work: &mut Work, place: u32) -> CtState {
         Effect::Stay => store(work, bucket, place, change.state, Slot(work.slot).expires()),
         Effect::Move => store(work, bucket, place, change.state, work.tick.wrapping_add(change.ticks)),
     }
-    let index = direction as usize & 1;
+    let index = index(work, entry);
     entry.packets[index] += 1;
     entry.bytes[index] += u64::from(work.packet.get(Field::Length));
     seen
 }
 
+/// The direction as a number, 0 or 1. Computed without a branch: the verifier follows what is behind it once, not once
+/// for each direction.
 #[inline(always)]
-fn direction(work: &Work, entry: &Entry) -> Direction {
-    if work.source_is_high == entry.originator_is_high { Direction::Original } else { Direction::Reply }
+fn index(work: &Work, entry: &Entry) -> usize {
+    (forget(&work.source_is_high) ^ u32::from(entry.originator_is_high)) as usize & 1
 }
 
 #[inline(always)]
-fn change(work: &Work, entry: &Entry, direction: Direction) -> Change {
+fn direction(work: &Work, entry: &Entry) -> Direction {
+    if work.source_is_high == u32::from(entry.originator_is_high) { Direction::Original } else { Direction::Reply }
+}
+
+#[inline(always)]
+fn change<F: Frame>(frame: &F, work: &mut Work, entry: &mut Entry, direction: Direction) -> Change {
+    let state = Slot(work.slot).state();
     if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 {
-        return Change::stay(conntrack::noted(Slot(work.slot).state(), direction));
+        return Change::stay(conntrack::noted(state, direction));
     }
     let age = work.tick.wrapping_sub(entry.created);
-    conntrack::update(Slot(work.slot).state(), &work.packet, direction, age)
+    let change = conntrack::update(state, &work.packet, direction, age);
+    work.change = change.word();
+    if work.packet.get(Field::L4Proto) as u8 == tcp::PROTOCOL && change.has_numbers() {
+        judge(frame, work, entry, direction);
+    }
+    // Read back, so that what follows is verified once and not once for every way to judge.
+    Change::of_word(forget_u64(&work.change))
+}
+
+/// Judges a segment's numbers: what becomes of `work.change`.
+#[inline(always)]
+fn judge<F: Frame>(frame: &F, work: &mut Work, entry: &mut Entry, direction: Direction) {
+    let segment = Segment::of(&work.packet);
+    let index = index(work, entry);
+    let terms = entry.terms[index];
+    if forget_u64(&work.change) as u8 != Effect::Move as u8 || !conntrack::is_plain(&segment, terms) {
+        judge_rare(frame, work);
+        return;
+    }
+    let place = advance(entry, index, terms, &segment);
+    if place != Place::In {
+        let change = Change::of_word(work.change);
+        work.change = conntrack::placed(change, place, Slot(work.slot).state(), direction).word();
+    }
+}
+
+/// Judges a plain segment's numbers, and moves the windows on.
+#[inline(always)]
+fn advance(entry: &mut Entry, index: usize, terms: Terms, segment: &Segment) -> Place {
+    let (sender, receiver) = (entry.windows[index], entry.windows[index ^ 1]);
+    let (place, sender_after, receiver_after) = conntrack::follow_plain(&sender, &receiver, terms, segment);
+    // Only what a plain segment can change: the other words are the other direction's.
+    let Window { end, max_end: _, max_ack, max_win } = sender_after;
+    entry.windows[index].end = end;
+    entry.windows[index].max_ack = max_ack;
+    entry.windows[index].max_win = max_win;
+    let window = &mut entry.windows[index ^ 1];
+    window.max_end = receiver_after.max_end;
+    if receiver_after.max_win != receiver.max_win {
+        window.max_win = receiver_after.max_win;
+    }
+    place
+}
+
+/// Judges any segment's numbers. Not inlined: few segments come here, and it is long. All it works on is in the work
+/// area: the stack is short.
+#[inline(never)]
+fn judge_rare<F: Frame>(frame: &F, work: &mut Work) {
+    read_offer(frame, work);
+    let place = forget(&work.place);
+    let Some(bucket) = maps::bucket(forget(&work.bucket)) else {
+        return;
+    };
+    // SAFETY: a place of the bucket, as in `update`.
+    let (entry, aside) = unsafe { (&mut *entry(bucket, place), &mut *aside(bucket, place)) };
+    let (direction, index) = (direction(work, entry), index(work, entry));
+    work.tracked = Tracked {
+        sender: entry.windows[index],
+        receiver: entry.windows[index ^ 1],
+        sender_terms: entry.terms[index],
+        receiver_terms: entry.terms[index ^ 1],
+        aside: *aside,
+        keep: Keep::Nothing,
+    };
+    let (segment, offer) = (Segment::of(&work.packet), Terms(forget(&work.offer) as u8));
+    let (state, change) = (Slot(work.slot).state(), Change::of_word(work.change));
+    work.change = conntrack::follow(&mut work.tracked, state, change, (&segment, offer), direction).word();
+    match work.tracked.keep {
+        Keep::Nothing => {}
+        Keep::End => entry.windows[index].end = work.tracked.sender.end,
+        Keep::All => {
+            entry.windows[index] = work.tracked.sender;
+            entry.windows[index ^ 1] = work.tracked.receiver;
+            entry.terms[index] = work.tracked.sender_terms;
+            entry.terms[index ^ 1] = work.tracked.receiver_terms;
+            *aside = work.tracked.aside;
+        }
+    }
+}
+
+/// Reads what a SYN offers. Not inlined: the options are a loop that few packets go through.
+#[inline(never)]
+fn read_offer<F: Frame>(frame: &F, work: &mut Work) {
+    work.offer = 0;
+    if work.packet.get(Field::TcpFlags) as u8 & SYN != 0 {
+        work.offer = u32::from(conntrack::offer(frame, &work.packet, &mut work.scan).0);
+    }
 }
 
 /// Writes state and expiry, in one step and only if it says something new.
@@ -236,9 +363,12 @@ fn is_related<F: Frame>(frame: &F, work: &mut Work) -> bool {
 
 /// Enters the connection of an accepted packet, if it starts one.
 #[inline(always)]
-pub fn commit(work: &mut Work) -> Verdict {
+pub fn commit<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     if work.pending == 0 {
         return Verdict::PASS;
+    }
+    if work.packet.get(Field::L4Header) == u32::from(tcp::PROTOCOL) | L4_PRESENT {
+        read_offer(frame, work);
     }
     // Twice, because another CPU may take the same place at the same instant.
     if !enter(work) && !enter(work) {
@@ -281,11 +411,16 @@ fn enter(work: &mut Work) -> bool {
 fn write(work: &Work, entry: &mut Entry) {
     entry.key = work.key;
     entry.created = work.tick;
-    entry.originator_is_high = work.source_is_high;
+    entry.originator_is_high = work.source_is_high as u16;
     entry.packets = [1, 0];
     entry.bytes = [u64::from(work.packet.get(Field::Length)), 0];
     entry.rule = work.cursor.rule;
     entry.generation = maps::GENERATION.load();
     entry.mark = 0;
     entry.ifindex = work.packet.get(Field::IifIndex);
+    if work.packet.get(Field::L4Proto) as u8 == tcp::PROTOCOL {
+        let (window, original, reply) = conntrack::begin(&Segment::of(&work.packet), Terms(forget(&work.offer) as u8));
+        entry.windows = [window, Window::default()];
+        entry.terms = [original, reply];
+    }
 }

@@ -59,7 +59,7 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
         return verdict;
     }
     fragment::remember(work);
-    conntrack::commit(work)
+    conntrack::commit(frame, work)
 }
 
 /// Which interface, and when.

@@ -92,6 +92,13 @@ pub fn forget(value: &u32) -> u32 {
     unsafe { core::ptr::read_volatile(value) }
 }
 
+/// [`forget`] for 64 bits.
+#[inline(always)]
+pub fn forget_u64(value: &u64) -> u64 {
+    // SAFETY: a reference is always readable.
+    unsafe { core::ptr::read_volatile(value) }
+}
+
 /// Is `last < value`? 1 or 0.
 ///
 /// Written out, because LLVM makes a jump of every comparison for BPF, and jumps that depend on a packet are mispredicted.

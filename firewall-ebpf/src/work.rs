@@ -1,6 +1,11 @@
 //! What the stages of one packet tell each other.
 
-use firewall_common::{eval::Cursor, flow::FlowKey, packet::Packet};
+use firewall_common::{
+    conntrack::{Scan, Tracked},
+    eval::Cursor,
+    flow::FlowKey,
+    packet::Packet,
+};
 
 /// The state of one packet on its way through the pipeline: a per-CPU map value, because the stack is 512 bytes and
 /// because the verifier forgets what is stored in a map, which keeps its work small.
@@ -20,6 +25,10 @@ pub struct Work {
     pub slot: u64,
     /// For numbers that the verifier shall forget about.
     pub scratch: u64,
+    /// What a TCP segment's flags say about its connection, [`firewall_common::conntrack::Change::word`].
+    pub change: u64,
+    /// A connection of which [`crate::conntrack`] judges a segment's numbers.
+    pub tracked: Tracked,
     /// Now, ticks.
     pub tick: u32,
     /// Where the interface's counters and name are: index into the interface maps.
@@ -40,6 +49,10 @@ pub struct Work {
     pub outcome: u32,
     /// Where it stands in them.
     pub cursor: Cursor,
+    /// How far a SYN's options were read.
+    pub scan: Scan,
+    /// What a SYN offers, [`firewall_common::conntrack::Terms`] as a number.
+    pub offer: u32,
 }
 
 impl Work {

@@ -51,14 +51,22 @@ fn case(name: &'static str, side: Side, frame: Frame) -> Case {
 
 fn main() {
     let firewall = Firewall::new(RULES);
-    let tcp = |source, destination, flags| Tcp::new(source, destination, flags).at(1000, 2000);
-    let to_server = |flags| Frame::new(Ipv4::new(CLIENT, SERVER), tcp(40000, 22, flags));
-    let to_server6 = |flags| Frame::new(Ipv6::new(CLIENT6, SERVER6), tcp(40000, 22, flags));
+    // Client and server count from 1000 and 2000.
+    let from_client = |flags| {
+        let tcp = Tcp::new(40000, 22, flags);
+        if flags == SYN { tcp.at(1000, 0) } else { tcp.at(1001, 2001) }
+    };
+    let from_server = |flags| {
+        let tcp = Tcp::new(22, 40000, flags);
+        if flags == ACK { tcp.at(2001, 1001) } else { tcp.at(2000, 1001) }
+    };
+    let to_server = |flags| Frame::new(Ipv4::new(CLIENT, SERVER), from_client(flags));
+    let to_server6 = |flags| Frame::new(Ipv6::new(CLIENT6, SERVER6), from_client(flags));
     firewall.ingress(&to_server(SYN)).expect("syn");
-    firewall.egress(&Frame::new(Ipv4::new(SERVER, CLIENT), tcp(22, 40000, SYN | ACK))).expect("syn ack");
+    firewall.egress(&Frame::new(Ipv4::new(SERVER, CLIENT), from_server(SYN | ACK))).expect("syn ack");
     firewall.ingress(&to_server(ACK)).expect("ack");
     firewall.ingress(&to_server6(SYN)).expect("syn");
-    firewall.egress(&Frame::new(Ipv6::new(SERVER6, CLIENT6), tcp(22, 40000, SYN | ACK))).expect("syn ack");
+    firewall.egress(&Frame::new(Ipv6::new(SERVER6, CLIENT6), from_server(SYN | ACK))).expect("syn ack");
     firewall.ingress(&to_server6(ACK)).expect("ack");
     let mut cases = [
         case("established TCP accept, IPv4, XDP ingress", Side::Xdp, to_server(ACK)),
@@ -66,7 +74,7 @@ fn main() {
         case(
             "established TCP accept, IPv4, tc egress",
             Side::TcEgress,
-            Frame::new(Ipv4::new(SERVER, CLIENT), tcp(22, 40000, ACK)),
+            Frame::new(Ipv4::new(SERVER, CLIENT), from_server(ACK)),
         ),
         case(
             "drop by rule (second of three), UDP, IPv4",

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, env, fmt::Write, fs, path::Path};
 use super::ABI_VERSION;
 use crate::{
     classify::{Head, Narrow, Node, Root, Search, Wide},
+    conntrack::Window,
     control::Control,
     counter::{Counter, InterfaceCounters},
     eval::Cursor,
@@ -59,8 +60,11 @@ fn snapshot() -> String {
         FlowKey { low, high, tail }
         Secret { 0 }
         Slot { 0 }
-        Entry { key, created, originator_is_high, packets, bytes, rule, generation, mark, ifindex, reserved }
-        Bucket { slots, spare, entries }
+        Entry {
+            key, created, originator_is_high, terms, packets, bytes, rule, generation, mark, ifindex, windows,
+        }
+        Window { end, max_end, max_ack, max_win }
+        Bucket { slots, asides, entries }
         Target { 0 }
         Insn { op, field, flags, reserved, rule, mask, low, high, extra, pass, fail }
         Interval { low, high }

@@ -1,14 +1,20 @@
 //! Connection states, and how a packet changes them: pure functions of (state, packet, direction, age).
 //!
 //! The behaviour is `nf_conntrack`'s (Linux 6.18), whose users rulesets were written for; where it differs the function
-//! says so. Window tracking is not done yet: a segment is judged by its flags and its place in the connection.
+//! says so. A TCP segment is judged by its flags first ([`update`]), then by its numbers ([`follow`]).
 
+mod offer;
 mod state;
 mod tcp;
 mod timeout;
+mod tracked;
+mod window;
 
+pub use offer::{Scan, offer};
 pub use state::{CtState, Direction, Phase, State};
 pub use timeout::{TICK_NS_SHIFT, Timeout, ticks_of_seconds};
+pub use tracked::{Aside, Keep, Segment, Tracked, begin, follow, follow_plain, is_plain, placed};
+pub use window::{Place, Terms, Window};
 
 use crate::{
     packet::{Field, Packet},
@@ -38,6 +44,7 @@ pub struct Change {
 
 /// What a packet does to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Effect {
     /// The connection takes the state and lives so long from now.
     Move,
@@ -73,6 +80,30 @@ impl Change {
     #[inline(always)]
     pub const fn reopen(state: State) -> Self {
         Self { effect: Effect::Reopen, state, ticks: 0 }
+    }
+
+    /// Is there more to it for a TCP segment, by its numbers ([`follow`])?
+    #[inline(always)]
+    pub const fn has_numbers(self) -> bool {
+        matches!(self.effect, Effect::Move | Effect::Stay)
+    }
+
+    /// The change as one number: what a function of the eBPF program can return.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        (self.ticks as u64) << 32 | (self.state.0 as u64) << 8 | self.effect as u64
+    }
+
+    /// The change of a number made by [`Self::word`].
+    #[inline(always)]
+    pub const fn of_word(word: u64) -> Self {
+        let effect = match word as u8 {
+            0 => Effect::Move,
+            1 => Effect::Stay,
+            3 => Effect::Reopen,
+            _ => Effect::Invalid,
+        };
+        Self { effect, state: State((word >> 8) as u8), ticks: (word >> 32) as u32 }
     }
 }
 

@@ -289,20 +289,27 @@ fn a_table_of_one_bucket_has_no_alternate() {
 #[test]
 fn an_entry_is_read_from_its_words() {
     use super::Entry;
-    use crate::flow::FlowKey;
+    use crate::{
+        conntrack::{Terms, Window},
+        flow::FlowKey,
+    };
     let words = std::array::from_fn(|index| (index as u64 + 0x100) << 32 | (index as u64 + 1));
     let entry = Entry::from_words(words);
     let expected = Entry {
         key: FlowKey { low: [words[0], words[1]], high: [words[2], words[3]], tail: words[4] },
         created: 6,
         originator_is_high: 0x105,
+        terms: [Terms(0), Terms(0)],
         packets: [words[6], words[7]],
         bytes: [words[8], words[9]],
         rule: 11,
         generation: 0x10a,
         mark: 12,
         ifindex: 0x10b,
-        reserved: [words[12], words[13], words[14], words[15]],
+        windows: [
+            Window { end: 13, max_end: 0x10c, max_ack: 14, max_win: 0x10d },
+            Window { end: 15, max_end: 0x10e, max_ack: 16, max_win: 0x10f },
+        ],
     };
     assert_eq!(entry, expected);
 }

@@ -16,7 +16,7 @@ fn tail(low_port: u64, high_port: u64, protocol: u64, family: u32) -> u64 {
     low_port << 48 | high_port << 32 | protocol << 8 | u64::from(family)
 }
 
-fn tcp(originator_is_high: u32) -> Conn {
+fn tcp(originator_is_high: u16) -> Conn {
     let entry = Entry {
         key: FlowKey { low: [0xc000_0201, 0], high: [0xc000_0202, 0], tail: tail(40_000, 22, 6, NFPROTO_IPV4) },
         created: NOW - ticks_of_seconds(12),
