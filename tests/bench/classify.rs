@@ -126,8 +126,8 @@ fn difference(frames: &[[u8; FRAME]], instance: &Instance, times: u32) -> u64 {
 fn row(name: &str, measured: &Measured) {
     let Measured { compile, apply, verified, memory, size: (entries, nodes), cold, warm } = measured;
     println!(
-        "{name:24} {cold:>6} {warm:>6} {entries:>9} {nodes:>7} {:>8.1} {:>9} {:>8} {verified:>9}",
-        *memory as f64 / 1024.0,
+        "{name:24} {cold:>6} {warm:>6} {entries:>9} {nodes:>7} {:>8} {:>9} {:>8} {verified:>9}",
+        *memory / 1024,
         compile.as_millis(),
         apply.as_millis()
     );

@@ -1,11 +1,11 @@
-//! Rules like those of ClassBench, packets that meet them, and a plain linear scan. The same seed gives the same.
+//! Rules like those of `ClassBench`, packets that meet them, and a plain linear scan. The same seed gives the same.
 
 use std::{
     fmt::Write,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+/// `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 pub struct Random(pub u64);
 
 impl Random {

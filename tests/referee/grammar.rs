@@ -173,9 +173,8 @@ pub(crate) fn ruleset() -> impl Strategy<Value = String> {
         // Each priority once: nft leaves the order of chains with one priority to the kernel.
         for (number, (hook, policy, rules)) in bases.into_iter().enumerate() {
             let priority = [0, -20, 30][number];
-            text += &format!(
-                "\tchain base{number} {{\n\t\ttype filter hook {hook} priority {priority}; policy {policy};\n{rules}\t}}\n"
-            );
+            let head = format!("type filter hook {hook} priority {priority}; policy {policy};");
+            text.push_str(&["\tchain base", &number.to_string(), " {\n\t\t", &head, "\n", &rules, "\t}\n"].concat());
         }
         text + "}\n"
     })
