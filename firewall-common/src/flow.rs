@@ -17,8 +17,8 @@ pub struct FlowKey {
     pub low: [u64; 2],
     /// Address of the higher endpoint, stored like the lower one.
     pub high: [u64; 2],
-    /// `low port << 48 | high port << 32 | zone << 16 | protocol << 8 | family`; an ICMP query has its identifier
-    /// for the port of who asks and the request's type for that of who answers.
+    /// `low port << 48 | high port << 32 | zone << 16 | protocol << 8 | family`; of an ICMP query, the end
+    /// that asks has the identifier, see [`Tuple::of`].
     pub tail: u64,
 }
 
@@ -52,11 +52,12 @@ impl Tuple {
     pub fn of(packet: &Packet) -> Self {
         let protocol = packet.get(Field::L4Proto) as u8;
         let kind = (packet.get(Field::IcmpType) >> 8) as u8;
+        let is_v4 = packet.get(Field::NfProto) == NFPROTO_IPV4;
         let (source, destination) = match protocol {
             // What a missing header's word holds would read as an echo reply.
             _ if packet.get(Field::L4Header) & L4_PRESENT == 0 => (0, 0),
-            icmp::PROTOCOL => query_ports(icmp::query(kind), packet.icmp_id),
-            icmp::PROTOCOL_V6 => query_ports(icmp::query_v6(kind), packet.icmp_id),
+            icmp::PROTOCOL if is_v4 => query_ports(icmp::query(kind), packet.icmp_id),
+            icmp::PROTOCOL_V6 if !is_v4 => query_ports(icmp::query_v6(kind), packet.icmp_id),
             _ => (port(packet.get(Field::SourcePort)), port(packet.get(Field::DestinationPort))),
         };
         Self {
@@ -79,17 +80,18 @@ impl Tuple {
     }
 }
 
-/// What an ICMP query and its answer have for ports: the end that asks has the identifier, the end that answers the type
-/// of the request. So an answer belongs to its request, and two ends that ask each other under one identifier are two
-/// connections, as in `nf_conntrack`.
+/// What an ICMP query and its answer have for ports: the end that asks has the identifier, the end that answers the
+/// identifier plus 256 plus the request's type. So an answer belongs to its request, and requests of another type, or the
+/// other way, never do, as in `nf_conntrack`: for two of them to have one key, the sums would have to add up to 65,536.
 #[inline(always)]
 pub(crate) const fn query_ports(query: Query, id: u32) -> (u16, u16) {
+    let answering = (id as u16).wrapping_add(0x100 | query.kind() as u16);
     if !query.is_some() {
         (0, 0)
     } else if query.is_answer() {
-        (query.kind() as u16, id as u16)
+        (answering, id as u16)
     } else {
-        (id as u16, query.kind() as u16)
+        (id as u16, answering)
     }
 }
 

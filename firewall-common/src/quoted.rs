@@ -34,7 +34,7 @@ fn tuple_v4<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Tuple> {
         return None;
     }
     let protocol = header.u8(offset_of!(Ipv4Hdr, proto));
-    let (source, destination) = ports(bytes, protocol, at + length)?;
+    let (source, destination) = ports(bytes, protocol, NFPROTO_IPV4, at + length)?;
     let address = |field| [u64::from(header.be32(field)), 0];
     Some(Tuple {
         source: Endpoint { address: address(offset_of!(Ipv4Hdr, src_addr)), port: source },
@@ -55,7 +55,7 @@ fn tuple_v6<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Tuple> {
     if upper.fragment_offset != 0 {
         return None;
     }
-    let (source, destination) = ports(bytes, upper.protocol, upper.offset)?;
+    let (source, destination) = ports(bytes, upper.protocol, NFPROTO_IPV6, upper.offset)?;
     let half = |field| u64::from(header.be32(field)) << 32 | u64::from(header.be32(field + 4));
     let address = |field| [half(field), half(field + 8)];
     Some(Tuple {
@@ -69,13 +69,14 @@ fn tuple_v6<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Tuple> {
 /// Source and destination port of the quoted payload, as [`Tuple::of`] has them. An error about an ICMP error, or
 /// about anything else that is no query, quotes no connection.
 #[inline(always)]
-fn ports<P: PacketBytes + ?Sized>(bytes: &P, protocol: u8, at: u32) -> Option<(u16, u16)> {
+fn ports<P: PacketBytes + ?Sized>(bytes: &P, protocol: u8, family: u32, at: u32) -> Option<(u16, u16)> {
+    let own_icmp = if family == NFPROTO_IPV4 { icmp::PROTOCOL } else { icmp::PROTOCOL_V6 };
     match protocol {
         tcp::PROTOCOL | udp::PROTOCOL | udp::PROTOCOL_LITE | sctp::PROTOCOL | sctp::PROTOCOL_DCCP => {
             let header = bytes.header::<PAYLOAD>(at)?;
             Some((header.be16(0), header.be16(2)))
         }
-        icmp::PROTOCOL | icmp::PROTOCOL_V6 => {
+        icmp::PROTOCOL | icmp::PROTOCOL_V6 if protocol == own_icmp => {
             let header = bytes.header::<PAYLOAD>(at)?;
             let kind = header.u8(0);
             let query = if protocol == icmp::PROTOCOL { icmp::query(kind) } else { icmp::query_v6(kind) };

@@ -11,7 +11,7 @@ use firewall_user::kernel::embedded_object;
 
 /// Instructions the verifier may process for one program; its own limit is 1,000,000 (`BPF_COMPLEXITY_LIMIT_INSNS`,
 /// include/linux/bpf.h).
-const BUDGET: u32 = 150_000;
+const BUDGET: u32 = 250_000;
 
 /// Constants that put every feature to use: each hook has chains, every instruction occurs.
 const ENTRIES: [&str; 3] = ["ENTRY_INPUT", "ENTRY_FORWARD", "ENTRY_OUTPUT"];

@@ -17,7 +17,7 @@ pub use tracked::{Aside, Keep, Segment, Tracked, begin, follow, follow_plain, is
 pub use window::{Place, Terms, Window};
 
 use crate::{
-    packet::{Field, Packet},
+    packet::{Field, NFPROTO_IPV4, Packet},
     wire::{
         icmp::{self, Query},
         tcp as tcp_wire,
@@ -129,11 +129,17 @@ pub fn fresh(packet: &Packet) -> Fresh {
             Some(phase) => Fresh::Start(State::new(phase), Timeout::of_tcp(phase).ticks()),
             None => Fresh::Invalid,
         },
-        icmp::PROTOCOL => fresh_icmp(packet, icmp::is_error, icmp::query),
-        icmp::PROTOCOL_V6 if icmp::is_untracked_v6(icmp_kind(packet)) => Fresh::Untracked,
-        icmp::PROTOCOL_V6 => fresh_icmp(packet, icmp::is_error_v6, icmp::query_v6),
+        // Each means something in its own family only; elsewhere it is one more unknown protocol.
+        icmp::PROTOCOL if is_v4(packet) => fresh_icmp(packet, icmp::is_error, icmp::query),
+        icmp::PROTOCOL_V6 if !is_v4(packet) && icmp::is_untracked_v6(icmp_kind(packet)) => Fresh::Untracked,
+        icmp::PROTOCOL_V6 if !is_v4(packet) => fresh_icmp(packet, icmp::is_error_v6, icmp::query_v6),
         _ => Fresh::Start(State::new(Phase::Open), Timeout::of_open(protocol, false, false).ticks()),
     }
+}
+
+#[inline(always)]
+fn is_v4(packet: &Packet) -> bool {
+    packet.get(Field::NfProto) == NFPROTO_IPV4
 }
 
 #[inline(always)]
@@ -161,8 +167,8 @@ pub fn icmp_kind(packet: &Packet) -> u8 {
 #[inline(always)]
 pub fn is_looked_up(packet: &Packet) -> bool {
     match packet.get(Field::L4Proto) as u8 {
-        icmp::PROTOCOL => icmp::query(icmp_kind(packet)).is_some(),
-        icmp::PROTOCOL_V6 => icmp::query_v6(icmp_kind(packet)).is_some(),
+        icmp::PROTOCOL if is_v4(packet) => icmp::query(icmp_kind(packet)).is_some(),
+        icmp::PROTOCOL_V6 if !is_v4(packet) => icmp::query_v6(icmp_kind(packet)).is_some(),
         _ => true,
     }
 }

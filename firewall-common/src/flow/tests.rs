@@ -29,8 +29,6 @@ impl Tuple {
 #[case::udp(UDP, udp(0), (SOURCE_PORT, DESTINATION_PORT))]
 #[case::sctp(SCTP, sctp(), (SOURCE_PORT, DESTINATION_PORT))]
 #[case::gre(GRE, vec![0x55; 8], (0, 0))]
-#[case::ping(ICMP, icmp(8, 0, &[]), (ICMP_ID, 8))]
-#[case::pong(ICMPV6, icmp(129, 0, &[]), (128, ICMP_ID))]
 fn what_makes_a_connection(#[case] protocol: u8, #[case] payload: Vec<u8>, #[case] ports: (u16, u16)) {
     let v4 = Tuple::of(&parsed(&Ipv4::of(protocol).frame(&payload)).expect("well-formed"));
     assert_eq!((v4.protocol, v4.family, (v4.source.port, v4.destination.port)), (protocol, 2, ports));
@@ -39,6 +37,22 @@ fn what_makes_a_connection(#[case] protocol: u8, #[case] payload: Vec<u8>, #[cas
     assert_eq!((v6.protocol, v6.family, (v6.source.port, v6.destination.port)), (protocol, 10, ports));
     assert_eq!(v6.source.address, [0x2001_0db8_0000_0000, 1]);
     assert_eq!(v6.destination.address, [0x2001_0db8_00ff_0000, 2]);
+}
+
+/// A query has its identifier where it is asked from; in the other family its protocol number is one without ports.
+#[rstest]
+#[case::ping(ICMP, icmp(8, 0, &[]), (ICMP_ID, ICMP_ID.wrapping_add(0x108)), (0, 0))]
+#[case::pong(ICMPV6, icmp(129, 0, &[]), (0, 0), (ICMP_ID.wrapping_add(0x180), ICMP_ID))]
+fn what_makes_a_query(
+    #[case] protocol: u8,
+    #[case] payload: Vec<u8>,
+    #[case] v4_ports: (u16, u16),
+    #[case] v6_ports: (u16, u16),
+) {
+    let v4 = Tuple::of(&parsed(&Ipv4::of(protocol).frame(&payload)).expect("well-formed"));
+    let v6 = Tuple::of(&parsed(&Ipv6::of(protocol).frame(&payload)).expect("well-formed"));
+    assert_eq!((v4.source.port, v4.destination.port), v4_ports);
+    assert_eq!((v6.source.port, v6.destination.port), v6_ports);
 }
 
 #[test]

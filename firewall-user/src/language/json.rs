@@ -253,6 +253,8 @@ impl Printer<'_> {
                 name.trim_matches('"').into()
             }
             Form::Prefix(length) => json!({ "prefix": { "addr": self.one(low, ty), "len": length } }),
+            // nft names the ends of other ranges, but not these.
+            Form::Range if ty == Type::InetProto => json!({ "range": [low as u64, high as u64] }),
             Form::Range => json!({ "range": [self.one(low, ty), self.one(high, ty)] }),
         }
     }
