@@ -204,12 +204,27 @@ impl Instance {
             attach::detach(&self.pins, entry);
         }
         pins::remove(&self.pins.root())?;
+        wait_until_off(&entries)?;
         drop(lock);
         for what in ["lock", "events"] {
             let _ = fs::remove_file(self.pins.lock(what));
         }
         Ok(Stopped { interfaces, generation, flows })
     }
+}
+
+/// Waits, within reason, until the programs are off the interfaces: the kernel lets go of a link some time after its pin
+/// is removed, and an apply right after this must not take our own program for somebody else's.
+fn wait_until_off(entries: &[(u32, Entry)]) -> Result<(), KernelError> {
+    for _ in 0..200 {
+        let here = interfaces::list()?;
+        let is_on = |entry: &Entry| here.iter().any(|one| one.index == entry.ifindex && one.xdp.is_some());
+        if !entries.iter().any(|(_, entry)| is_on(entry)) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn sum(total: Counter, one: &Counter) -> Counter {
