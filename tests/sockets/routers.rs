@@ -7,7 +7,7 @@ use std::{
 
 use firewall_tests::{
     sockets::PATIENTLY,
-    topology::{FAR_SERVER, FAR_SERVER6, ROUTER, ROUTER6, Routed, SECOND_INTERFACE},
+    topology::{FAR_SERVER, FAR_SERVER6, ROUTER, ROUTER_SECOND, ROUTER_SECOND6, ROUTER6, Routed, SECOND_INTERFACE},
 };
 
 use super::{NOTHING, SERVER_RULES, Servers, What, YES, check};
@@ -49,9 +49,10 @@ fn packets_passed_on_are_not_judged_by_input_and_output() {
 #[test]
 fn path_mtu_errors_come_through() {
     let routed = Routed::new();
-    // Narrow is only the way behind the router, so that no end knows of it.
-    routed.router.ip(&format!("route replace 198.51.100.0/24 dev {SECOND_INTERFACE} mtu 1280"));
-    routed.router.set_parameter(&format!("net/ipv6/conf/{SECOND_INTERFACE}/mtu"), "1280");
+    // Narrow is only the wire behind the router. The server keeps to it but does not tell, so that the client must learn.
+    routed.router.ip(&format!("link set {SECOND_INTERFACE} mtu 1280"));
+    routed.server.ip(&format!("route replace 192.0.2.0/24 via {ROUTER_SECOND} mtu 1280 advmss 1460"));
+    routed.server.ip(&format!("-6 route replace 2001:db8:1::/64 via {ROUTER_SECOND6} mtu 1280 advmss 1440"));
     let _far = Servers::start(&routed.server, &far(), &[80], &[]);
     let _live = Live::apply(&routed.client, SERVER_RULES);
     for address in far() {
