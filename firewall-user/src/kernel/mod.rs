@@ -4,11 +4,13 @@
 
 mod apply;
 mod attach;
+mod confirm;
 #[cfg(feature = "debug-log")]
 mod debug_log;
 mod error;
 mod events;
 mod flows;
+mod generation;
 mod host;
 mod instance;
 mod interfaces;
@@ -18,6 +20,7 @@ mod maps;
 mod object;
 mod pins;
 mod probe;
+mod registration;
 
 pub use apply::{Applied, ApplyOptions};
 pub use attach::{Attached, Egress, Ingress};

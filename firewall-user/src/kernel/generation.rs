@@ -1,0 +1,162 @@
+//! A generation: loaded, filled, verified, probed and pinned, so that one flip can put it in force.
+
+use std::fs;
+
+use aya::Ebpf;
+use firewall_common::{
+    control::Control,
+    counter::{Counter, InterfaceCounters},
+    image::{Forest, Image},
+};
+
+use super::{Instance, KernelError, maps, object, pins, probe};
+use crate::compile::{Compiled, Manifest};
+
+/// The programs of a generation, in the order of the program arrays XDP, `TC_INGRESS`, `TC_EGRESS`.
+const PROGRAMS: [&str; 3] = [object::GENERATION_XDP, object::GENERATION_TC_INGRESS, object::GENERATION_TC_EGRESS];
+
+/// The programs on interfaces. Every generation has its own, pinned beside it, so that it can be asked about packets;
+/// those on the interfaces are of the generation that attached them.
+const ENTRIES: [&str; 3] = [object::ENTER_XDP, object::ENTER_TC_INGRESS, object::ENTER_TC_EGRESS];
+
+/// A loaded generation.
+pub(super) struct Generation {
+    pub(super) number: u32,
+    pub(super) ebpf: Ebpf,
+    pub(super) verified_instructions: u32,
+}
+
+impl Instance {
+    /// Loads, fills, verifies, probes and pins a generation. Packets do not reach it.
+    pub(super) fn prepare(&self, compiled: &Compiled, number: u32) -> Result<Generation, KernelError> {
+        let Compiled { image, manifest, fresh_counters: _ } = compiled;
+        let manifest = manifest_chunks(manifest)?;
+        let shape = object::Shape {
+            settings: &image.settings,
+            insns: image.insns.len(),
+            constants: image.constants.len(),
+            intervals: image.intervals.len(),
+            forest: &image.forest,
+            manifest: manifest.len(),
+            buckets: self.buckets,
+            generation: number,
+        };
+        let mut ebpf = object::load(&self.pins, &shape)?;
+        fill(&mut ebpf, image, &manifest)?;
+        let verified_instructions = verify(&mut ebpf)?;
+        probe::run(&mut ebpf)?;
+        self.forget_probes()?;
+        let mut generation = Generation { number, ebpf, verified_instructions };
+        self.pin(&mut generation)?;
+        Ok(generation)
+    }
+
+    /// Probe packets come in by no registered interface: what is counted there is of them.
+    fn forget_probes(&self) -> Result<(), KernelError> {
+        let mut traffic = maps::per_cpu::<InterfaceCounters>(&self.pins.state(), maps::TRAFFIC)?;
+        let zero = maps::on_cpus(InterfaceCounters::ZERO, InterfaceCounters::ZERO)?;
+        traffic.set(0, zero, 0).map_err(KernelError::map(maps::TRAFFIC))
+    }
+
+    fn pin(&self, generation: &mut Generation) -> Result<(), KernelError> {
+        let directory = self.pins.generation(generation.number);
+        pins::remove(&directory)?;
+        fs::create_dir(&directory).map_err(KernelError::system(directory.display().to_string()))?;
+        for name in maps::OF_GENERATION {
+            let map = generation.ebpf.map(name).ok_or_else(|| KernelError::Damaged(format!("no map {name}")))?;
+            map.pin(directory.join(name)).map_err(KernelError::pin(name))?;
+        }
+        for name in PROGRAMS.into_iter().chain(ENTRIES) {
+            let program = generation.ebpf.program_mut(name);
+            let program = program.ok_or_else(|| KernelError::Damaged(format!("no program {name}")))?;
+            program.pin(directory.join(name)).map_err(KernelError::pin(name))?;
+        }
+        Ok(())
+    }
+
+    /// Sets counters that no rule had before to what their rules say they start from.
+    pub(super) fn start_counters(&self, compiled: &Compiled) -> Result<(), KernelError> {
+        let Compiled { image: _, manifest, fresh_counters } = compiled;
+        let fresh: std::collections::HashSet<_> = fresh_counters.iter().collect();
+        let mut map = maps::per_cpu::<Counter>(&self.pins.state(), maps::COUNTERS)?;
+        for counter in manifest.rules.iter().flat_map(|rule| &rule.counters) {
+            if fresh.contains(&counter.slot) {
+                let first = Counter { packets: counter.packets, bytes: counter.bytes };
+                let values = maps::on_cpus(first, Counter::default())?;
+                map.set(counter.slot, values, 0).map_err(KernelError::map(maps::COUNTERS))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A number that no generation has, whole or left behind.
+    pub(super) fn next_generation(&self, control: &Control) -> Result<u32, KernelError> {
+        let directories = self.generation_numbers()?;
+        Ok(directories.into_iter().chain(control.generation).max().unwrap_or(0) + 1)
+    }
+
+    fn generation_numbers(&self) -> Result<Vec<u32>, KernelError> {
+        let path = self.pins.generations();
+        let entries = fs::read_dir(&path).map_err(KernelError::system(path.display().to_string()))?;
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// Removes the pins of generations that are in no slot: those replaced, and those of an apply that was killed.
+    pub(super) fn remove_unused_generations(&self) -> Result<(), KernelError> {
+        let control = self.control()?;
+        for number in self.generation_numbers()? {
+            if !control.generation.contains(&number) {
+                pins::remove(&self.pins.generation(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_slot(&self, generation: &Generation, slot: u32) -> Result<(), KernelError> {
+        for (map, program) in [maps::XDP, maps::TC_INGRESS, maps::TC_EGRESS].into_iter().zip(PROGRAMS) {
+            let fd = object::descriptor(&generation.ebpf, program)?;
+            let mut array = maps::programs(&self.pins.state(), map)?;
+            array.set(slot, &fd, 0).map_err(KernelError::map(map))?;
+        }
+        Ok(())
+    }
+}
+
+/// The manifest as the values of its map.
+fn manifest_chunks(manifest: &Manifest) -> Result<Vec<[u8; maps::MANIFEST_CHUNK]>, KernelError> {
+    let bytes = serde_json::to_vec(manifest).map_err(|error| KernelError::Damaged(error.to_string()))?;
+    let chunk = |bytes: &[u8]| {
+        let mut chunk = [0; maps::MANIFEST_CHUNK];
+        chunk[..bytes.len()].copy_from_slice(bytes);
+        chunk
+    };
+    Ok(bytes.chunks(maps::MANIFEST_CHUNK).map(chunk).collect())
+}
+
+fn fill(ebpf: &mut Ebpf, image: &Image, manifest: &[[u8; maps::MANIFEST_CHUNK]]) -> Result<(), KernelError> {
+    let Image { insns, constants, intervals, settings: _, forest } = image;
+    maps::fill(ebpf, maps::INSNS, insns)?;
+    maps::fill(ebpf, maps::CONSTANTS, constants)?;
+    maps::fill(ebpf, maps::INTERVALS, intervals)?;
+    let Forest { roots, nodes, narrow, wide } = forest;
+    maps::fill(ebpf, maps::ROOTS, roots)?;
+    maps::fill(ebpf, maps::NODES, nodes)?;
+    maps::fill(ebpf, maps::NARROW, narrow)?;
+    maps::fill(ebpf, maps::WIDE, wide)?;
+    maps::fill(ebpf, maps::MANIFEST, manifest)
+}
+
+/// Loads the generation's programs; how many instructions the verifier looked at.
+fn verify(ebpf: &mut Ebpf) -> Result<u32, KernelError> {
+    object::xdp(ebpf, object::GENERATION_XDP)?;
+    object::classifier(ebpf, object::GENERATION_TC_INGRESS)?;
+    object::classifier(ebpf, object::GENERATION_TC_EGRESS)?;
+    object::xdp(ebpf, object::ENTER_XDP)?;
+    object::classifier(ebpf, object::ENTER_TC_INGRESS)?;
+    object::classifier(ebpf, object::ENTER_TC_EGRESS)?;
+    let count = |name| {
+        let info = ebpf.program(name).and_then(|program| program.info().ok());
+        info.and_then(|info| info.verified_instruction_count()).unwrap_or(0)
+    };
+    Ok(PROGRAMS.map(count).iter().sum())
+}

@@ -1,0 +1,145 @@
+//! Interfaces: given a place in the maps, then attached to; and taken off again.
+
+use aya::Ebpf;
+use firewall_common::{
+    counter::InterfaceCounters,
+    interface::Interface as Entry,
+    limits::{MAX_IFINDEX, MAX_INTERFACES},
+};
+
+use super::{Instance, KernelError, attach, interfaces::Interface, maps};
+
+impl Instance {
+    /// Attaches to all of `fresh`, or to none; their places and entries.
+    pub(super) fn attach_all(
+        &self,
+        ebpf: &mut Ebpf,
+        fresh: &[Interface],
+        all: &[Interface],
+    ) -> Result<Vec<(u32, Entry)>, KernelError> {
+        let mut done = Vec::new();
+        for interface in fresh {
+            match self.attach_one(ebpf, interface, all) {
+                Ok(entry) => done.push(entry),
+                Err(error) => {
+                    self.detach_all(&done)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    pub(super) fn detach_all(&self, attached: &[(u32, Entry)]) -> Result<(), KernelError> {
+        for (place, entry) in attached {
+            attach::detach(&self.pins, entry);
+            self.forget_interface(*place, entry)?;
+        }
+        Ok(())
+    }
+
+    /// Registers the interface, then attaches: a program must find its counters from the first packet on.
+    fn attach_one(
+        &self,
+        ebpf: &mut Ebpf,
+        interface: &Interface,
+        all: &[Interface],
+    ) -> Result<(u32, Entry), KernelError> {
+        let mut entry = attach::entry(interface);
+        let place = self.place_for(interface, all)?;
+        self.register(place, &entry)?;
+        if let Err(error) = attach::attach(ebpf, &self.pins, interface, &mut entry) {
+            attach::detach(&self.pins, &entry);
+            self.forget_interface(place, &entry)?;
+            return Err(error);
+        }
+        self.write_entry(place, &entry)?;
+        Ok((place, entry))
+    }
+
+    /// The place that the interface has, one that none has, or one whose interface is gone.
+    fn place_for(&self, interface: &Interface, all: &[Interface]) -> Result<u32, KernelError> {
+        let entries = self.entries()?;
+        if let Some((place, _)) = entries.iter().find(|(_, entry)| entry.ifindex == interface.index) {
+            return Ok(*place);
+        }
+        let is_free = |place: &u32| entries.iter().all(|(taken, _)| taken != place);
+        if let Some(place) = (1..MAX_INTERFACES).find(is_free) {
+            return Ok(place);
+        }
+        let is_gone = |entry: &Entry| all.iter().all(|interface| interface.index != entry.ifindex);
+        let gone = entries.iter().find(|(_, entry)| is_gone(entry));
+        let full = || KernelError::Limit(format!("at most {} interfaces can be attached to", MAX_INTERFACES - 1));
+        let (place, entry) = gone.ok_or_else(full)?;
+        attach::detach(&self.pins, entry);
+        self.forget_interface(*place, entry)?;
+        Ok(*place)
+    }
+
+    fn register(&self, place: u32, entry: &Entry) -> Result<(), KernelError> {
+        let state = self.pins.state();
+        let mut traffic = maps::per_cpu::<InterfaceCounters>(&state, maps::TRAFFIC)?;
+        let zero = maps::on_cpus(InterfaceCounters::ZERO, InterfaceCounters::ZERO)?;
+        traffic.set(place, zero, 0).map_err(KernelError::map(maps::TRAFFIC))?;
+        self.write_entry(place, entry)?;
+        self.point(entry.ifindex, place)
+    }
+
+    fn forget_interface(&self, place: u32, entry: &Entry) -> Result<(), KernelError> {
+        self.point(entry.ifindex, 0)?;
+        self.write_entry(place, &Entry::default())
+    }
+
+    fn write_entry(&self, place: u32, entry: &Entry) -> Result<(), KernelError> {
+        let mut map = maps::array::<Entry>(&self.pins.state(), maps::INTERFACES)?;
+        map.set(place, entry, 0).map_err(KernelError::map(maps::INTERFACES))
+    }
+
+    fn point(&self, ifindex: u32, place: u32) -> Result<(), KernelError> {
+        let mut map = maps::array::<u32>(&self.pins.state(), maps::IFINDEX)?;
+        map.set(ifindex, place, 0).map_err(KernelError::map(maps::IFINDEX))
+    }
+
+    /// Writes the names that interfaces have by now.
+    pub(super) fn rename(&self, entries: &[(u32, Entry)], all: &[Interface]) -> Result<(), KernelError> {
+        let mut map = maps::array::<Entry>(&self.pins.state(), maps::INTERFACES)?;
+        for (place, entry) in entries {
+            let Some(interface) = all.iter().find(|interface| interface.index == entry.ifindex) else {
+                continue;
+            };
+            let renamed = Entry { name: attach::entry(interface).name, ..*entry };
+            if renamed != *entry {
+                map.set(*place, renamed, 0).map_err(KernelError::map(maps::INTERFACES))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every interface known by its name: rules about outgoing interfaces ask for those that are not attached to
+    /// as well. One that finds no place is not known, and such rules do not match it.
+    pub(super) fn name_others(&self, all: &[Interface]) -> Result<(), KernelError> {
+        let entries = self.entries()?;
+        for interface in all.iter().filter(|interface| interface.index < MAX_IFINDEX && !interface.is_loopback) {
+            if entries.iter().all(|(_, entry)| entry.ifindex != interface.index) {
+                let Ok(place) = self.place_for(interface, all) else { return Ok(()) };
+                let entry = attach::entry(interface);
+                self.register(place, &Entry { flags: entry.flags | attach::NAME_ONLY, ..entry })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check_index(interface: &Interface) -> Result<(), KernelError> {
+    if interface.index < MAX_IFINDEX {
+        return Ok(());
+    }
+    let Interface { index, name, .. } = interface;
+    Err(KernelError::Limit(format!(
+        "interface `{name}` has index {index}; only those below {MAX_IFINDEX} can be attached to"
+    )))
+}
+
+pub(super) fn is_attached(entries: &[(u32, Entry)], interface: &Interface) -> bool {
+    entries.iter().any(|(_, entry)| entry.ifindex == interface.index && entry.flags & attach::NAME_ONLY == 0)
+}
