@@ -24,6 +24,7 @@
 //! | [`event`] | the records that leave through the ring buffer |
 //! | [`control`] | which generation is in force, and until when |
 //! | [`interface`] | what the program knows about an interface |
+//! | [`limit`] | token buckets: what `limit` does |
 //! | [`limits`] | every maximum, with its reason |
 //! | [`abi`] | the layout version and the size assertions shared by kernel and user space |
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
@@ -39,6 +40,7 @@ pub mod event;
 pub mod flow;
 pub mod image;
 pub mod interface;
+pub mod limit;
 pub mod limits;
 pub mod packet;
 pub mod parse;
