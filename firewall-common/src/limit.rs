@@ -1,7 +1,7 @@
 //! Token buckets and quotas: what `limit` and `quota` do, each over one word of 64 bits.
 //!
 //! The kernel keeps two numbers for a bucket, how many tokens it had and when that was (`nft_limit_eval`,
-//! net/netfilter/nft_limit.c, Linux 6.18), under a lock. Tokens are nanoseconds there: they come with time and a packet
+//! `net/netfilter/nft_limit.c`, Linux 6.18), under a lock. Tokens are nanoseconds there: they come with time and a packet
 //! costs some. So the two numbers say one thing, the time at which the bucket would have been empty, and that is the word
 //! here: it changes in one compare-and-swap, and no CPU waits for another one.
 

@@ -9,7 +9,7 @@ use super::{Bucket, DEFAULT_BURST, LARGEST_BUCKET, after, cost_of_bytes, take};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// `nft_limit_eval` and `nft_limit_init` (net/netfilter/nft_limit.c, Linux 6.18), as they stand there.
+/// `nft_limit_eval` and `nft_limit_init` (`net/netfilter/nft_limit.c`, Linux 6.18), as they stand there.
 struct Model {
     tokens: u64,
     last: u64,
