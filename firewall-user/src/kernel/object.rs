@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{ProgramFd, SchedClassifier, Xdp},
+    programs::{Program, ProgramFd, SchedClassifier, Xdp},
 };
 use firewall_common::image::{Forest, Hook, Settings};
 
@@ -82,6 +82,16 @@ pub(super) fn load(pins: &Pins, shape: &Shape<'_>) -> Result<Ebpf, KernelError> 
 /// A map cannot have no entries.
 fn at_least_one(entries: usize) -> u32 {
     entries.max(1) as u32
+}
+
+/// Loads a program of the object.
+pub(super) fn load_program(name: &str, program: &mut Program) -> Result<(), KernelError> {
+    let loaded = match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => return Err(missing(name)),
+    };
+    loaded.map_err(|error| KernelError::program(name, &error))
 }
 
 /// A loaded XDP program of the object.
