@@ -10,6 +10,9 @@
 //! Arguments: files of rulesets with a chain at the input hook, each with a trace beside it, to measure instead of generated
 //! ones; `--quick` leaves the largest out.
 
+#[path = "bare.rs"]
+#[allow(dead_code, reason = "shared with other measurements")]
+mod bare;
 #[path = "classify/driver.rs"]
 mod driver;
 #[path = "../classifier/rules.rs"]
@@ -83,7 +86,7 @@ struct Measured {
 /// The pin of the program on interfaces' egress, of the generation in force.
 fn pin(instance: &Instance) -> PathBuf {
     let generation = instance.generation().expect("generation");
-    PathBuf::from(format!("/run/rampart/bpf/{}/generation/{generation}/enter_tc_egress", driver::namespace_cookie()))
+    PathBuf::from(format!("/run/rampart/bpf/{}/generation/{generation}/enter_tc_egress", bare::namespace_cookie()))
 }
 
 fn measure(pair: &Pair, text: &str, headers: &[Header]) -> Measured {

@@ -14,6 +14,8 @@ enum What {
     Program,
     /// Nanoseconds a new packet, by number of rules
     Classify,
+    /// Packets dropped a second over a veth pair: nothing but a drop, rampart, the kernel's nft
+    Drops,
 }
 
 /// What to measure.
@@ -30,6 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let name = match arguments.what {
         What::Program => "program",
         What::Classify => "classify",
+        What::Drops => "drops",
     };
     bench(name)
 }
