@@ -5,7 +5,7 @@
 
 use crate::{
     classify::{Narrow, Node, Root, Search, Wide},
-    image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_LOG, USES_SETS},
+    image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_LOG, USES_REGISTERS, USES_SETS},
     limits::MAX_SET_STEPS,
     packet::{Packet, WORDS},
 };
@@ -47,6 +47,8 @@ pub trait Store {
     fn count(&mut self, index: u32, packet: &Packet);
     /// Emits log statement `index` for rule `rule`.
     fn log(&mut self, index: u32, rule: u32, packet: &Packet);
+    /// Carries out [`Op::Fetch`]: `false` when the packet has no such value.
+    fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool;
 }
 
 /// Where a packet stands in a ruleset.
@@ -99,9 +101,9 @@ pub fn step_range<S: Store>(store: &S, packet: &Packet, cursor: &mut Cursor) -> 
 ///
 /// `None` when the image is broken (an index beyond its end): never with an image that [`Store`] and compiler agree on.
 #[inline(always)]
-pub fn step<S: Store>(store: &mut S, packet: &Packet, cursor: &mut Cursor) -> Option<()> {
-    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra: _, pass, fail } =
-        *store.insn(cursor.at.0)?;
+pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -> Option<()> {
+    let insn = *store.insn(cursor.at.0)?;
+    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra: _, pass, fail } = insn;
     let field = field as usize & (WORDS - 1);
     let holds = if op == Op::Range as u8 {
         let value = packet.words[field] & mask;
@@ -121,6 +123,11 @@ pub fn step<S: Store>(store: &mut S, packet: &Packet, cursor: &mut Cursor) -> Op
     } else if op == Op::Log as u8 && store.uses(USES_LOG) {
         store.log(low, rule, packet);
         true
+    } else if op == Op::Compute as u8 && store.uses(USES_REGISTERS) {
+        compute(&insn, packet);
+        true
+    } else if op == Op::Fetch as u8 && store.uses(USES_REGISTERS) {
+        store.fetch(&insn, packet)
     } else {
         return None;
     };
@@ -133,6 +140,14 @@ pub fn step<S: Store>(store: &mut S, packet: &Packet, cursor: &mut Cursor) -> Op
         cursor.at = fail;
     }
     Some(())
+}
+
+/// [`Op::Compute`]
+#[inline(always)]
+fn compute(insn: &Insn, packet: &mut Packet) {
+    let value = u64::from(packet.words[insn.field as usize & (WORDS - 1)] & insn.mask ^ insn.low);
+    let (right, left) = (insn.high & 63, insn.high >> 8 & 63);
+    packet.words[insn.extra as usize & (WORDS - 1)] = (value >> right << left) as u32;
 }
 
 /// The four words of an address or a name.
@@ -207,7 +222,7 @@ mod host {
         classify::{self, IDLE, Narrow, Node, Root, Wide},
         image::{Hook, Image, Insn, Interval, Target},
         limits::MAX_STEPS,
-        packet::{Field, NFPROTO_IPV6, Packet},
+        packet::{Field, NFPROTO_IPV6, Packet, WORDS},
     };
 
     /// An image run on the host, with what its statements did.
@@ -218,16 +233,23 @@ mod host {
         pub counted: Vec<u32>,
         /// Log statements that the packet met, with their rules, in order.
         pub logged: Vec<(u32, u32)>,
+        /// What can be fetched, by [`crate::fetch::Fetch`]: the words of each value.
+        pub facts: Vec<(u32, Vec<u32>)>,
     }
 
     impl<'image> HostRun<'image> {
         /// Nothing run yet.
         pub const fn new(image: &'image Image) -> Self {
-            Self { image, counted: Vec::new(), logged: Vec::new() }
+            Self { image, counted: Vec::new(), logged: Vec::new(), facts: Vec::new() }
         }
 
         /// Runs a hook's chains over a packet: the verdict and who gave it, or `None` for a broken or endless image.
         pub fn run(&mut self, hook: Hook, packet: &Packet) -> Option<Cursor> {
+            self.run_in(hook, &mut { *packet })
+        }
+
+        /// The same, with what statements set left in the packet.
+        pub fn run_in(&mut self, hook: Hook, packet: &mut Packet) -> Option<Cursor> {
             let mut cursor = Cursor::new(self.image.settings.entry[hook as usize]);
             for _ in 0..MAX_STEPS {
                 if cursor.at.is_verdict() {
@@ -244,6 +266,7 @@ mod host {
 
         /// The same without the trees: one rule after the other.
         pub fn run_linear(&mut self, hook: Hook, packet: &Packet) -> Option<Cursor> {
+            let packet = &mut { *packet };
             let mut cursor = Cursor::new(self.image.settings.entry[hook as usize]);
             for _ in 0..MAX_STEPS {
                 if cursor.at.is_verdict() {
@@ -303,6 +326,15 @@ mod host {
 
         fn log(&mut self, index: u32, rule: u32, _: &Packet) {
             self.logged.push((index, rule));
+        }
+
+        fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool {
+            let found = self.facts.iter().find(|(fetch, _)| *fetch == insn.low);
+            let Some((_, value)) = found else { return false };
+            for (index, word) in value.iter().enumerate() {
+                packet.words[(insn.extra as usize + index) & (WORDS - 1)] = *word;
+            }
+            true
         }
     }
 }

@@ -5,7 +5,7 @@
 //! verdict. So `tcp dport { 22, 443 } ip saddr 192.0.2.0/24 counter accept` is five instructions wired as the words
 //! stand, first failing test to the next rule, and nothing is evaluated that nftables would not evaluate.
 
-use crate::packet::Field;
+use crate::packet::{Field, REGISTERS, WORDS};
 
 /// One instruction of a ruleset image. 32 bytes: two to a cache line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,25 @@ pub enum Op {
     Counter = 6,
     /// Emits the event of log statement `low` (user space keeps prefix and level), then goes to `pass`.
     Log = 7,
+    /// `words[extra] = (words[field] & mask ^ low) >> right << left`, then goes to `pass`: nftables' bitwise expression.
+    /// `right` is the lowest byte of `high`, `left` the next one; a shift by 32 or more leaves nothing. The word written
+    /// is a register, or the word of what a statement sets.
+    Compute = 16,
+    /// Fetches value `low` ([`crate::fetch::Fetch`]) into the words from `extra` on, then goes to `pass`; to `fail` when
+    /// the packet has no such value. `mask` and `high` are for the value to use.
+    Fetch = 17,
 }
+
+impl Insn {
+    /// The words besides the registers that the instruction writes, as bits.
+    pub const fn written(&self) -> u64 {
+        if self.op == Op::Compute as u8 { (1 << (self.extra & (WORDS as u32 - 1))) & !REGISTER_WORDS } else { 0 }
+    }
+}
+
+/// The registers, as bits: what is in them depends on the rule, so nothing that is found out before a packet meets the
+/// rules holds for them.
+pub const REGISTER_WORDS: u64 = ((1 << REGISTERS) - 1) << Field::Register as u64;
 
 /// Where an instruction goes: the index of another one, or a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,6 +198,12 @@ pub const USES_LOG: u32 = 2;
 pub const USES_SETS: u32 = 4;
 /// [`Settings::uses`]: some hook has trees.
 pub const USES_TREES: u32 = 8;
+/// [`Settings::uses`]: some rule computes something: [`Op::Compute`], [`Op::Fetch`] and whatever else fills registers.
+pub const USES_REGISTERS: u32 = 1 << 12;
+/// [`Settings::uses`]: some rule asks for the connection's mark or sets it.
+pub const USES_CT_MARK: u32 = 1 << 13;
+/// [`Settings::uses`]: some rule asks for the packet's mark or priority, or sets one.
+pub const USES_MARK: u32 = 1 << 14;
 
 impl Settings {
     /// A ruleset without chains: everything passes.

@@ -17,6 +17,7 @@
 //! | [`conntrack`] | connection states and how a packet changes them |
 //! | [`table`] | the state table: a set-associative array, its slot words and how a place is chosen |
 //! | [`image`] | a compiled ruleset: instructions, constants, interval sets |
+//! | [`fetch`] | what a rule can ask for beside those words |
 //! | [`classify`] | which rules a packet can match at all: decision trees |
 //! | [`eval`] | one step of running a ruleset image over a packet |
 //! | [`verdict`] | verdicts and drop reasons, numbered for ever |
@@ -37,6 +38,7 @@ pub mod control;
 pub mod counter;
 pub mod eval;
 pub mod event;
+pub mod fetch;
 pub mod flow;
 pub mod image;
 pub mod interface;

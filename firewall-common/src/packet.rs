@@ -90,7 +90,16 @@ pub enum Field {
     TcpWindow = 44,
     /// Bytes 16 to 19 of a TCP header: checksum, urgent pointer.
     TcpUrgent = 45,
+    /// [`REGISTERS`] words for what a rule computes: see [`crate::image::Op::Compute`]. They mean something only within
+    /// the rule that fills them.
+    ///
+    /// A value of up to 32 bits is one word. A longer one is four, with its first bits first and zeros behind it, as the
+    /// tests of 128 bits want it.
+    Register = 56,
 }
+
+/// Words from [`Field::Register`] on.
+pub const REGISTERS: usize = 8;
 
 /// [`Field::Vlan`]: there is a VLAN tag.
 pub const VLAN_TAGGED: u32 = 1 << 16;

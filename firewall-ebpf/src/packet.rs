@@ -29,6 +29,8 @@ const PULL: u32 = 256;
 
 /// A packet in one of the kernel's contexts.
 pub trait Frame: PacketBytes + Act {
+    /// The packet of a context that [`Self::context`] gave.
+    fn of_context(context: *mut core::ffi::c_void) -> Self;
     /// The interface the program runs on.
     fn ifindex(&self) -> u32;
     /// What the frame starts with.
@@ -127,6 +129,11 @@ impl PacketBytes for XdpFrame {
 
 impl Frame for XdpFrame {
     #[inline(always)]
+    fn of_context(context: *mut core::ffi::c_void) -> Self {
+        Self { ctx: XdpContext::new(context.cast()) }
+    }
+
+    #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: the context is the program's own.
         unsafe { (*self.ctx.ctx).ingress_ifindex }
@@ -195,6 +202,11 @@ impl PacketBytes for TcFrame {
 }
 
 impl Frame for TcFrame {
+    #[inline(always)]
+    fn of_context(context: *mut core::ffi::c_void) -> Self {
+        Self { skb: context.cast() }
+    }
+
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: as above.

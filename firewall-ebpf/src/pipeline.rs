@@ -54,7 +54,7 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     let Some(hook) = route::hook(frame, work, path) else {
         return Verdict::PASS;
     };
-    let verdict = rules::run(work, hook);
+    let verdict = rules::run(frame, work, hook);
     if !verdict.is_pass() {
         return verdict;
     }

@@ -13,14 +13,16 @@ use firewall_common::{
 };
 
 use crate::{
-    emit, maps, pipeline,
+    emit, fetch, maps,
+    packet::Frame,
+    pipeline,
     verifier::{self, forget},
     work::Work,
 };
 
 /// The verdict of a hook's chains.
 #[inline(always)]
-pub fn run(work: &mut Work, hook: Hook) -> Verdict {
+pub fn run<F: Frame>(frame: &F, work: &mut Work, hook: Hook) -> Verdict {
     work.hook = hook as u32;
     pipeline::name_interfaces(work, hook);
     let entry = Target(match hook {
@@ -33,30 +35,30 @@ pub fn run(work: &mut Work, hook: Hook) -> Verdict {
         return Verdict::PASS;
     }
     work.cursor = Cursor::new(entry);
-    if !run_ranges(work) && !run_trees(work) {
-        run_all(work);
+    if !run_ranges(frame, work) && !run_trees(frame, work) {
+        run_all(frame, work);
     }
     verdict(work.cursor)
 }
 
 /// Finds the first rule that matches; `true` when that came to a verdict.
 #[inline(always)]
-fn run_trees(work: &mut Work) -> bool {
+fn run_trees<F: Frame>(frame: &F, work: &mut Work) -> bool {
     if maps::USES.load() & USES_TREES == 0 || !Target(forget(&work.cursor.at.0)).is_next() {
         return false;
     }
-    find(work);
+    find(frame, work);
     let at = Target(forget(&work.cursor.at.0));
-    at.is_verdict() || (!at.is_next() && run_ranges(work))
+    at.is_verdict() || (!at.is_next() && run_ranges(frame, work))
 }
 
 #[inline(always)]
-fn find(work: &mut Work) {
+fn find<F: Frame>(frame: &F, work: &mut Work) {
     let is_v6 = work.packet.get(Field::NfProto) == NFPROTO_IPV6;
     let Some(root) = maps::ROOTS.get(classify::root_index(work.hook, is_v6)) else {
         return;
     };
-    let store = MapStore::of(work);
+    let store = MapStore::of(frame, work);
     // A broken image leaves the cursor where it is: the loop finds that out again and drops the packet.
     let _ = classify::start(&store, &work.packet, root, is_v6, &mut work.cursor);
 }
@@ -66,8 +68,8 @@ const RANGES_IN_A_ROW: usize = 8;
 
 /// Runs the range tests that a ruleset begins with, without any call; `true` when they came to a verdict.
 #[inline(always)]
-fn run_ranges(work: &mut Work) -> bool {
-    let store = MapStore::of(work);
+fn run_ranges<F: Frame>(frame: &F, work: &mut Work) -> bool {
+    let store = MapStore::of(frame, work);
     for _ in 0..RANGES_IN_A_ROW {
         let mut cursor = work.cursor;
         let moved = step_range(&store, &work.packet, &mut cursor);
@@ -84,10 +86,10 @@ fn run_ranges(work: &mut Work) -> bool {
 
 /// Runs instructions of every kind, as many as there are.
 #[inline(always)]
-fn run_all(work: &mut Work) {
-    let mut walk = Walk { work: core::ptr::from_mut(work) };
+fn run_all<F: Frame>(frame: &F, work: &mut Work) {
+    let mut walk = Walk { work: core::ptr::from_mut(work), context: frame.context() };
     // SAFETY: the callback has the signature that the helper calls it with, and the context outlives the call.
-    unsafe { bpf_loop(MAX_STEPS, walk_step as *mut c_void, (&raw mut walk).cast(), 0) };
+    unsafe { bpf_loop(MAX_STEPS, walk_step::<F> as *mut c_void, (&raw mut walk).cast(), 0) };
 }
 
 #[inline(always)]
@@ -107,26 +109,32 @@ fn verdict(cursor: Cursor) -> Verdict {
 #[repr(C)]
 struct Walk {
     work: *mut Work,
+    context: *mut c_void,
 }
 
 /// One instruction; 1 ends the loop. A broken image ends it too, with a cursor that is no verdict: a drop.
-extern "C" fn walk_step(_: u64, context: *mut c_void) -> i64 {
-    // SAFETY: `run` passes a `Walk` that points to the work area of this packet, and waits for the loop to end.
-    let work = unsafe { &mut *(*context.cast::<Walk>()).work };
+extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `run_all` passes a `Walk` that points to the work area and the context of this packet, and waits for the
+    // loop to end.
+    let (work, frame) = unsafe {
+        let walk = context.cast::<Walk>();
+        (&mut *(*walk).work, F::of_context((*walk).context))
+    };
+    let frame = &frame;
     let moved = if maps::USES.load() & USES_TREES != 0 && work.cursor.at.is_next() {
-        search(work)
+        search(frame, work)
     } else {
-        step(&mut MapStore::of(work), &work.packet, &mut work.cursor)
+        step(&mut MapStore::of(frame, work), &mut work.packet, &mut work.cursor)
     };
     i64::from(moved.is_none() || work.cursor.at.is_verdict())
 }
 
 /// One step towards the next rule that matches.
 #[inline(always)]
-fn search(work: &mut Work) -> Option<()> {
+fn search<F: Frame>(frame: &F, work: &mut Work) -> Option<()> {
     let is_v6 = work.packet.get(Field::NfProto) == NFPROTO_IPV6;
     let root = maps::ROOTS.get(classify::root_index(work.hook, is_v6))?;
-    let store = MapStore::of(work);
+    let store = MapStore::of(frame, work);
     if is_v6 {
         classify::search::<_, Wide>(&store, &work.packet, root, &mut work.cursor)
     } else {
@@ -135,20 +143,21 @@ fn search(work: &mut Work) -> Option<()> {
 }
 
 /// A ruleset image in maps.
-struct MapStore {
+struct MapStore<'a, F> {
+    frame: &'a F,
     now_ns: u64,
     tick: u32,
     hook: u32,
 }
 
-impl MapStore {
+impl<'a, F: Frame> MapStore<'a, F> {
     #[inline(always)]
-    const fn of(work: &Work) -> Self {
-        Self { now_ns: work.now_ns, tick: work.tick, hook: work.hook }
+    const fn of(frame: &'a F, work: &Work) -> Self {
+        Self { frame, now_ns: work.now_ns, tick: work.tick, hook: work.hook }
     }
 }
 
-impl Store for MapStore {
+impl<F: Frame> Store for MapStore<'_, F> {
     #[inline(always)]
     fn insn(&self, index: u32) -> Option<&Insn> {
         maps::INSNS.get(index)
@@ -210,5 +219,10 @@ impl Store for MapStore {
     #[inline(always)]
     fn log(&mut self, index: u32, rule: u32, packet: &Packet) {
         emit::logged(packet, emit::Moment { now_ns: self.now_ns, tick: self.tick, hook: self.hook }, rule, index);
+    }
+
+    #[inline(always)]
+    fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool {
+        fetch::fetch(self.frame, insn, packet)
     }
 }

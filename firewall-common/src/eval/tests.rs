@@ -5,6 +5,7 @@ use rstest::rstest;
 
 use super::{Cursor, HostRun, Store, step, step_range};
 use crate::{
+    fetch::Fetch,
     image::{DECIDES, Forest, Hook, Image, Insn, Interval, NEGATE, NO_RULE, Op, POLICY, Settings, Target},
     packet::{Field, NO_L4, Packet},
 };
@@ -75,6 +76,71 @@ fn with_wide(field: Field, value: [u32; 4]) -> Packet {
 fn a_range(#[case] value: u32, #[case] expected: bool) {
     let insn = Insn { mask: 0x00ff_ffff, ..test(Op::Range, Field::Mark, 10, 20) };
     check(image(vec![insn]), &with(Field::Mark, value), expected);
+}
+
+/// Computes a word from another one.
+fn compute(from: Field, (mask, xor, shifts): (u32, u32, u32), to: Field) -> Insn {
+    let next = Target::at(1);
+    Insn {
+        op: Op::Compute as u8,
+        field: from as u8,
+        mask,
+        low: xor,
+        high: shifts,
+        extra: to as u32,
+        pass: next,
+        fail: next,
+        ..Insn::default()
+    }
+}
+
+#[rstest]
+#[case::a_copy((u32::MAX, 0, 0), 0x8765_4321)]
+#[case::a_constant((0, 5, 0), 5)]
+#[case::masked((0xff, 0, 0), 0x21)]
+#[case::bits_turned((0xff, 0x101, 0), 0x120)]
+#[case::shifted_right((u32::MAX, 0, 8), 0x0087_6543)]
+#[case::shifted_left((u32::MAX, 0, 8 << 8), 0x6543_2100)]
+#[case::right_then_left((u32::MAX, 0, 28 | 4 << 8), 0x80)]
+#[case::shifted_out((u32::MAX, 0, 32), 0)]
+#[case::shifted_out_the_other_way((u32::MAX, 0, 32 << 8), 0)]
+fn a_computed_word(#[case] how: (u32, u32, u32), #[case] expected: u32) {
+    let mut packet = with(Field::Mark, 0x8765_4321);
+    let image = image(vec![
+        compute(Field::Mark, how, Field::Register),
+        Insn {
+            op: Op::Range as u8,
+            field: Field::Register as u8,
+            mask: u32::MAX,
+            low: expected,
+            high: expected,
+            pass: Target::DROP,
+            fail: Target::ACCEPT,
+            ..Insn::default()
+        },
+    ]);
+    let cursor = HostRun::new(&image).run_in(Hook::Input, &mut packet).expect("a whole image");
+    assert_eq!((cursor.at, packet.get(Field::Register)), (Target::DROP, expected));
+    assert_eq!(packet.get(Field::Mark), 0x8765_4321);
+}
+
+#[test]
+fn what_a_packet_does_not_have_is_not_fetched() {
+    let fetch = Insn {
+        op: Op::Fetch as u8,
+        low: Fetch::Cpu as u32,
+        extra: Field::Register as u32 + 2,
+        pass: Target::DROP,
+        fail: Target::ACCEPT,
+        ..Insn::default()
+    };
+    let image = image(vec![fetch]);
+    let mut packet = Packet::EMPTY;
+    let mut run = HostRun::new(&image);
+    assert_eq!(run.run_in(Hook::Input, &mut packet).expect("a whole image").at, Target::ACCEPT);
+    run.facts.push((Fetch::Cpu as u32, vec![3]));
+    assert_eq!(run.run_in(Hook::Input, &mut packet).expect("a whole image").at, Target::DROP);
+    assert_eq!(packet.get_at(Field::Register, 2), 3);
 }
 
 #[test]
@@ -267,9 +333,9 @@ fn any_insn() -> impl Strategy<Value = Insn> {
         ]
     };
     let small = || prop_oneof![9 => 0_u32..12, 1 => 0_u32..1 << 30];
-    let parts = (0_u8..10, any::<u8>(), any::<u8>(), any::<u32>(), any::<u32>());
+    let parts = (0_u8..20, any::<u8>(), any::<u8>(), any::<u32>(), any::<u32>());
     (parts, small(), small(), target(), target()).prop_map(|((op, field, flags, rule, mask), low, high, pass, fail)| {
-        Insn { op, field, flags, rule, mask, low, high, pass, fail, ..Insn::default() }
+        Insn { op, field, flags, rule, mask, low, high, extra: high, pass, fail, ..Insn::default() }
     })
 }
 
@@ -337,7 +403,7 @@ proptest! {
             let insn = *store.insn(before.at.0).expect("just seen");
             let mut alone = before;
             let is_range = step_range(&store, &packet, &mut alone);
-            if step(&mut store, &packet, &mut cursor).is_none() {
+            if step(&mut store, &mut packet, &mut cursor).is_none() {
                 prop_assert_eq!(cursor, before);
                 break;
             }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use firewall_common::image::{DECIDES, HOOKS, Hook, Image, Insn, NEGATE, NO_RULE, POLICY, Target};
+use firewall_common::{
+    image::{DECIDES, HOOKS, Hook, Image, Insn, NEGATE, NO_RULE, POLICY, Target},
+    packet::Field,
+};
 
 use super::{Manifest, RuleRecord, numbers::Numbers};
 use crate::language::{
@@ -49,7 +52,7 @@ fn attribution(rule: u32) -> String {
 }
 
 fn instruction(insn: &Insn) -> String {
-    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra: _, pass, fail } = *insn;
+    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra, pass, fail } = *insn;
     let not = if flags & NEGATE != 0 { "not " } else { "" };
     let decides = if flags & DECIDES != 0 { " decides" } else { "" };
     let body = match op {
@@ -61,6 +64,14 @@ fn instruction(insn: &Insn) -> String {
         5 => format!("set {} in {low}+{high}", field_name(field)),
         6 => format!("counter {low}"),
         7 => format!("log {low}"),
+        16 => format!(
+            "{} = ({} & {mask:#x} ^ {low:#x}) >> {} << {}",
+            field_name(extra as u8),
+            field_name(field),
+            high & 0xff,
+            high >> 8
+        ),
+        17 => format!("{} = fetch {low}", field_name(extra as u8)),
         _ => format!("op {op}"),
     };
     format!("[{}]{decides} {not}{body} ? {} : {}", attribution(rule), target(pass), target(fail))
@@ -89,6 +100,9 @@ fn field_name(field: u8) -> String {
         (30, "ctmark"),
         (31, "ethertype"),
     ];
+    if let Some(register) = field.checked_sub(Field::Register as u8) {
+        return format!("register {register}");
+    }
     NAMES
         .iter()
         .find(|(number, _)| *number == field)

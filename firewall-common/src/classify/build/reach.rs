@@ -5,7 +5,7 @@ use super::{
     region::{Family, Interval, Part, Region, prefix_around, states},
 };
 use crate::{
-    image::{DECIDES, Image, Insn, NEGATE, Op, Target},
+    image::{DECIDES, Image, Insn, NEGATE, Op, REGISTER_WORDS, Target},
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6},
 };
 
@@ -76,6 +76,8 @@ pub(super) struct Reach<'a> {
     image: &'a Image,
     starts: &'a [Start],
     family: Family,
+    /// Words that rules change, as bits: no region says anything about them.
+    changing: u64,
     /// What can get to each rule.
     reached: Vec<Option<Region>>,
     items: Vec<Item>,
@@ -83,7 +85,8 @@ pub(super) struct Reach<'a> {
 
 /// Everything rules do to packets of a family, in order of rules.
 pub(super) fn items(image: &Image, starts: &[Start], family: Family) -> Vec<Item> {
-    let mut reach = Reach { image, starts, family, reached: vec![None; starts.len()], items: Vec::new() };
+    let changing = image.insns.iter().fold(REGISTER_WORDS, |words, insn| words | insn.written());
+    let mut reach = Reach { image, starts, family, changing, reached: vec![None; starts.len()], items: Vec::new() };
     if let Some(first) = reach.reached.first_mut() {
         *first = Some(Region::all(family));
     }
@@ -216,9 +219,16 @@ impl Reach<'_> {
     }
 
     fn run(&self, rule: usize, (at, insn): (u32, &Insn), mut way: Way, found: &mut Found) -> Option<()> {
-        if insn.op == Op::Counter as u8 || insn.op == Op::Log as u8 {
+        if insn.op == Op::Compute as u8 && insn.written() == 0 {
+            // Only the rest of the rule looks at a register.
+            return self.explore(rule, insn.pass, way.open_at(at), found);
+        }
+        if !is_test(insn.op) {
             Self::list(self.starts[rule].index, &way, (Target::at(at), None), found);
             way.is_listed = true;
+            if insn.fail != insn.pass {
+                self.explore(rule, insn.fail, way.clone(), found)?;
+            }
             return self.explore(rule, insn.pass, way, found);
         }
         let Split { inside, outside } = self.split((at, insn), &way, found.limit);
@@ -240,6 +250,9 @@ impl Reach<'_> {
             let way = way.clone().open_at(at);
             Split { inside: vec![way.clone()], outside: vec![way] }
         };
+        if tested(insn) & self.changing != 0 {
+            return unknown();
+        }
         let intervals = match insn.op {
             op if op == Op::Range as u8 => Some(vec![(insn.low, insn.high)]),
             op if op == Op::Set32 as u8 => self.intervals(insn),
@@ -390,6 +403,21 @@ impl Reach<'_> {
         let mut between = self.reached[from + 1..to].iter().flatten();
         to - from <= MAX_SKIPPED && between.all(|reached| reached.is_disjoint(region))
     }
+}
+
+/// Does an instruction of this number look at words and do nothing else? All others must be run.
+const fn is_test(op: u8) -> bool {
+    op == Op::Range as u8
+        || op == Op::Set32 as u8
+        || op == Op::Masked128 as u8
+        || op == Op::Range128 as u8
+        || op == Op::Set128 as u8
+}
+
+/// The words that a test looks at, as bits.
+const fn tested(insn: &Insn) -> u64 {
+    let words = if insn.op == Op::Range as u8 || insn.op == Op::Set32 as u8 { 1 } else { 0b1111 };
+    words << (insn.field & 63)
 }
 
 fn joined(words: &[u32; 4]) -> u128 {
