@@ -6,7 +6,7 @@
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     path::Path,
 };
 
@@ -20,6 +20,7 @@ const TEST_RUN: i64 = 10;
 pub(crate) const ARRAY: u32 = 2;
 /// An array of programs.
 pub(crate) const PROGRAM_ARRAY: u32 = 3;
+const PROG_INFO: i64 = 15;
 const LINK_CREATE: i64 = 28;
 
 /// `BPF_F_TEST_XDP_LIVE_FRAMES` (`include/uapi/linux/bpf.h`, Linux 5.18).
@@ -123,4 +124,21 @@ pub(crate) fn test_run(program: &OwnedFd, frame: &[u8], times: u32, live: bool) 
 pub(crate) fn attach_xdp(program: &OwnedFd, ifindex: u32) -> OwnedFd {
     let mut attributes = [pair(program.as_raw_fd() as u32, ifindex), pair(ATTACH_XDP, NATIVE), 0, 0, 0];
     descriptor(bpf(LINK_CREATE, &mut attributes).expect("a link"))
+}
+
+/// The instructions of a loaded program as the verifier left them (`struct bpf_prog_info`, `include/uapi/linux/bpf.h`).
+pub(crate) fn translated(program: BorrowedFd<'_>) -> Vec<u64> {
+    /// Words of the structure up to the pointer to the instructions: type, id, tag, lengths, pointers.
+    const WORDS: usize = 5;
+    let mut info = [0_u64; WORDS];
+    let ask = |info: &mut [u64; WORDS]| {
+        let size = size_of_val(info) as u32;
+        bpf(PROG_INFO, &mut [pair(program.as_raw_fd() as u32, size), info.as_mut_ptr() as u64]).expect("a description");
+    };
+    ask(&mut info);
+    let bytes = (info[2] >> 32) as usize;
+    let mut code = vec![0_u64; bytes / 8];
+    info = [0, 0, pair(0, bytes as u32), 0, code.as_mut_ptr() as u64];
+    ask(&mut info);
+    code
 }

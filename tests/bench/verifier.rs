@@ -1,7 +1,13 @@
 //! Loads every program of the object with every feature in use, and shows what the verifier had to do. Fails above the
 //! budget: a program that grows past it loads slowly today and not at all on some kernel tomorrow.
 
-use std::{process::ExitCode, time::Instant};
+#[path = "bare.rs"]
+#[allow(dead_code, reason = "shared with other measurements")]
+mod bare;
+#[path = "verifier/stack.rs"]
+mod stack;
+
+use std::{os::fd::AsFd, process::ExitCode, time::Instant};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -13,6 +19,9 @@ use firewall_user::kernel::embedded_object;
 /// include/linux/bpf.h).
 const BUDGET: u32 = 250_000;
 
+/// Stack that a program's calls may take together, bytes: `MAX_BPF_STACK` (include/linux/filter.h).
+const STACK: u32 = 512;
+
 /// Constants that put every feature to use: each hook has chains, every instruction occurs.
 const ENTRIES: [&str; 3] = ["ENTRY_INPUT", "ENTRY_FORWARD", "ENTRY_OUTPUT"];
 
@@ -23,7 +32,10 @@ fn main() -> ExitCode {
     }
     loader.override_global("USES", &u32::MAX, true).override_global("BUCKET_MASK", &1023_u32, true);
     let mut ebpf = loader.map_max_entries("FLOWS", 1024).load(embedded_object()).expect("the object loads");
-    println!("{:22} {:>12} {:>12} {:>12} {:>10}", "program", "processed", "instructions", "machine code", "load");
+    println!(
+        "{:22} {:>12} {:>12} {:>12} {:>16} {:>10}",
+        "program", "processed", "instructions", "machine code", "stack: one, all", "load"
+    );
     let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     let mut most = 0;
     for name in names {
@@ -43,7 +55,12 @@ fn show(ebpf: &mut Ebpf, name: &str) -> u32 {
     let processed = info.verified_instruction_count().unwrap_or(0);
     let instructions = info.size_translated().unwrap_or(0) / 8;
     let code = info.size_jitted();
-    println!("{name:22} {processed:>12} {instructions:>12} {code:>10} B {:>7.1} ms", took.as_secs_f64() * 1000.0);
+    let (frame, chain) = stack::depth(&bare::translated(program.fd().expect("it is loaded").as_fd()));
+    assert!(chain <= STACK, "{name}: the verifier would have refused a chain of {chain} bytes: it is read off wrongly");
+    println!(
+        "{name:22} {processed:>12} {instructions:>12} {code:>10} B {frame:>8} {chain:>5} B {:>7.1} ms",
+        took.as_secs_f64() * 1000.0
+    );
     processed
 }
 
