@@ -1,9 +1,9 @@
-//! Reading the state table: bucket by bucket, so that a million connections need no more memory than one.
+//! Reading the state table: a few buckets at a time, so that a million connections need no more memory than a thousand.
 
-use aya::maps::{Array, MapData};
+use aya::maps::MapData;
 use firewall_common::table::{BUCKET, Entry, Slot, WAYS};
 
-use super::{KernelError, host, maps};
+use super::{KernelError, batch, host, maps};
 
 /// A live connection.
 #[derive(Clone, Copy, Debug)]
@@ -17,10 +17,14 @@ pub struct Flow {
 /// A bucket as the map gives it.
 type Words = [u64; BUCKET / 8];
 
+/// Buckets of one read: 128 KiB.
+const AT_ONCE: usize = 128;
+
 /// All live connections of an instance, in no order. One that moves while it is looked for may be missed, or told of
 /// twice.
 pub struct Flows {
-    table: Array<MapData, Words>,
+    table: MapData,
+    buckets: u32,
     now: u32,
     bucket: u32,
     found: Vec<Flow>,
@@ -28,18 +32,19 @@ pub struct Flows {
 
 impl Flows {
     pub(super) fn open(state: &std::path::Path) -> Result<Self, KernelError> {
-        let table = maps::array(state, maps::FLOWS)?;
-        Ok(Self { table, now: host::tick(), bucket: 0, found: Vec::with_capacity(WAYS) })
+        let table = maps::open(state, maps::FLOWS)?;
+        let buckets = table.info().map_err(KernelError::map(maps::FLOWS))?.max_entries();
+        Ok(Self { table, buckets, now: host::tick(), bucket: 0, found: Vec::new() })
     }
 
-    fn read_bucket(&mut self) -> Result<(), KernelError> {
-        let words = self.table.get(&self.bucket, 0).map_err(KernelError::map(maps::FLOWS))?;
-        self.bucket += 1;
-        for way in 0..WAYS {
-            let slot = Slot(words[way]);
-            if slot.is_live(self.now) {
-                self.found.push(Flow { slot, entry: entry(&words, way) });
-            }
+    fn read_buckets(&mut self) -> Result<(), KernelError> {
+        let buckets: Vec<Words> =
+            batch::read(&self.table, self.bucket, AT_ONCE).map_err(KernelError::system(maps::FLOWS))?;
+        // An empty answer would be the end.
+        self.bucket = if buckets.is_empty() { self.buckets } else { self.bucket + buckets.len() as u32 };
+        for words in &buckets {
+            let live = (0..WAYS).map(|way| (way, Slot(words[way]))).filter(|(_, slot)| slot.is_live(self.now));
+            self.found.extend(live.map(|(way, slot)| Flow { slot, entry: entry(words, way) }));
         }
         Ok(())
     }
@@ -57,8 +62,8 @@ impl Iterator for Flows {
     type Item = Result<Flow, KernelError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.found.is_empty() && self.bucket < self.table.len() {
-            if let Err(error) = self.read_bucket() {
+        while self.found.is_empty() && self.bucket < self.buckets {
+            if let Err(error) = self.read_buckets() {
                 return Some(Err(error));
             }
         }

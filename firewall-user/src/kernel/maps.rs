@@ -15,7 +15,7 @@ use firewall_common::{
     table::BUCKET,
 };
 
-use super::KernelError;
+use super::{KernelError, batch};
 
 pub(super) const CONTROL: &str = "CONTROL";
 pub(super) const XDP: &str = "XDP";
@@ -99,7 +99,8 @@ impl Shape {
     }
 }
 
-fn open(directory: &Path, name: &'static str) -> Result<MapData, KernelError> {
+/// A pinned map.
+pub(super) fn open(directory: &Path, name: &'static str) -> Result<MapData, KernelError> {
     MapData::from_pin(directory.join(name)).map_err(KernelError::map(name))
 }
 
@@ -126,11 +127,11 @@ pub(super) fn ring(directory: &Path) -> Result<RingBuf<MapData>, KernelError> {
 /// Writes `values` into a map of a loaded object, from index 0.
 pub(super) fn fill<T: Pod>(ebpf: &mut aya::Ebpf, name: &'static str, values: &[T]) -> Result<(), KernelError> {
     let map = ebpf.map_mut(name).ok_or_else(|| KernelError::Damaged(format!("the program has no map {name}")))?;
-    let mut array = Array::<_, T>::try_from(map).map_err(KernelError::map(name))?;
-    for (index, value) in values.iter().enumerate() {
-        array.set(index as u32, value, 0).map_err(KernelError::map(name))?;
+    let Map::Array(data) = map else { return Err(KernelError::Damaged(format!("{name} is not an array"))) };
+    if values.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    batch::write(data, 0, values).map_err(KernelError::system(name))
 }
 
 /// The same value on every CPU, or `first` on one and `rest` on the others.
