@@ -16,16 +16,22 @@ pub(crate) struct Case {
 impl Case {
     /// The file of the same name with another ending.
     pub(crate) fn beside(&self, ending: &str) -> String {
-        self.path.replace(".nft", &format!(".{ending}"))
+        let stem = self.path.rsplit_once('.').map_or(&*self.path, |(stem, _)| stem);
+        format!("{stem}.{ending}")
     }
 }
 
 /// The ruleset files of a folder, sorted.
 pub(crate) fn files(folder: &str) -> Vec<Case> {
+    files_ending(folder, "nft")
+}
+
+/// The files of a folder with this ending, sorted.
+pub(crate) fn files_ending(folder: &str, ending: &str) -> Vec<Case> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
     paths.sort();
-    paths.retain(|path| path.extension().is_some_and(|ending| ending == "nft"));
+    paths.retain(|path| path.extension().is_some_and(|found| found == ending));
     assert!(!paths.is_empty(), "{folder} has no ruleset");
     let name = |path: &PathBuf| path.file_stem().expect("a file").to_string_lossy().into_owned();
     paths.into_iter().map(|path| Case { name: name(&path), path: path.to_string_lossy().into_owned() }).collect()

@@ -89,7 +89,8 @@ impl Diagnostics {
     }
 
     /// Adds a message.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
+    pub fn push(&mut self, mut diagnostic: Diagnostic) {
+        diagnostic.span = self.sources.written(diagnostic.span);
         if self.list.len() < MAX_KEPT || (diagnostic.severity == Severity::Error && !self.has_errors()) {
             self.list.push(diagnostic);
         } else {
@@ -110,6 +111,13 @@ impl Diagnostics {
     /// Is there room for more? A parser may stop when there is not.
     pub fn is_full(&self) -> bool {
         self.list.len() >= MAX_KEPT
+    }
+
+    /// Adds a sentence of help to each, out of its place.
+    pub(super) fn explain(&mut self, help: impl Fn(Span) -> Option<String>) {
+        for diagnostic in &mut self.list {
+            diagnostic.help.extend(help(diagnostic.span));
+        }
     }
 
     /// The messages, in the order in which they were found.

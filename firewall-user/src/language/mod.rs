@@ -15,6 +15,7 @@ pub mod lexer;
 pub mod names;
 mod parser;
 pub mod print;
+mod read_json;
 pub mod ruleset;
 mod selector;
 mod sets;
@@ -73,13 +74,23 @@ pub fn parse_text(name: &str, text: &str, options: &Options<'_>) -> Result<Parse
 fn parse_named(name: String, text: String, options: &Options<'_>) -> Result<Parsed, Diagnostics> {
     let mut diagnostics = Diagnostics::default();
     let number = diagnostics.sources.add(name, text, None);
-    let commands = parser::parse(&mut diagnostics, number, &options.include_directories);
+    let is_json = diagnostics.sources.get(number).is_some_and(|source| read_json::is_json(&source.text));
+    let document = if is_json { read_json::read(&mut diagnostics, number) } else { None };
+    let parsed = document.as_ref().map_or(number, |document| document.made);
+    let commands = if is_json && document.is_none() {
+        Vec::new()
+    } else {
+        parser::parse(&mut diagnostics, parsed, &options.include_directories)
+    };
     let outcome = check::check(commands, &mut diagnostics, options.interface);
+    if let Some(document) = &document {
+        diagnostics.explain(|span| (span.source == number).then(|| format!("at {}", document.path(span.start))));
+    }
     diagnostics.sort();
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
-    let files = diagnostics.sources.iter();
+    let files = diagnostics.sources.iter().filter(|source| source.origins.is_none());
     let files = files.map(|source| File { name: source.name.clone(), text: source.text.clone() }).collect();
     let ruleset = Ruleset::checked(outcome.tables, files, outcome.interfaces);
     if ruleset.is_empty() {

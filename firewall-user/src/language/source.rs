@@ -43,6 +43,22 @@ pub struct Place {
     pub column: u32,
 }
 
+/// Which place of another source each piece of a text was made from.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(Vec<(u32, Span)>);
+
+impl Origins {
+    /// What is written from this offset on comes from there.
+    pub fn note(&mut self, offset: u32, from: Span) {
+        self.0.push((offset, from));
+    }
+
+    fn at(&self, offset: u32) -> Option<Span> {
+        let piece = self.0.partition_point(|(start, _)| *start <= offset).checked_sub(1)?;
+        self.0.get(piece).map(|(_, from)| *from)
+    }
+}
+
 /// One text.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -52,6 +68,8 @@ pub struct Source {
     pub text: String,
     /// The `include` that brought it in.
     pub included_from: Option<Span>,
+    /// For a text that was made from another one: which place each piece stands for.
+    pub origins: Option<Origins>,
     lines: Vec<u32>,
 }
 
@@ -59,7 +77,7 @@ impl Source {
     fn new(name: String, text: String, included_from: Option<Span>) -> Self {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1);
         let lines = std::iter::once(0).chain(starts).collect();
-        Self { name, text, included_from, lines }
+        Self { name, text, included_from, origins: None, lines }
     }
 
     /// Line and column of a byte.
@@ -95,6 +113,22 @@ impl Sources {
     pub fn add(&mut self, name: String, text: String, included_from: Option<Span>) -> u32 {
         self.all.push(Source::new(name, text, included_from));
         self.all.len() as u32 - 1
+    }
+
+    /// Adds a text that was made from another source: messages about it are about that one.
+    pub fn add_made(&mut self, text: String, origins: Origins) -> u32 {
+        self.all.push(Source { origins: Some(origins), ..Source::new(String::new(), text, None) });
+        self.all.len() as u32 - 1
+    }
+
+    /// The place that somebody wrote: the span itself, or where its text was made from.
+    pub fn written(&self, span: Span) -> Span {
+        let Some(origins) = self.get(span.source).and_then(|source| source.origins.as_ref()) else { return span };
+        let last = span.end.saturating_sub(1).max(span.start);
+        match (origins.at(span.start), origins.at(last)) {
+            (Some(first), Some(last)) => first.to(last),
+            _ => Span::default(),
+        }
     }
 
     /// A source by its number.

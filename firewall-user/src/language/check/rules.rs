@@ -61,6 +61,7 @@ impl Checker<'_> {
     }
 
     fn origin(&self, span: Span) -> Origin {
+        let span = self.diagnostics.sources.written(span);
         let line = self.diagnostics.sources.get(span.source).map_or(0, |source| source.line(span.start));
         Origin { file: span.source, line }
     }
