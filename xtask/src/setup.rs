@@ -24,6 +24,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ethtool", "ethtool"),
+    ("strace", "strace"),
     ("iperf3", "iperf3"),
     ("tcpdump", "tcpdump"),
     ("nc.openbsd", "netcat-openbsd"),
