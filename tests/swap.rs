@@ -82,7 +82,9 @@ fn all_pins(firewall: &Firewall) -> Vec<PathBuf> {
 
 #[test]
 fn no_packet_falls_between_two_rulesets() {
+    /// Applies, and flips between the last two of them: both swap by the same store.
     const APPLIES: usize = 30;
+    const FLIPS: usize = 1000;
     let pair = Pair::with(Neighbours::Known);
     for namespace in [&pair.client, &pair.server] {
         namespace.set_parameter(&format!("net/ipv6/conf/{INTERFACE}/disable_ipv6"), "1");
@@ -105,6 +107,12 @@ fn no_packet_falls_between_two_rulesets() {
         for rules in [OTHER, ONE].iter().cycle().take(APPLIES) {
             firewall.apply(rules);
         }
+        firewall.open(|instance| {
+            for _ in 0..FLIPS {
+                instance.rollback(&instance.lock().expect("lock")).expect("there are two rulesets");
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
         is_over.store(true, Ordering::Relaxed);
         sender.join().expect("the sender does not panic")
     });
