@@ -17,7 +17,12 @@ const TOLD_OTHERWISE: &[(&str, &str)] =
     &[("links_told_twice", "nft hides `ether type ip` before `ip`, where it then stands for `meta nfproto`")];
 
 /// The type of a set whose `typeof` is a number of some width: JSON of version 1 cannot say more, and nft cannot read it.
-const NO_WIDTH: &str = "`integer` does not say how wide it is";
+/// Nor does it say that a map is to ranges.
+const CUT_SHORT: &[&str] = &["`integer` does not say how wide it is", "a range or prefix as data"];
+
+fn is_cut_short(message: &str) -> bool {
+    CUT_SHORT.iter().any(|cut| message.contains(cut))
+}
 
 fn parsed(name: &str, text: &str) -> Ruleset {
     match parse_text(name, text, &options()) {
@@ -46,7 +51,7 @@ fn our_json_says_what_the_text_said() {
         let ruleset = parsed(&file.path, &read(&file.path));
         let json = our_json(&ruleset);
         let back = back(&file.name, &json);
-        if without_types(&back) != without_types(&print::text(&ruleset)) && !back.contains(NO_WIDTH) {
+        if without_types(&back) != without_types(&print::text(&ruleset)) && !is_cut_short(&back) {
             different.push(format!("{}\n{json}\n{back}", file.name));
         }
     }
@@ -61,7 +66,7 @@ fn the_json_of_nft_says_what_the_text_said() {
         let theirs = in_own_namespace(&format!("nft -f {} && nft -j list ruleset", file.path));
         let theirs = theirs.unwrap_or_else(|message| panic!("nft refuses {}: {message}", file.path));
         let back = back(&file.name, &theirs);
-        let same = told(&back) == told(&print::text(&ruleset)) || back.contains(NO_WIDTH);
+        let same = told(&back) == told(&print::text(&ruleset)) || is_cut_short(&back);
         let listed = TOLD_OTHERWISE.iter().any(|(name, _)| *name == file.name);
         assert!(!(same && listed), "{} is no exception any more", file.name);
         if !same && !listed {

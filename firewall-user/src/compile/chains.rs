@@ -271,8 +271,8 @@ impl<'a> Writer<'a> {
                 self.out.uses |= USES_LOG;
                 self.act(Op::Log, number, way);
             }
-            // Taken off the rule's end, or says nothing.
-            Statement::Verdict(_) => {}
+            // Taken off the rule's end, or says nothing; a set that rules change was refused before.
+            Statement::Verdict(_) | Statement::Update(_) => {}
         }
     }
 
@@ -317,7 +317,7 @@ impl<'a> Writer<'a> {
             ConcatKeys::Listed { tuples, default } => (&tuples[..], *default),
             ConcatKeys::Named(set) => {
                 let set = &frame.table.sets[*set];
-                (set.concat.as_ref().map_or(&[][..], |concat| &concat.tuples), set.default)
+                (set.concat.as_ref().map_or(&[][..], |concat| &concat.tuples), set.default_verdict())
             }
         };
         for subject in subjects.iter().filter(|_| negated || default.is_some()) {

@@ -18,7 +18,8 @@ pub(super) type Alternative = (Option<Verdict>, Vec<Part>);
 pub(super) fn alternatives(tuples: &[Tuple]) -> Vec<Alternative> {
     let mut found: Vec<Alternative> = Vec::new();
     let mut index: HashMap<(Option<Verdict>, Part), usize> = HashMap::new();
-    for Tuple { key, verdict, comment: _ } in tuples {
+    for tuple in tuples {
+        let (key, verdict) = (&tuple.key, &tuple.verdict());
         let runs: Vec<(u128, u128)> = key.iter().map(|part| (part.low, part.high)).collect();
         let Some((first, rest)) = runs.split_first() else { continue };
         if let Some(at) = index.get(&(*verdict, rest.to_vec())) {

@@ -381,7 +381,11 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
         Statement::Concat { keys, .. } | Statement::ConcatMap { keys, .. } => {
             matches!(keys, ConcatKeys::Listed { .. })
         }
-        Statement::NamedMap { .. } | Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => false,
+        Statement::NamedMap { .. }
+        | Statement::Update(_)
+        | Statement::Counter { .. }
+        | Statement::Log { .. }
+        | Statement::Verdict(_) => false,
     });
     described.next_handle += sets.count() as u64;
     described.handle()

@@ -9,6 +9,7 @@ mod chains;
 mod concat;
 mod manifest;
 mod numbers;
+mod sets;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,18 @@ pub enum CompileError {
         /// Rules, by place and text.
         most: Vec<String>,
     },
+    /// What the language has and the programs do not do yet.
+    #[error("{} `{name}` of table `{table}`: {what} not supported yet", .kind)]
+    NotYet {
+        /// The table.
+        table: String,
+        /// `set` or `map`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What it has.
+        what: &'static str,
+    },
     /// More counters than there are slots.
     #[error(
         "the ruleset has more than {MAX_RULE_COUNTERS} rules with counters, those of the previous ruleset included"
@@ -92,6 +105,7 @@ pub fn compile_tuned(
     previous: Option<&Manifest>,
     tuning: &Tuning,
 ) -> Result<Compiled, CompileError> {
+    sets::refuse_unsupported(ruleset)?;
     let (manifest, fresh_counters) = manifest::build(ruleset, previous)?;
     let image = chains::image(ruleset, &manifest, tuning)?;
     Ok(Compiled { image, manifest, fresh_counters })

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, net::Ipv6Addr, rc::Rc};
 
 use super::{
-    ruleset::{Family, Selector},
+    ruleset::{Family, Selector, UpdateOperation},
     source::Span,
 };
 
@@ -124,10 +124,62 @@ pub(super) enum Binary {
 pub(super) struct Element {
     /// The key.
     pub(super) key: Expr,
-    /// What a verdict map gives for it.
-    pub(super) verdict: Option<Verdict>,
+    /// What a map gives for it.
+    pub(super) given: Option<Given>,
+    /// What stands between the two.
+    pub(super) options: ElementOptions,
+}
+
+/// What a map gives, as written.
+#[derive(Clone, Debug)]
+pub(super) enum Given {
+    /// A verdict.
+    Verdict(Verdict),
+    /// Data.
+    Value(Expr),
+}
+
+impl Given {
+    /// Where.
+    pub(super) const fn span(&self) -> Span {
+        match self {
+            Self::Verdict(verdict) => verdict.span,
+            Self::Value(value) => value.span,
+        }
+    }
+}
+
+/// A counter as written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counter {
+    /// `packets N bytes N`
+    pub(super) start: (u64, u64),
+    /// Where.
+    pub(super) span: Span,
+}
+
+/// A time in milliseconds and where it is written.
+pub(super) type Time = (u64, Span);
+
+/// What an element has behind its key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ElementOptions {
+    /// `counter`
+    pub(super) counter: Option<Counter>,
+    /// `timeout 5m`
+    pub(super) timeout: Option<Time>,
+    /// `expires 3m`
+    pub(super) expires: Option<Time>,
     /// `comment "..."`
     pub(super) comment: Option<Spanned>,
+}
+
+impl ElementOptions {
+    /// Where the first of them is that an anonymous set cannot have.
+    pub(super) fn of_named(&self) -> Option<Span> {
+        let counter = self.counter.map(|counter| counter.span);
+        counter.or(self.timeout.map(|(_, span)| span)).or(self.expires.map(|(_, span)| span))
+    }
 }
 
 /// A verdict as written.
@@ -208,12 +260,38 @@ pub(super) enum StatementKind {
     Flags(Left, Relation, Expr, Expr),
     /// `tcp dport vmap { .. }`
     Map(Left, Expr),
+    /// `update @set { ip saddr timeout 5m }`
+    Update(Box<Update>),
     /// `counter packets N bytes N`
     Counter(u64, u64),
     /// `log ...`
     Log(Log),
     /// `accept` and the like
     Verdict(Verdict),
+}
+
+/// `update @set { ip saddr timeout 5m counter : 7 }` as written.
+#[derive(Clone, Debug)]
+pub(super) struct Update {
+    /// `update`
+    pub(super) operation: UpdateOperation,
+    /// `@set`
+    pub(super) set: Spanned,
+    /// `ip saddr`, with what else is looked at in its `more`.
+    pub(super) key: Left,
+    /// What stands behind it.
+    pub(super) options: ElementOptions,
+    /// What stands behind `:`.
+    pub(super) data: Option<UpdateData>,
+}
+
+/// What a rule puts into a map.
+#[derive(Clone, Debug)]
+pub(super) enum UpdateData {
+    /// A constant.
+    Value(Expr),
+    /// What the packet has.
+    Of(Left),
 }
 
 /// A log statement as written.
@@ -282,13 +360,28 @@ pub(super) enum SetKey {
     TypeOf(Vec<Selector>),
 }
 
+/// What a map is to.
+#[derive(Clone, Debug)]
+pub(super) enum MapData {
+    /// `: verdict`
+    Verdicts,
+    /// `: mark`, with `interval` in front?
+    Values(SetKey, bool),
+}
+
 /// What stands in the braces of a set or map.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SetBody {
     /// `type` or `typeof`.
     pub(super) key: Option<SetKey>,
-    /// `: verdict` behind it: a map.
-    pub(super) verdicts: bool,
+    /// What stands behind `:` in a map.
+    pub(super) data: Option<MapData>,
+    /// `timeout 5m`
+    pub(super) timeout: Option<Time>,
+    /// `gc-interval 10s`
+    pub(super) gc_interval: Option<Time>,
+    /// `counter`
+    pub(super) counter: Option<Counter>,
     /// `flags ...`
     pub(super) flags: Vec<Spanned>,
     /// `auto-merge`
@@ -345,6 +438,10 @@ pub(super) enum Command {
     Set(TableName, Set),
     /// `add element ..`
     Elements(TableName, Spanned, Expr),
+    /// `delete element ..`
+    DeleteElements(TableName, Spanned, Expr),
+    /// `flush set ..`, `flush map ..`
+    FlushSet(TableName, Spanned),
     /// `add rule ..`, or `insert rule ..`: at the chain's start
     Rule {
         /// In this table.

@@ -4,12 +4,14 @@ mod value;
 
 use serde_json::{Map, Value, json};
 
-use self::value::{commented, concat_left, joined_flags, left, listed_flags, log, name, operator, printed, selected};
+use self::value::{
+    concat_left, joined_flags, left, listed_flags, log, map_type, name, operator, printed, selected, with_extras,
+};
 use super::{
-    print::{CounterRef, Object, Shown},
+    print::{CounterRef, Object, Shown, statement_text},
     ruleset::{
-        Base, Chain, Comparison, ConcatKeys, Form, MapElement, Match, Operand, Rule, Ruleset, Set, SetElement,
-        Statement, Subject, Table, Tuple, Values, Verdict,
+        Base, Chain, Comparison, ConcatKeys, Extras, Form, Given, MapElement, Match, Operand, Rule, Ruleset, Set,
+        SetElement, Statement, Subject, Table, Tuple, Update, Values, Verdict,
     },
     types::{Style, Type},
 };
@@ -71,40 +73,61 @@ impl Printer<'_> {
     }
 
     fn set(&self, at: usize, set: &Set) -> Value {
-        let Set { name, element_type, constant, interval, auto_merge, size, comment, .. } = set;
-        let flags = [(*constant, "constant"), (*interval, "interval")];
+        // nft 1.0.6 does not show `dynamic` here.
+        let flags = [(set.constant, "constant"), (set.interval, "interval"), (set.timeouts, "timeout")];
         let flags: Vec<Value> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| Value::from(*name)).collect();
-        let types = set.concat.as_ref().map_or_else(|| vec![*element_type], |concat| concat.types.clone());
+        let types = set.key_types();
         let names: Vec<Value> = types.iter().map(|ty| ty.name().into()).collect();
-        let mut elements: Vec<Value> = set.elements.iter().map(|one| self.element(one, *element_type)).collect();
-        let tuples = set.concat.iter().flat_map(|concat| &concat.tuples);
-        elements.extend(tuples.map(|tuple| self.tuple(tuple, &types)));
-        elements.extend(set.default.map(|verdict| json!(["*", self.verdict(verdict)])));
+        let elements = self.elements(set, &types);
+        let seconds = |time: Option<u64>| time.map(|time| Value::from(time / 1000));
         object(
-            if set.is_map { "map" } else { "set" },
+            set.kind(),
             [
                 ("family", Some(self.table.family.name().into())),
-                ("name", Some(name.as_str().into())),
+                ("name", Some(set.name.as_str().into())),
                 ("table", Some(self.table.name.as_str().into())),
-                ("type", Some(if names.len() > 1 { names.into() } else { element_type.name().into() })),
+                ("type", Some(if names.len() > 1 { names.into() } else { set.element_type.name().into() })),
                 ("handle", self.handle(Object::Set(self.number, at))),
-                ("comment", text(comment.as_ref())),
-                ("map", set.is_map.then(|| "verdict".into())),
+                ("comment", text(set.comment.as_ref())),
+                ("map", set.data.as_ref().map(map_type)),
                 ("policy", set.saves_memory.then(|| "memory".into())),
-                ("size", size.map(Value::from)),
+                ("size", set.size.map(Value::from)),
                 ("flags", (!flags.is_empty()).then(|| flags.into())),
-                ("auto-merge", auto_merge.then(|| true.into())),
+                ("timeout", seconds(set.timeout)),
+                ("gc-interval", seconds(set.gc_interval)),
+                ("auto-merge", set.auto_merge.then(|| true.into())),
                 ("elem", (!elements.is_empty()).then(|| elements.into())),
+                ("stmt", set.counter.then(|| json!([{ "counter": null }]))),
             ],
         )
     }
 
-    fn element(&self, element: &SetElement, ty: Type) -> Value {
-        let key = commented(self.values(element.values, ty), element.comment.as_ref());
-        match element.verdict {
-            Some(verdict) => json!([key, self.verdict(verdict)]),
+    fn elements(&self, set: &Set, types: &[Type]) -> Vec<Value> {
+        let data = set.data_types();
+        let ty = set.element_type;
+        let one = |element: &SetElement| {
+            self.element(self.values(element.values, ty), &element.extras, (element.given.as_ref(), data))
+        };
+        let mut elements: Vec<Value> = set.elements.iter().map(one).collect();
+        let tuples = set.concat.iter().flat_map(|concat| &concat.tuples);
+        elements.extend(tuples.map(|tuple| self.tuple(tuple, types, data)));
+        let any = set.catch_all.as_ref();
+        elements.extend(any.map(|any| self.element("*".into(), &any.extras, (any.given.as_ref(), data))));
+        elements
+    }
+
+    fn element(&self, key: Value, extras: &Extras, (given, data): (Option<&Given>, &[Type])) -> Value {
+        let key = with_extras(key, extras);
+        match given {
+            Some(Given::Verdict(verdict)) => json!([key, self.verdict(*verdict)]),
+            Some(Given::Values(values)) => json!([key, self.parts(values, data)]),
             None => key,
         }
+    }
+
+    fn parts(&self, parts: &[Values], types: &[Type]) -> Value {
+        let mut parts: Vec<Value> = parts.iter().zip(types).map(|(values, ty)| self.values(*values, *ty)).collect();
+        if parts.len() == 1 { parts.remove(0) } else { json!({ "concat": parts }) }
     }
 
     fn chain(&self, at: usize, chain: &Chain) -> Value {
@@ -151,6 +174,7 @@ impl Printer<'_> {
                 Statement::NamedMap { subject, map } => {
                     json!({ "vmap": { "key": left(*subject), "data": format!("@{}", self.table.sets[*map].name) } })
                 }
+                Statement::Update(update) => self.update(update),
                 Statement::Log { prefix, level } => log(prefix.as_ref(), *level),
                 Statement::Verdict(verdict) => self.verdict(*verdict),
             })
@@ -194,19 +218,36 @@ impl Printer<'_> {
         match keys {
             ConcatKeys::Named(set) => format!("@{}", self.table.sets[*set].name).into(),
             ConcatKeys::Listed { tuples, default } => {
-                let mut elements: Vec<Value> = tuples.iter().map(|tuple| self.tuple(tuple, &types)).collect();
+                let mut elements: Vec<Value> = tuples.iter().map(|tuple| self.tuple(tuple, &types, &[])).collect();
                 elements.extend(default.map(|verdict| json!(["*", self.verdict(verdict)])));
                 json!({ "set": elements })
             }
         }
     }
 
-    fn tuple(&self, tuple: &Tuple, types: &[Type]) -> Value {
+    fn tuple(&self, tuple: &Tuple, types: &[Type], data: &[Type]) -> Value {
         let parts: Vec<Value> = tuple.key.iter().zip(types).map(|(values, ty)| self.values(*values, *ty)).collect();
-        let key = commented(json!({ "concat": parts }), tuple.comment.as_ref());
-        match tuple.verdict {
-            Some(verdict) => json!([key, self.verdict(verdict)]),
+        self.element(json!({ "concat": parts }), &tuple.extras, (tuple.given.as_ref(), data))
+    }
+
+    /// nft 1.0.6 has no JSON for changes of maps and gives their text.
+    fn update(&self, update: &Update) -> Value {
+        let Update { operation, set, key, timeout, counter, data } = update;
+        if data.is_some() {
+            return statement_text(self.ruleset, self.table, &Statement::Update(update.clone())).into();
+        }
+        let key = if key.len() > 1 { concat_left(key) } else { left(key[0]) };
+        let element = match timeout {
+            Some(timeout) => json!({ "elem": { "val": key, "timeout": timeout / 1000 } }),
             None => key,
+        };
+        let set = format!("@{}", self.table.sets[*set].name);
+        match counter {
+            Some((packets, bytes)) => {
+                let counter = json!([{ "counter": { "packets": packets, "bytes": bytes } }]);
+                json!({ "set": { "op": operation.name(), "elem": element, "set": set, "stmt": counter } })
+            }
+            None => json!({ "set": { "op": operation.name(), "elem": element, "set": set } }),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A ruleset as canonical text: what `nft list ruleset` prints.
 
+mod set;
 mod statement;
 
 use std::fmt::Write;
@@ -8,8 +9,7 @@ use self::statement::Names;
 use super::{
     check::available_priority,
     names,
-    ruleset::{Base, Chain, Rule, Ruleset, Selector, Set, SetElement, Statement, Table},
-    types::Type,
+    ruleset::{Base, Chain, Rule, Ruleset, Set, Statement, Table},
 };
 
 /// An object that has a handle. Numbers count from 0 in the order of [`Ruleset::tables`] and within a table.
@@ -75,6 +75,11 @@ pub fn rule_text(ruleset: &Ruleset, table: &Table, rule: &Rule) -> String {
     words.join(" ")
 }
 
+/// A statement alone.
+pub(super) fn statement_text(ruleset: &Ruleset, table: &Table, statement: &Statement) -> String {
+    Names { ruleset, table }.statement(statement)
+}
+
 struct Printer<'a> {
     ruleset: &'a Ruleset,
     table: &'a Table,
@@ -109,62 +114,14 @@ impl Printer<'_> {
     }
 
     fn set(&self, at: usize, set: &Set, out: &mut String) {
-        let Set { name, element_type, type_of, constant, interval, auto_merge, size, .. } = set;
-        let kind = if set.is_map { "map" } else { "set" };
-        let _ = writeln!(out, "\t{kind} {name} {{{}", self.handle(Object::Set(self.number, at)));
-        let data = if set.is_map { " : verdict" } else { "" };
-        let _ = match type_of {
-            Some(selector) => writeln!(out, "\t\ttypeof {}{data}", type_of_text(set, *selector)),
-            None => writeln!(out, "\t\ttype {}{data}", type_text(set, *element_type)),
-        };
-        if set.saves_memory {
-            out.push_str("\t\tpolicy memory\n");
-        }
-        if let Some(size) = size {
-            let _ = writeln!(out, "\t\tsize {size}");
-        }
-        let flags = [(*constant, "constant"), (*interval, "interval")];
-        let flags: Vec<_> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
-        if !flags.is_empty() {
-            let _ = writeln!(out, "\t\tflags {}", flags.join(","));
-        }
-        if *auto_merge {
-            out.push_str("\t\tauto-merge\n");
-        }
+        let _ = writeln!(out, "\t{} {} {{{}", set.kind(), set.name, self.handle(Object::Set(self.number, at)));
+        set::declaration(set, out);
         comment_line(set.comment.as_deref(), "\t\t", out);
-        let tuples = set.concat.as_ref().is_some_and(|concat| !concat.tuples.is_empty());
-        if !set.elements.is_empty() || tuples || set.default.is_some() {
-            let _ = writeln!(out, "\t\telements = {{ {} }}", self.elements(set));
+        let elements = set::elements(&Names { ruleset: self.ruleset, table: self.table }, set);
+        if !elements.is_empty() {
+            let _ = writeln!(out, "\t\telements = {{ {elements} }}");
         }
         out.push_str("\t}\n");
-    }
-
-    fn elements(&self, set: &Set) -> String {
-        let names = Names { ruleset: self.ruleset, table: self.table };
-        let ty = set.element_type;
-        let mut out = String::new();
-        if let Some(concat) = &set.concat {
-            return names.tuples((&concat.tuples, &concat.types), set.default, ",\n\t\t\t     ");
-        }
-        let separate = |at: usize| match at {
-            0 => "",
-            _ if at.is_multiple_of(ty.per_line()) => ",\n\t\t\t     ",
-            _ => ", ",
-        };
-        for (at, SetElement { values, verdict, comment }) in set.elements.iter().enumerate() {
-            out.push_str(separate(at));
-            names.values(*values, ty, &mut out);
-            if let Some(comment) = comment {
-                let _ = write!(out, " comment \"{comment}\"");
-            }
-            if let Some(verdict) = verdict {
-                let _ = write!(out, " : {}", names.verdict(*verdict));
-            }
-        }
-        if let Some(verdict) = set.default {
-            let _ = write!(out, "{}* : {}", separate(set.elements.len()), names.verdict(verdict));
-        }
-        out
     }
 
     fn chain(&self, at: usize, chain: &Chain, out: &mut String) {
@@ -228,14 +185,4 @@ pub fn priority(base: &Base) -> String {
         Some((name, distance)) => format!("{name} - {}", -distance),
         None => priority.to_string(),
     }
-}
-
-fn type_of_text(set: &Set, first: Selector) -> String {
-    let all = set.concat.as_ref().map_or_else(|| vec![first], |concat| concat.type_of.clone());
-    all.iter().map(|selector| words(selector.words())).collect::<Vec<_>>().join(" . ")
-}
-
-fn type_text(set: &Set, first: Type) -> String {
-    let all = set.concat.as_ref().map_or_else(|| vec![first], |concat| concat.types.clone());
-    all.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ")
 }

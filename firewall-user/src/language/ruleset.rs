@@ -6,7 +6,10 @@ use firewall_common::image::Hook;
 
 pub use super::{
     selector::{Selector, Transport},
-    sets::{Concat, ConcatKeys, Set, SetElement, Tuple},
+    sets::{
+        CatchAll, Concat, ConcatKeys, Extras, Given, MapData, Set, SetElement, Tuple, Update, UpdateData,
+        UpdateOperation,
+    },
 };
 
 /// A table's family: which packets its chains see.
@@ -188,6 +191,8 @@ pub enum Statement {
         /// The map.
         keys: ConcatKeys,
     },
+    /// Changes a set or map of the table; ends the rule when that cannot be done.
+    Update(Update),
     /// Counts, starting from these numbers.
     Counter {
         /// Packets.

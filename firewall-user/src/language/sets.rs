@@ -1,9 +1,47 @@
 //! Named sets and maps, and sets of concatenations.
 
 use super::{
-    ruleset::{MapElement, Selector, Values, Verdict},
+    ruleset::{MapElement, Selector, Subject, Values, Verdict},
     types::Type,
 };
+
+/// What a map gives for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// A verdict.
+    Verdict(Verdict),
+    /// Data: a value for each part of its concatenation. Only a map of intervals gives more than single values.
+    Values(Vec<Values>),
+}
+
+/// What a map is to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapData {
+    /// `: verdict`
+    Verdicts,
+    /// `: ipv4_addr . inet_service`
+    Values {
+        /// The types of the parts.
+        types: Vec<Type>,
+        /// Declared by `typeof` these instead of `type`; else empty.
+        type_of: Vec<Selector>,
+        /// `interval` in front: ranges and prefixes.
+        interval: bool,
+    },
+}
+
+/// What an element has besides its key and data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// `counter`: packets and bytes to start from.
+    pub counter: Option<(u64, u64)>,
+    /// `timeout`, in milliseconds, when not the set's.
+    pub timeout: Option<u64>,
+    /// `expires`: how much of it is left, in milliseconds.
+    pub expires: Option<u64>,
+    /// Its comment.
+    pub comment: Option<String>,
+}
 
 /// An element of a set or map of concatenations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,9 +49,9 @@ pub struct Tuple {
     /// The values of each part.
     pub key: Vec<Values>,
     /// What a map gives for them.
-    pub verdict: Option<Verdict>,
-    /// Its comment.
-    pub comment: Option<String>,
+    pub given: Option<Given>,
+    /// The rest.
+    pub extras: Extras,
 }
 
 /// The set or map that a concatenation is looked up in.
@@ -47,12 +85,21 @@ pub struct SetElement {
     /// The values.
     pub values: Values,
     /// What a map gives for them.
-    pub verdict: Option<Verdict>,
-    /// Its comment.
-    pub comment: Option<String>,
+    pub given: Option<Given>,
+    /// The rest.
+    pub extras: Extras,
 }
 
-/// A named set, or a map to verdicts.
+/// `*`: the element for whatever no other element stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatchAll {
+    /// What a map gives.
+    pub given: Option<Given>,
+    /// The rest.
+    pub extras: Extras,
+}
+
+/// A named set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     /// Its name.
@@ -65,16 +112,26 @@ pub struct Set {
     pub constant: bool,
     /// `flags interval`
     pub interval: bool,
+    /// `flags dynamic`: rules change it.
+    pub dynamic: bool,
+    /// `flags timeout`: elements may end.
+    pub timeouts: bool,
+    /// `timeout`: when elements end that do not say when, in milliseconds.
+    pub timeout: Option<u64>,
+    /// `gc-interval`, in milliseconds.
+    pub gc_interval: Option<u64>,
     /// `auto-merge`
     pub auto_merge: bool,
     /// `size`
     pub size: Option<u32>,
     /// `policy memory`
     pub saves_memory: bool,
-    /// Is it a map?
-    pub is_map: bool,
-    /// What a map gives for `*`.
-    pub default: Option<Verdict>,
+    /// `counter`: every element has one.
+    pub counter: bool,
+    /// What it gives, when it is a map.
+    pub data: Option<MapData>,
+    /// `*`
+    pub catch_all: Option<CatchAll>,
     /// Its comment.
     pub comment: Option<String>,
     /// Sorted and disjoint.
@@ -84,12 +141,112 @@ pub struct Set {
     pub concat: Option<Concat>,
 }
 
+impl Given {
+    /// The verdict, if it is one.
+    pub const fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Verdict(verdict) => Some(*verdict),
+            Self::Values(_) => None,
+        }
+    }
+}
+
+impl Tuple {
+    /// The verdict that it gives in a verdict map.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.given.as_ref().and_then(Given::verdict)
+    }
+}
+
+impl SetElement {
+    /// The verdict that it gives in a verdict map.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.given.as_ref().and_then(Given::verdict)
+    }
+}
+
 impl Set {
+    /// `map` or `set`.
+    pub const fn kind(&self) -> &'static str {
+        if self.data.is_some() { "map" } else { "set" }
+    }
+
+    /// Is it a map to verdicts?
+    pub const fn gives_verdicts(&self) -> bool {
+        matches!(self.data, Some(MapData::Verdicts))
+    }
+
+    /// The types of a data map's data; none for a set or a map to verdicts.
+    pub fn data_types(&self) -> &[Type] {
+        match &self.data {
+            Some(MapData::Values { types, type_of: _, interval: _ }) => types,
+            Some(MapData::Verdicts) | None => &[],
+        }
+    }
+
+    /// The types of its keys' parts.
+    pub fn key_types(&self) -> Vec<Type> {
+        self.concat.as_ref().map_or_else(|| vec![self.element_type], |concat| concat.types.clone())
+    }
+
+    /// The verdict of `*`.
+    pub fn default_verdict(&self) -> Option<Verdict> {
+        self.catch_all.as_ref().and_then(|any| any.given.as_ref()).and_then(Given::verdict)
+    }
+
     /// A map as an anonymous one would have it: sorted by key, `*` last.
     pub fn map_elements(&self) -> Vec<MapElement> {
         let keyed =
-            |element: &SetElement| element.verdict.map(|verdict| MapElement { key: Some(element.values), verdict });
-        let default = self.default.map(|verdict| MapElement { key: None, verdict });
+            |element: &SetElement| element.verdict().map(|verdict| MapElement { key: Some(element.values), verdict });
+        let default = self.default_verdict().map(|verdict| MapElement { key: None, verdict });
         self.elements.iter().filter_map(keyed).chain(default).collect()
     }
+}
+
+/// What a rule does with an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpdateOperation {
+    /// `add`: makes it, and leaves one that is there as it is.
+    Add,
+    /// `update`: makes it, and lets one that is there live as long as a new one.
+    Update,
+    /// `delete`
+    Delete,
+}
+
+impl UpdateOperation {
+    /// The word nftables uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// What a rule puts into a data map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateData {
+    /// Always this.
+    Constant(Vec<Values>),
+    /// What the packet has.
+    Of(Vec<Subject>),
+}
+
+/// `update @set { ip saddr timeout 5m counter : 7 }`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// What is done.
+    pub operation: UpdateOperation,
+    /// The set, by its index in [`Table::sets`].
+    pub set: usize,
+    /// The key's parts.
+    pub key: Vec<Subject>,
+    /// When a new element ends, in milliseconds; else as the set says.
+    pub timeout: Option<u64>,
+    /// A counter on new elements, where the set does not say so for all; starts from these packets and bytes.
+    pub counter: Option<(u64, u64)>,
+    /// What a map gives for it.
+    pub data: Option<UpdateData>,
 }

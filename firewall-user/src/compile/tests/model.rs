@@ -8,8 +8,8 @@ use firewall_common::{
 use crate::language::{
     Ruleset,
     ruleset::{
-        Comparison, ConcatKeys, Family, Match, Network, Operand, Rule, Selector, Statement, Subject, Table, Tuple,
-        Values, Verdict,
+        Comparison, ConcatKeys, Family, Match, Network, Operand, Rule, Selector, SetElement, Statement, Subject, Table,
+        Tuple, Values, Verdict,
     },
 };
 
@@ -358,7 +358,10 @@ impl Run<'_> {
         for statement in &rule.statements {
             match statement {
                 Statement::Match(held) if !holds(self.table, held, self.probe) => return Said::Nothing,
-                Statement::Match(_) | Statement::Log { .. } | Statement::Verdict(Verdict::Continue) => {}
+                Statement::Match(_)
+                | Statement::Update(_)
+                | Statement::Log { .. }
+                | Statement::Verdict(Verdict::Continue) => {}
                 Statement::Counter { .. } => {
                     self.outcome.counted.push((self.number, chain, number, counters));
                     counters += 1;
@@ -386,7 +389,7 @@ impl Run<'_> {
                     let Some(value) = self.probe.subject(*subject) else { return Said::Nothing };
                     let map = &self.table.sets[*map];
                     let found = map.elements.iter().find(|element| within(value, &[element.values]));
-                    match found.map_or(map.default, |element| element.verdict) {
+                    match found.map_or(map.default_verdict(), SetElement::verdict) {
                         Some(Verdict::Continue) => {}
                         Some(verdict) => return self.verdict(verdict),
                         None => return Said::Nothing,
@@ -414,11 +417,11 @@ impl Run<'_> {
             ConcatKeys::Listed { tuples, default } => (tuples, *default),
             ConcatKeys::Named(set) => {
                 let set = &self.table.sets[*set];
-                (&set.concat.as_ref().expect("checked").tuples, set.default)
+                (&set.concat.as_ref().expect("checked").tuples, set.default_verdict())
             }
         };
         let is_in = |tuple: &&Tuple| values.iter().zip(&tuple.key).all(|(value, part)| within(*value, &[*part]));
-        Looked::Up(tuples.iter().find(is_in).map(|tuple| tuple.verdict.unwrap_or(Verdict::Continue)).or(default))
+        Looked::Up(tuples.iter().find(is_in).map(|tuple| tuple.verdict().unwrap_or(Verdict::Continue)).or(default))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Checked, sets::Placed};
 use crate::language::{
     diagnostic::Diagnostic,
-    ruleset::{Form, Set, SetElement, Values},
+    ruleset::{Extras, Form, Set, SetElement, Values},
     types::Type,
 };
 
@@ -19,13 +19,16 @@ pub(super) fn arranged(mut placed: Vec<Placed>, set: &Set) -> Checked<Vec<SetEle
     if set.auto_merge {
         let values = placed.into_iter().map(|one| one.element.values).collect();
         let joined = join(values, set.element_type);
-        return Ok(joined.into_iter().map(|values| SetElement { values, verdict: None, comment: None }).collect());
+        return Ok(joined
+            .into_iter()
+            .map(|values| SetElement { values, given: None, extras: joined_extras(set) })
+            .collect());
     }
     let mut kept: Vec<Placed> = Vec::with_capacity(placed.len());
     for one in placed {
         match kept.last() {
             Some(last) if same(&last.element, &one.element) => {}
-            Some(last) if last.element.values.low == one.element.values.low && set.is_map => {
+            Some(last) if last.element.values.low == one.element.values.low && set.data.is_some() => {
                 return Err(Diagnostic::error(one.span.max(last.span), "this key has two verdicts"));
             }
             Some(last) if set.interval && one.element.values.low <= last.element.values.high => {
@@ -38,14 +41,19 @@ pub(super) fn arranged(mut placed: Vec<Placed>, set: &Set) -> Checked<Vec<SetEle
     Ok(kept.into_iter().map(|one| shape(one.element)).collect())
 }
 
+/// What elements that were joined have.
+fn joined_extras(set: &Set) -> Extras {
+    Extras { counter: set.counter.then_some((0, 0)), ..Extras::default() }
+}
+
 fn same(a: &SetElement, b: &SetElement) -> bool {
-    (a.values.low, a.values.high, a.verdict) == (b.values.low, b.values.high, b.verdict)
+    (a.values.low, a.values.high, &a.given) == (b.values.low, b.values.high, &b.given)
 }
 
 fn overlap(one: &Placed, other: &Placed) -> Diagnostic {
     // The later one in the text is the one to complain about.
     let span = one.span.max(other.span);
-    if one.element.verdict.is_some() {
+    if one.element.given.is_some() {
         return Diagnostic::error(span, "this key overlaps another one of the map");
     }
     let error = Diagnostic::error(span, "this element overlaps another one of the set");

@@ -1,10 +1,10 @@
 //! Concatenations: values that are looked up together.
 
-use super::{Checked, Checker, arrange, context::Context};
+use super::{Checked, Checker, arrange, context::Context, matches::no_options};
 use crate::language::{
-    ast::{Expr, ExprKind, Left, Relation},
+    ast::{Expr, ExprKind, Given, Left, Relation},
     diagnostic::Diagnostic,
-    ruleset::{ConcatKeys, Form, Selector, Statement, Subject, Transport, Tuple, Values, Verdict},
+    ruleset::{self, ConcatKeys, Extras, Form, Selector, Statement, Subject, Transport, Tuple, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -25,7 +25,7 @@ impl Checker<'_> {
             Relation::NotEqual => true,
             _ => return Err(Diagnostic::error(left.span, "a set can only be compared by `==` and `!=`")),
         };
-        let subjects = self.subjects(left, context)?;
+        let subjects = self.concat_subjects(left, context)?;
         let (keys, _) = self.concat_keys(table, &subjects, right, false)?;
         self.ports_are_known(table, &subjects, (&keys, negated), left.span)?;
         Ok(Statement::Concat { subjects, negated, keys })
@@ -38,13 +38,14 @@ impl Checker<'_> {
         (left, right): (&Left, &Expr),
         context: &mut Context,
     ) -> Checked<(Statement, Vec<(usize, Span)>)> {
-        let subjects = self.subjects(left, context)?;
+        let subjects = self.concat_subjects(left, context)?;
         let (keys, jumps) = self.concat_keys(table, &subjects, right, true)?;
         self.ports_are_known(table, &subjects, (&keys, false), left.span)?;
         Ok((Statement::ConcatMap { subjects, keys }, jumps))
     }
 
-    fn subjects(&mut self, left: &Left, context: &mut Context) -> Checked<Vec<Subject>> {
+    /// The parts of a concatenation.
+    pub(super) fn concat_subjects(&mut self, left: &Left, context: &mut Context) -> Checked<Vec<Subject>> {
         let first = Left { more: Vec::new(), ..left.clone() };
         let mut subjects = Vec::with_capacity(left.more.len() + 1);
         for part in [&first].into_iter().chain(&left.more) {
@@ -92,11 +93,14 @@ impl Checker<'_> {
 
     fn concat_fits(&self, table: usize, set: usize, (types, is_map): (&[Type], bool), span: Span) -> Checked<()> {
         let found = &self.tables[table].sets[set].set;
-        if found.is_map != is_map {
+        if is_map && !found.data_types().is_empty() {
+            return Err(Diagnostic::error(span, "this is a map to data, expected one to verdicts"));
+        }
+        if found.data.is_some() != is_map {
             let (found, expected) = if is_map { ("a set", "a map") } else { ("a map", "a set") };
             return Err(Diagnostic::error(span, format!("this is {found}, expected {expected}")));
         }
-        let held = found.concat.as_ref().map_or_else(|| vec![found.element_type], |concat| concat.types.clone());
+        let held = found.key_types();
         if held == types {
             return Ok(());
         }
@@ -146,7 +150,8 @@ impl Checker<'_> {
     }
 }
 
-fn type_names(types: &[Type]) -> String {
+/// Types as they are written.
+pub(super) fn type_names(types: &[Type]) -> String {
     types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ")
 }
 
@@ -163,7 +168,7 @@ pub(super) fn arranged(tuples: Vec<(Tuple, Span)>, types: &[Type], interval: boo
             return Err(Diagnostic::error(span, "prefixes and ranges need a set with `flags interval`"));
         }
         match kept.iter().find(|(other, _)| overlap(&other.key, &tuple.key)) {
-            Some((other, _)) if (&other.key, other.verdict) == (&tuple.key, tuple.verdict) => {}
+            Some((other, _)) if (&other.key, &other.given) == (&tuple.key, &tuple.given) => {}
             Some(_) => return Err(Diagnostic::error(span, "this element overlaps another one of the set")),
             None => kept.push((tuple, span)),
         }
@@ -205,9 +210,13 @@ impl Checker<'_> {
         for element in elements {
             let span = element.key.span;
             self.budget.spend(1, span)?;
-            let verdict = match &element.verdict {
-                Some(verdict) if is_map => Some(self.verdict_in(table, verdict, &mut jumps)?),
-                Some(verdict) => return Err(Diagnostic::error(verdict.span, "verdicts in a set: only a map has them")),
+            no_options(element)?;
+            let verdict = match &element.given {
+                Some(Given::Verdict(verdict)) if is_map => Some(self.verdict_in(table, verdict, &mut jumps)?),
+                Some(given) if is_map => return Err(Diagnostic::error(given.span(), "expected a verdict")),
+                Some(given) => {
+                    return Err(Diagnostic::error(given.span(), "verdicts in a set: only a map has them"));
+                }
                 None if is_map => return Err(Diagnostic::error(span, "an element of a map needs a verdict")),
                 None => None,
             };
@@ -219,7 +228,8 @@ impl Checker<'_> {
                 continue;
             }
             let key = self.tuple(&element.key, types)?;
-            tuples.push((Tuple { key, verdict, comment: None }, span));
+            let given = verdict.map(ruleset::Given::Verdict);
+            tuples.push((Tuple { key, given, extras: Extras::default() }, span));
         }
         Ok((tuples, jumps, default))
     }
@@ -251,7 +261,7 @@ impl Checker<'_> {
                     // Its elements are looked at when all are there.
                     let state = &mut self.tables[table].sets[*set];
                     state.protocol_part = protocol;
-                    state.set.default.is_none()
+                    state.set.catch_all.is_none()
                 }
             };
         if known { Ok(()) } else { Err(no_ports(span)) }

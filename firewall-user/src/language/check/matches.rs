@@ -6,7 +6,7 @@ use super::{
     context::{Context, Required},
 };
 use crate::language::{
-    ast::{Binary, Expr, ExprKind, Left, Relation},
+    ast::{Binary, Element, Expr, ExprKind, Left, Relation},
     diagnostic::Diagnostic,
     ruleset::{Comparison, Form, Match, Operand, Subject, Values},
     source::Span,
@@ -47,16 +47,18 @@ impl Checker<'_> {
                 only_values(subject, turned, false, resolved.span)?;
                 let set = self.tables[table].set(name, resolved.span)?;
                 self.set_type_fits(table, set, subject, right.span)?;
-                if self.tables[table].sets[set].set.is_map {
+                let found = &self.tables[table].sets[set].set;
+                if found.data.is_some() {
                     let error = Diagnostic::error(resolved.span, format!("`{name}` is a map, not a set"));
-                    return Err(error.help(format!("write `vmap @{name}`")));
+                    let word = if found.gives_verdicts() { "vmap" } else { "map" };
+                    return Err(error.help(format!("write `{word} @{name}`")));
                 }
                 let comparison = membership(relation, left.span)?;
                 Match { subject, comparison, operand: Operand::Named(set) }
             }
             ExprKind::Set(elements) => match &elements[..] {
                 // A variable that holds `syn, ack`, alone in a set, is what it would be without the set.
-                [only] if matches!(only.key.resolved().kind, ExprKind::List(_)) && only.verdict.is_none() => {
+                [only] if matches!(only.key.resolved().kind, ExprKind::List(_)) && only.given.is_none() => {
                     self.value_match((subject, turned), relation, &only.key)?
                 }
                 _ => self.set_match((subject, turned), relation, right, left.span)?,
@@ -152,10 +154,11 @@ impl Checker<'_> {
             return Ok(());
         };
         for element in elements {
-            if let Some(verdict) = &element.verdict {
-                let error = Diagnostic::error(verdict.span, "verdicts in a set: only a map has them");
+            if let Some(given) = &element.given {
+                let error = Diagnostic::error(given.span(), "verdicts in a set: only a map has them");
                 return Err(error.help("write `vmap` in front of the `{`"));
             }
+            no_options(element)?;
             self.collect(&element.key, ty, values)?;
         }
         Ok(())
@@ -233,6 +236,17 @@ fn membership(relation: Relation, span: Span) -> Checked<Comparison> {
         Relation::NotEqual => Ok(Comparison::NotEqual),
         Relation::NoneOf | Relation::Less | Relation::LessEqual | Relation::Greater | Relation::GreaterEqual => {
             Err(Diagnostic::error(span, "a set can only be compared by `==` and `!=`"))
+        }
+    }
+}
+
+/// The set of a rule has elements that only are there.
+pub(super) fn no_options(element: &Element) -> Checked<()> {
+    match element.options.of_named() {
+        None => Ok(()),
+        Some(span) => {
+            let error = Diagnostic::error(span, "an element of a rule's own set has neither counter nor timeout");
+            Err(error.help("give the set a name: `set NAME { type ..; flags timeout; }`"))
         }
     }
 }

@@ -9,11 +9,13 @@ mod chains;
 mod compare;
 mod concat;
 mod context;
+mod declare;
 mod jumps;
 mod matches;
 mod rules;
 mod sets;
 mod tables;
+mod update;
 mod values;
 
 pub(super) use self::chains::available as available_priority;
@@ -92,6 +94,10 @@ impl Checker<'_> {
             Command::Elements(table, set, elements) => {
                 self.find(&table).and_then(|at| self.add_elements(at, &set, &elements))
             }
+            Command::DeleteElements(table, set, elements) => {
+                self.find(&table).and_then(|at| self.delete_elements(at, &set, &elements))
+            }
+            Command::FlushSet(table, set) => self.find(&table).and_then(|at| self.flush_set(at, &set)),
             Command::Rule { table, chain, rule, first } => self.lone_rule(&table, &chain, &rule, first),
             Command::FlushRuleset(family) => {
                 self.forget(|table| family.is_none_or(|family| table.family == family));
@@ -110,7 +116,7 @@ impl Checker<'_> {
     }
 
     /// `create` refuses what is there already.
-    fn must_be_new(&self, command: &Command) -> Checked<()> {
+    fn must_be_new(&mut self, command: &Command) -> Checked<()> {
         let (name, there) = match command {
             Command::Table(table, _) => (&table.name, self.find(table).is_ok()),
             Command::Chain(table, chain) => (
@@ -120,8 +126,13 @@ impl Checker<'_> {
             Command::Set(table, set) => {
                 (&set.name, self.find(table).is_ok_and(|at| self.tables[at].set_index.contains_key(&*set.name.text)))
             }
+            Command::Elements(table, set, elements) => {
+                let at = self.find(table)?;
+                return self.elements_are_new(at, set, elements);
+            }
             Command::Create(_)
-            | Command::Elements(..)
+            | Command::DeleteElements(..)
+            | Command::FlushSet(..)
             | Command::Rule { .. }
             | Command::FlushRuleset(_)
             | Command::FlushTable(_)

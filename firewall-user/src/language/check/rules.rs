@@ -2,7 +2,7 @@
 
 use super::{Checked, Checker, context::Context, matches::only_values};
 use crate::language::{
-    ast::{self, Element, Expr, ExprKind, Left, Log, StatementKind, VerdictKind},
+    ast::{self, Element, Expr, ExprKind, Given, Left, Log, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
     names,
     ruleset::{ConcatKeys, MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
@@ -87,6 +87,7 @@ impl Checker<'_> {
                 map
             }
             StatementKind::Map(left, elements) => self.map(place, left, elements, context)?,
+            StatementKind::Update(update) => self.set_update(place.table, update, context)?,
             StatementKind::Counter(packets, bytes) => Statement::Counter { packets: *packets, bytes: *bytes },
             StatementKind::Log(log) => checked_log(log)?,
             StatementKind::Verdict(verdict) => Statement::Verdict(self.verdict(place, verdict)?),
@@ -156,8 +157,11 @@ impl Checker<'_> {
 
     fn named_map(&mut self, place: &Place, subject: Subject, (name, span): (&str, Span)) -> Checked<Statement> {
         let map = self.tables[place.table].set(name, span)?;
-        if !self.tables[place.table].sets[map].set.is_map {
-            return Err(Diagnostic::error(span, format!("`{name}` is a set: only a map has verdicts")));
+        let found = &self.tables[place.table].sets[map].set;
+        if !found.gives_verdicts() {
+            let what =
+                found.data.as_ref().map_or("a set: only a map has verdicts", |_| "a map to data, not to verdicts");
+            return Err(Diagnostic::error(span, format!("`{name}` is {what}")));
         }
         self.set_type_fits(place.table, map, subject, span)?;
         self.tables[place.table].chains[place.chain].maps.push(map);
@@ -165,8 +169,10 @@ impl Checker<'_> {
     }
 
     fn map_element(&mut self, place: &Place, element: &Element, ty: Type) -> Checked<MapElement> {
-        let Some(verdict) = &element.verdict else {
-            let error = Diagnostic::error(element.key.span, "an element of a map needs a verdict");
+        super::matches::no_options(element)?;
+        let Some(Given::Verdict(verdict)) = &element.given else {
+            let span = element.given.as_ref().map_or(element.key.span, Given::span);
+            let error = Diagnostic::error(span, "an element of a map needs a verdict");
             return Err(error.help("write `key : accept`"));
         };
         let verdict = self.verdict(place, verdict)?;
@@ -248,7 +254,8 @@ fn always_goes_on(statement: &Statement) -> bool {
         | Statement::Map { .. }
         | Statement::NamedMap { .. }
         | Statement::Concat { .. }
-        | Statement::ConcatMap { .. } => false,
+        | Statement::ConcatMap { .. }
+        | Statement::Update(_) => false,
         Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => true,
     }
 }
@@ -264,6 +271,7 @@ fn is_final(statement: &Statement) -> bool {
         | Statement::NamedMap { .. }
         | Statement::Concat { .. }
         | Statement::ConcatMap { .. }
+        | Statement::Update(_)
         | Statement::Counter { .. }
         | Statement::Log { .. } => false,
     }

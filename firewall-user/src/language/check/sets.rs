@@ -1,11 +1,17 @@
-//! Sets: elements sorted, and what nftables does with those that overlap.
+//! Sets and maps: what they are declared as, and their elements.
 
-use super::{Checked, Checker, arrange::arranged, concat};
+use std::collections::HashSet;
+
+use super::{
+    Checked, Checker,
+    arrange::arranged,
+    concat,
+    declare::{declaration, same_kind},
+};
 use crate::language::{
-    ast::{self, Element, Expr, ExprKind, SetBody, SetKey, Spanned},
+    ast::{self, Element, Expr, ExprKind, Spanned},
     diagnostic::Diagnostic,
-    names,
-    ruleset::{Concat, Selector, Set, SetElement, Tuple, Verdict},
+    ruleset::{CatchAll, Extras, Given, MapData, Set, SetElement, Tuple, Values},
     source::Span,
     types::Type,
 };
@@ -14,6 +20,13 @@ use crate::language::{
 pub(super) struct Placed {
     pub(super) element: SetElement,
     pub(super) span: Span,
+}
+
+/// The ends of a key's parts; empty for `*`.
+type Key = Vec<(u128, u128)>;
+
+fn ends(values: Values) -> (u128, u128) {
+    (values.low, values.high)
 }
 
 /// A set so far. Its elements are put in order once, when all are there: they may come one by one.
@@ -25,11 +38,13 @@ pub(super) struct SetState {
     pub(super) jumps: Vec<(usize, Span)>,
     /// The part that must be a protocol with ports, because a rule looks for `th` beside it.
     pub(super) protocol_part: Option<usize>,
+    /// What its elements' counters start from.
+    counter: (u64, u64),
 }
 
 impl SetState {
     pub(super) fn finish(self, problems: &mut Vec<Diagnostic>) -> Set {
-        let Self { mut set, placed, tuples, jumps: _, protocol_part } = self;
+        let Self { mut set, placed, tuples, jumps: _, protocol_part, counter: _ } = self;
         let last =
             placed.last().map_or_else(|| tuples.last().map_or_else(Span::default, |(_, span)| *span), |one| one.span);
         let has_ports = |(tuple, _): &&(Tuple, Span)| concat::has_ports(tuple, protocol_part);
@@ -48,11 +63,25 @@ impl SetState {
         }
         let count = set.concat.as_ref().map_or(set.elements.len(), |concat| concat.tuples.len());
         if let Some(size) = set.size.filter(|size| count > *size as usize) {
-            let kind = if set.is_map { "map" } else { "set" };
-            let message = format!("{kind} `{}` is full: {count} elements, size {size}", set.name);
+            let message = format!("{} `{}` is full: {count} elements, size {size}", set.kind(), set.name);
             problems.push(Diagnostic::error(last, message));
         }
         set
+    }
+
+    /// The keys of its elements.
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        let plain = self.placed.iter().map(|one| vec![ends(one.element.values)]);
+        let tuples = self.tuples.iter().map(|(tuple, _)| tuple.key.iter().copied().map(ends).collect());
+        plain.chain(tuples).chain(self.set.catch_all.iter().map(|_| Vec::new()))
+    }
+
+    /// Takes all elements out.
+    fn flush(&mut self) {
+        self.placed.clear();
+        self.tuples.clear();
+        self.jumps.clear();
+        self.set.catch_all = None;
     }
 }
 
@@ -72,6 +101,7 @@ impl Checker<'_> {
                 tuples: Vec::new(),
                 jumps: Vec::new(),
                 protocol_part: None,
+                counter: set.body.counter.map_or((0, 0), |counter| counter.start),
             });
             table.set_index.insert(set.name.text.to_string(), table.sets.len() - 1);
             table.sets.len() - 1
@@ -88,24 +118,74 @@ impl Checker<'_> {
         self.fill(table, number, elements)
     }
 
-    fn fill(&mut self, table: usize, number: usize, elements: &Expr) -> Checked<()> {
-        let set = &self.tables[table].sets[number].set;
-        let types = set.concat.as_ref().map(|concat| concat.types.clone());
-        let mut filling = Filling { table, ty: set.element_type, types, is_map: set.is_map, ..Filling::default() };
+    /// `create element`: none of them may be there.
+    pub(super) fn elements_are_new(&mut self, table: usize, set: &Spanned, elements: &Expr) -> Checked<()> {
+        let number = self.tables[table].set(&set.text, set.span)?;
+        let filling = self.gathered(table, number, elements, true)?;
+        let state = &self.tables[table].sets[number];
+        let known: HashSet<Key> = state.keys().collect();
+        let old = filling.keys().into_iter().find(|(key, _)| known.contains(key));
+        match old {
+            Some((_, span)) => {
+                Err(Diagnostic::error(span, "this element is already there").help("`add` does not mind"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// `delete element TABLE SET { .. }`: all of them must be there.
+    pub(super) fn delete_elements(&mut self, table: usize, set: &Spanned, elements: &Expr) -> Checked<()> {
+        let number = self.tables[table].set(&set.text, set.span)?;
+        let filling = self.gathered(table, number, elements, false)?;
+        let state = &mut self.tables[table].sets[number];
+        let known: HashSet<Key> = state.keys().collect();
+        let wanted = filling.keys();
+        if let Some((_, span)) = wanted.iter().find(|(key, _)| !known.contains(key)) {
+            return Err(Diagnostic::error(
+                *span,
+                format!("this element is not in {} `{}`", state.set.kind(), set.text),
+            ));
+        }
+        if filling.catch_all.is_some() {
+            state.set.catch_all = None;
+        }
+        let gone: HashSet<Key> = wanted.into_iter().map(|(key, _)| key).collect();
+        state.placed.retain(|one| !gone.contains(&vec![ends(one.element.values)]));
+        state.tuples.retain(|(tuple, _)| !gone.contains(&tuple.key.iter().copied().map(ends).collect::<Key>()));
+        Ok(())
+    }
+
+    /// `flush set TABLE SET`
+    pub(super) fn flush_set(&mut self, table: usize, set: &Spanned) -> Checked<()> {
+        let number = self.tables[table].set(&set.text, set.span)?;
+        self.tables[table].sets[number].flush();
+        Ok(())
+    }
+
+    /// Elements by themselves; `complete` when a map's must have their data.
+    fn gathered(&mut self, table: usize, number: usize, elements: &Expr, complete: bool) -> Checked<Filling> {
+        let mut filling = Filling { complete, ..Filling::new(table, &self.tables[table].sets[number]) };
         self.gather(elements, &mut filling)?;
-        let Filling { mut placed, mut tuples, mut jumps, default, .. } = filling;
+        Ok(filling)
+    }
+
+    fn fill(&mut self, table: usize, number: usize, elements: &Expr) -> Checked<()> {
+        let filling = self.gathered(table, number, elements, true)?;
+        let Filling { mut placed, mut tuples, mut jumps, catch_all, .. } = filling;
         let state = &mut self.tables[table].sets[number];
         state.placed.append(&mut placed);
         state.tuples.append(&mut tuples);
         state.jumps.append(&mut jumps);
-        match (default, state.set.default) {
-            (Some((verdict, span)), Some(old)) if verdict != old => {
-                return Err(Diagnostic::error(span, "a second `*` in the map, with another verdict"));
+        let Some((catch_all, span)) = catch_all else { return Ok(()) };
+        match &state.set.catch_all {
+            Some(old) if old.given != catch_all.given => {
+                Err(Diagnostic::error(span, "a second `*` in the map, with another verdict or value"))
             }
-            (Some((verdict, _)), _) => state.set.default = Some(verdict),
-            (None, _) => {}
+            Some(_) | None => {
+                state.set.catch_all = Some(catch_all);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn gather(&mut self, elements: &Expr, filling: &mut Filling) -> Checked<()> {
@@ -119,36 +199,76 @@ impl Checker<'_> {
     }
 
     fn gather_one(&mut self, element: &Element, filling: &mut Filling) -> Checked<()> {
-        if element.verdict.is_none() && matches!(element.key.resolved().kind, ExprKind::Set(_)) {
+        if element.given.is_none() && matches!(element.key.resolved().kind, ExprKind::Set(_)) {
             return self.gather(&element.key, filling);
         }
-        let verdict = match &element.verdict {
-            Some(verdict) if !filling.is_map => {
-                return Err(Diagnostic::error(verdict.span, "verdicts in a set: only a map has them"));
-            }
-            None if filling.is_map => {
-                let error = Diagnostic::error(element.key.span, "an element of a map needs a verdict");
-                return Err(error.help("write `key : accept`"));
-            }
-            Some(verdict) => Some(self.verdict_in(filling.table, verdict, &mut filling.jumps)?),
-            None => None,
-        };
+        let given = self.given(element, filling)?;
+        let extras = filling.extras(element)?;
         self.budget.spend(1, element.key.span)?;
         let span = element.key.span;
         if matches!(element.key.kind, ExprKind::Any) {
-            let any = verdict.filter(|_| element.comment.is_none());
-            filling.default = Some((any.ok_or_else(|| plain_any(span, filling.is_map))?, span));
+            filling.catch_all = Some((CatchAll { given, extras }, span));
             return Ok(());
         }
-        let comment = element.comment.as_ref().map(|comment| comment.text.to_string());
         if let Some(types) = &filling.types {
             let key = self.tuple(&element.key, types)?;
-            filling.tuples.push((Tuple { key, verdict, comment }, span));
+            filling.tuples.push((Tuple { key, given, extras }, span));
             return Ok(());
         }
         let values = self.values(&element.key, filling.ty)?;
-        filling.placed.push(Placed { element: SetElement { values, verdict, comment }, span });
+        filling.placed.push(Placed { element: SetElement { values, given, extras }, span });
         Ok(())
+    }
+
+    /// What an element of a map gives; an element of a set gives nothing.
+    fn given(&mut self, element: &Element, filling: &mut Filling) -> Checked<Option<Given>> {
+        let span = element.key.span;
+        match (&element.given, &filling.data) {
+            (None, None) => Ok(None),
+            (None, Some(_)) if !filling.complete => Ok(None),
+            (Some(ast::Given::Verdict(verdict)), None) => {
+                Err(Diagnostic::error(verdict.span, "verdicts in a set: only a map has them"))
+            }
+            (Some(ast::Given::Value(value)), None) => {
+                Err(Diagnostic::error(value.span, "data in a set: only a map has it")
+                    .help("write `map` instead of `set`"))
+            }
+            (None, Some(MapData::Verdicts)) => {
+                Err(Diagnostic::error(span, "an element of a map needs a verdict").help("write `key : accept`"))
+            }
+            (None, Some(MapData::Values { .. })) => {
+                Err(Diagnostic::error(span, "an element of a map needs data").help("write `key : value`"))
+            }
+            (Some(ast::Given::Verdict(verdict)), Some(MapData::Verdicts)) => {
+                Ok(Some(Given::Verdict(self.verdict_in(filling.table, verdict, &mut filling.jumps)?)))
+            }
+            (Some(ast::Given::Value(value)), Some(MapData::Verdicts)) => {
+                let error =
+                    Diagnostic::error(value.span, "expected a verdict: accept, drop, jump, goto, return or continue");
+                Err(error.help("the map is declared with `: verdict`"))
+            }
+            (Some(ast::Given::Verdict(verdict)), Some(MapData::Values { types, .. })) => {
+                let message = format!("a verdict in a map to {}", concat::type_names(types));
+                Err(Diagnostic::error(verdict.span, message))
+            }
+            (Some(ast::Given::Value(value)), Some(MapData::Values { types, type_of: _, interval })) => {
+                self.data(value, types, *interval).map(|values| Some(Given::Values(values)))
+            }
+        }
+    }
+
+    /// Data of a map: a value for each part.
+    pub(super) fn data(&mut self, value: &Expr, types: &[Type], interval: bool) -> Checked<Vec<Values>> {
+        let values = match types {
+            [ty] => vec![super::arrange::shaped(self.values(value, *ty)?, *ty)],
+            _ => self.tuple(value, types)?,
+        };
+        let is_run = |one: &Values| one.low != one.high;
+        if !interval && values.iter().any(is_run) {
+            let error = Diagnostic::error(value.span, "a range or prefix as data: a packet gets one value");
+            return Err(error.help("`: interval ipv4_addr` declares a map to ranges, which NAT takes"));
+        }
+        Ok(values)
     }
 }
 
@@ -158,99 +278,68 @@ struct Filling {
     ty: Type,
     /// Of the parts, when keys are concatenations.
     types: Option<Vec<Type>>,
-    is_map: bool,
+    data: Option<MapData>,
+    /// Has the set a timeout of its own; may its elements have one; do they count?
+    has_timeout: bool,
+    timeouts: bool,
+    counter: Option<(u64, u64)>,
+    /// Must elements of a map say what they give?
+    complete: bool,
     placed: Vec<Placed>,
     tuples: Vec<(Tuple, Span)>,
     jumps: Vec<(usize, Span)>,
-    /// The verdict of `*`.
-    default: Option<(Verdict, Span)>,
+    catch_all: Option<(CatchAll, Span)>,
 }
 
-impl Default for Filling {
-    fn default() -> Self {
-        let (placed, tuples, jumps) = (Vec::new(), Vec::new(), Vec::new());
-        Self { table: 0, ty: Type::Mark, types: None, is_map: false, placed, tuples, jumps, default: None }
-    }
-}
-
-fn plain_any(span: Span, is_map: bool) -> Diagnostic {
-    let what = if is_map { "a comment on `*`" } else { "`*` as an element of a set" };
-    Diagnostic::error(span, format!("{what} is not supported yet"))
-}
-
-fn declaration(set: &ast::Set) -> Checked<Set> {
-    let SetBody { key, verdicts, flags, auto_merge, size, policy, comment, elements: _ } = &set.body;
-    let (types, selectors) = key_types(key.as_ref(), set.name.span)?;
-    let (element_type, type_of) = (types[0], selectors.first().copied());
-    let concat = (types.len() > 1).then(|| Concat { types, type_of: selectors, tuples: Vec::new() });
-    let flag = |name: &str| flags.iter().any(|flag| &*flag.text == name);
-    let size = match size {
-        Some((size, span)) => Some(u32::try_from(*size).map_err(|_| Diagnostic::error(*span, "a size has 32 bits"))?),
-        None => None,
-    };
-    Ok(Set {
-        name: set.name.text.to_string(),
-        element_type,
-        type_of,
-        constant: flag("constant"),
-        interval: flag("interval"),
-        auto_merge: *auto_merge,
-        // The size of a constant set is that of its elements: nftables forgets the one that was written.
-        size: size.filter(|_| !flag("constant")),
-        saves_memory: policy.as_ref().map(saves_memory).transpose()?.unwrap_or(false),
-        is_map: *verdicts,
-        default: None,
-        comment: comment.as_ref().map(|comment| comment.text.to_string()),
-        elements: Vec::new(),
-        concat,
-    })
-}
-
-/// `policy`: how the kernel should choose a structure, which has no meaning here and is kept.
-fn saves_memory(policy: &Spanned) -> Checked<bool> {
-    match &*policy.text {
-        "performance" => Ok(false),
-        "memory" => Ok(true),
-        other => {
-            let error = Diagnostic::error(policy.span, format!("unknown policy `{other}`"));
-            Err(error.help("policies of sets: performance, memory"))
+impl Filling {
+    fn new(table: usize, state: &SetState) -> Self {
+        let set = &state.set;
+        Self {
+            table,
+            ty: set.element_type,
+            types: set.concat.as_ref().map(|concat| concat.types.clone()),
+            data: set.data.clone(),
+            has_timeout: set.timeout.is_some(),
+            timeouts: set.timeouts,
+            counter: set.counter.then_some(state.counter),
+            complete: true,
+            placed: Vec::new(),
+            tuples: Vec::new(),
+            jumps: Vec::new(),
+            catch_all: None,
         }
     }
-}
 
-/// The types of the parts, and what they were declared by; at least one.
-fn key_types(key: Option<&SetKey>, span: Span) -> Checked<(Vec<Type>, Vec<Selector>)> {
-    match key {
-        Some(SetKey::TypeOf(selectors)) => {
-            Ok((selectors.iter().map(|selector| selector.value_type()).collect(), selectors.clone()))
-        }
-        Some(SetKey::Type(names)) => {
-            let known = |name: &Spanned| Type::ALL.iter().find(|known| known.name() == &*name.text).copied();
-            let types = names.iter().map(|name| known(name).ok_or_else(|| unknown_type(name)));
-            Ok((types.collect::<Checked<_>>()?, Vec::new()))
-        }
-        None => {
-            let error = Diagnostic::error(span, "the set has no type").following();
-            Err(error.help("say what it holds: `type ipv4_addr`"))
-        }
+    /// The elements' keys, and where they stand.
+    fn keys(&self) -> Vec<(Key, Span)> {
+        let plain = self.placed.iter().map(|one| (vec![ends(one.element.values)], one.span));
+        let tuples = self.tuples.iter().map(|(tuple, span)| (tuple.key.iter().copied().map(ends).collect(), *span));
+        let any = self.catch_all.iter().map(|(_, span)| (Vec::new(), *span));
+        plain.chain(tuples).chain(any).collect()
     }
-}
 
-fn unknown_type(name: &Spanned) -> Diagnostic {
-    let known = Type::ALL.iter().map(|known| known.name());
-    let error = Diagnostic::error(name.span, format!("unknown set type `{}`", name.text));
-    match names::nearest(&name.text, known.clone()) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help(format!("supported types: {}", known.collect::<Vec<_>>().join(", "))),
+    /// What an element has behind its key, as far as the set allows it.
+    fn extras(&self, element: &Element) -> Checked<Extras> {
+        let ast::ElementOptions { counter, timeout, expires, comment } = &element.options;
+        if let Some(counter) = counter.filter(|_| self.counter.is_none()) {
+            let error = Diagnostic::error(counter.span, "`counter` on an element of a set without `counter`");
+            return Err(error.help("write `counter` in the set: then each of its elements has one"));
+        }
+        if let Some((_, span)) = timeout.or(*expires).filter(|_| !self.timeouts) {
+            let error = Diagnostic::error(span, "a timeout in a set without `flags timeout`");
+            return Err(error.help("add `flags timeout`, or a `timeout` for all elements"));
+        }
+        if let Some((_, span)) = expires.filter(|_| timeout.is_none() && !self.has_timeout) {
+            return Err(Diagnostic::error(span, "`expires` on an element without a timeout"));
+        }
+        if let Some((_, span)) = expires.filter(|(left, _)| timeout.is_some_and(|(time, _)| *left > time)) {
+            return Err(Diagnostic::error(span, "this element would expire after its timeout"));
+        }
+        Ok(Extras {
+            counter: counter.map(|counter| counter.start).or(self.counter),
+            timeout: timeout.map(|(time, _)| time).filter(|time| *time != 0),
+            expires: expires.map(|(time, _)| time),
+            comment: comment.as_ref().map(|comment| comment.text.to_string()),
+        })
     }
-}
-
-fn same_kind(old: &Set, new: &Set, name: &Spanned) -> Checked<()> {
-    let types = |set: &Set| set.concat.as_ref().map(|concat| concat.types.clone());
-    let kind = |set: &Set| (set.element_type, types(set), set.interval, set.constant, set.is_map);
-    if kind(old) == kind(new) {
-        return Ok(());
-    }
-    let message = format!("set `{}` is already defined with another type or other flags", name.text);
-    Err(Diagnostic::error(name.span, message))
 }

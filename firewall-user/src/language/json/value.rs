@@ -5,14 +5,35 @@ use serde_json::{Value, json};
 use super::{object, text};
 use crate::language::{
     names,
-    ruleset::{Comparison, Selector, Subject},
+    ruleset::{Comparison, Extras, MapData, Selector, Subject},
     types::{Style, Type},
 };
 
-pub(super) fn commented(value: Value, comment: Option<&String>) -> Value {
-    match comment {
-        Some(comment) => json!({ "elem": { "val": value, "comment": comment } }),
-        None => value,
+/// A key with what stands behind it; alone when that is nothing.
+pub(super) fn with_extras(value: Value, extras: &Extras) -> Value {
+    let Extras { counter, timeout, expires, comment } = extras;
+    if *extras == Extras::default() {
+        return value;
+    }
+    let seconds = |time: &Option<u64>| time.map(|time| Value::from(time / 1000));
+    let counter = counter.map(|(packets, bytes)| json!({ "packets": packets, "bytes": bytes }));
+    object(
+        "elem",
+        [
+            ("val", Some(value)),
+            ("timeout", seconds(timeout)),
+            ("expires", seconds(expires)),
+            ("comment", text(comment.as_ref())),
+            ("counter", counter),
+        ],
+    )
+}
+
+/// What a map is to.
+pub(super) fn map_type(data: &MapData) -> Value {
+    match data {
+        MapData::Verdicts => "verdict".into(),
+        MapData::Values { types, .. } => types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ").into(),
     }
 }
 

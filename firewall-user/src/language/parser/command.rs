@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser, hints, set::Declared, unsupported};
 use crate::language::{
-    ast::{Command, ExprKind, Spanned, TableBody, TableName},
+    ast::{Command, Expr, ExprKind, Spanned, TableBody, TableName},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
     names,
@@ -94,7 +94,9 @@ impl Parser<'_> {
                 let table = self.table_name()?;
                 Ok(Command::Set(table, self.set_declaration(Declared::Map)?))
             }
-            Some("element") if !first => self.add_elements(),
+            Some("element") if !first => {
+                self.elements().map(|(table, set, elements)| Command::Elements(table, set, elements))
+            }
             Some("rule") => {
                 self.bump();
                 self.add_rule(first)
@@ -128,13 +130,13 @@ impl Parser<'_> {
         Ok(Command::Table(name, body))
     }
 
-    fn add_elements(&mut self) -> Parsed<Command> {
+    fn elements(&mut self) -> Parsed<(TableName, Spanned, Expr)> {
         self.bump();
         let table = self.table_name()?;
         let set = self.name("set")?;
         let elements = self.primary()?;
         match &elements.kind {
-            ExprKind::Set(_) | ExprKind::Variable(_) => Ok(Command::Elements(table, set, elements)),
+            ExprKind::Set(_) | ExprKind::Variable(_) => Ok((table, set, elements)),
             ExprKind::Word(_)
             | ExprKind::Text(_)
             | ExprKind::Number(_)
@@ -178,10 +180,13 @@ impl Parser<'_> {
                 let table = self.table_name()?;
                 Ok(Command::FlushChain(table, self.name("chain")?))
             }
-            Some(word @ ("set" | "map" | "flowtable" | "meter")) => {
-                Err(unsupported::feature(self.here(), &format!("`flush {word}`")))
+            Some("set" | "map") => {
+                self.bump();
+                let table = self.table_name()?;
+                Ok(Command::FlushSet(table, self.name("set")?))
             }
-            Some(_) | None => Err(self.unexpected("`ruleset`, `table` or `chain` after `flush`")),
+            Some(word @ ("flowtable" | "meter")) => Err(unsupported::feature(self.here(), &format!("`flush {word}`"))),
+            Some(_) | None => Err(self.unexpected("`ruleset`, `table`, `chain` or `set` after `flush`")),
         }
     }
 
@@ -190,6 +195,9 @@ impl Parser<'_> {
             return Ok(Command::DeleteTable(self.table_name()?));
         }
         match self.word() {
+            Some("element") => {
+                self.elements().map(|(table, set, elements)| Command::DeleteElements(table, set, elements))
+            }
             Some(word) => Err(unsupported::feature(self.here(), &format!("`delete {word}`"))),
             None => Err(self.unexpected("`table` after `delete`")),
         }

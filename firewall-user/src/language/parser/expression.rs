@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser, shorten};
 use crate::language::{
-    ast::{Element, Expr, ExprKind},
+    ast::{Element, ElementOptions, Expr, ExprKind, Given},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
     source::Span,
@@ -209,25 +209,45 @@ impl Parser<'_> {
             Some(span) => Expr { kind: ExprKind::Any, span },
             None => self.value()?,
         };
-        let comment = self.element_options()?;
+        let options = self.element_options()?;
         self.skip_newlines();
-        let verdict = if self.take_mark(Mark::Colon).is_some() { Some(self.verdict_of_element()?) } else { None };
-        Ok(Element { key, verdict, comment })
+        let given = if self.take_mark(Mark::Colon).is_some() { Some(self.given_by_element()?) } else { None };
+        Ok(Element { key, given, options })
     }
 
-    fn element_options(&mut self) -> Parsed<Option<crate::language::ast::Spanned>> {
-        let mut comment = None;
-        while let Some(word) = self.word() {
-            match word {
-                "comment" => self.comment(&mut comment)?,
-                "timeout" | "expires" | "counter" | "limit" | "quota" => {
+    /// What a map gives: a verdict or a value.
+    fn given_by_element(&mut self) -> Parsed<Given> {
+        self.skip_newlines();
+        if matches!(self.word(), Some("accept" | "drop" | "return" | "continue" | "jump" | "goto")) {
+            return self.verdict().map(Given::Verdict);
+        }
+        self.value().map(Given::Value)
+    }
+
+    /// `counter timeout 5m expires 3m comment "..."`: the counter in front, as nftables wants it.
+    pub(super) fn element_options(&mut self) -> Parsed<ElementOptions> {
+        let mut options = ElementOptions::default();
+        if self.at_word("counter") {
+            options.counter = Some(self.plain_counter()?);
+        }
+        loop {
+            match self.word() {
+                Some("comment") => self.comment(&mut options.comment)?,
+                Some("timeout") => {
+                    self.bump();
+                    options.timeout = Some(self.time()?);
+                }
+                Some("expires") => {
+                    self.bump();
+                    options.expires = Some(self.time()?);
+                }
+                Some(word @ ("limit" | "quota" | "last" | "ct")) => {
                     let what = format!("`{word}` on a set element");
                     return Err(super::unsupported::feature(self.here(), &what));
                 }
-                _ => break,
+                Some(_) | None => return Ok(options),
             }
         }
-        Ok(comment)
     }
 
     fn no_address_cut_short(&self) -> Parsed<()> {

@@ -15,7 +15,9 @@ mod selector;
 mod set;
 mod statement;
 mod table;
+mod time;
 mod unsupported;
+mod update;
 
 use std::{path::PathBuf, rc::Rc};
 

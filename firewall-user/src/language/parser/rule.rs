@@ -54,6 +54,7 @@ fn ends_rule(statement: &Statement) -> bool {
         StatementKind::Match(..)
         | StatementKind::Flags(..)
         | StatementKind::Map(..)
+        | StatementKind::Update(_)
         | StatementKind::Counter(..)
         | StatementKind::Log(_) => false,
     }

@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser, expression::MAX_CONCATENATED, unsupported};
 use crate::language::{
-    ast::{Set, SetBody, SetKey},
+    ast::{MapData, Set, SetBody, SetKey},
     diagnostic::Diagnostic,
     lexer::Mark,
     names,
@@ -10,7 +10,19 @@ use crate::language::{
 };
 
 /// Words that start a part of a set.
-const PARTS: &[&str] = &["type", "typeof", "flags", "elements", "auto-merge", "size", "policy", "comment"];
+const PARTS: &[&str] = &[
+    "type",
+    "typeof",
+    "flags",
+    "elements",
+    "auto-merge",
+    "size",
+    "policy",
+    "comment",
+    "timeout",
+    "gc-interval",
+    "counter",
+];
 
 /// What is declared.
 #[derive(Clone, Copy, PartialEq)]
@@ -42,13 +54,11 @@ impl Parser<'_> {
             return Err(self.unexpected(&format!("`type`, `flags` or `elements` in the {}", declared.name())));
         };
         match word.as_str() {
-            "type" => {
-                self.set_type(body)?;
-                self.set_data(declared, body)?;
-            }
-            "typeof" => {
-                self.set_type_of(body)?;
-                self.set_data(declared, body)?;
+            "type" | "typeof" => {
+                self.bump();
+                let by_example = word == "typeof";
+                body.key = Some(self.set_key(by_example)?);
+                self.set_data(declared, by_example, body)?;
             }
             "flags" => self.set_flags(body)?,
             "elements" => {
@@ -72,7 +82,16 @@ impl Parser<'_> {
                 body.size = Some(self.number("a number after `size`")?);
             }
             "comment" => self.comment(&mut body.comment)?,
-            "timeout" | "gc-interval" | "counter" | "limit" | "quota" | "last" => {
+            "timeout" => {
+                self.bump();
+                body.timeout = Some(self.time()?);
+            }
+            "gc-interval" => {
+                self.bump();
+                body.gc_interval = Some(self.time()?);
+            }
+            "counter" => body.counter = Some(self.plain_counter()?),
+            "limit" | "quota" | "last" | "ct" => {
                 return Err(unsupported::feature(self.here(), &format!("`{word}` in a {}", declared.name())));
             }
             _ => return Err(unknown(&word, self.here())),
@@ -80,8 +99,8 @@ impl Parser<'_> {
         self.end_statement(&format!("this part of the {}", declared.name()))
     }
 
-    /// `: verdict` behind the key of a map.
-    fn set_data(&mut self, declared: Declared, body: &mut SetBody) -> Parsed<()> {
+    /// `: verdict` or `: mark` behind the key of a map.
+    fn set_data(&mut self, declared: Declared, by_example: bool, body: &mut SetBody) -> Parsed<()> {
         if declared == Declared::Set {
             if self.at_mark(Mark::Colon) {
                 let error = Diagnostic::error(self.here(), "a set has no data");
@@ -89,27 +108,33 @@ impl Parser<'_> {
             }
             return Ok(());
         }
-        self.expect_mark(Mark::Colon, "`: verdict` after the type of the map's keys")?;
-        if self.take_word("verdict").is_none() {
-            let error = unsupported::feature(self.here(), "a map to data other than verdicts");
-            return Err(error.help("supported: `type inet_service : verdict`"));
+        self.expect_mark(Mark::Colon, "`: verdict` or another type after the type of the map's keys")?;
+        if self.take_word("verdict").is_some() {
+            body.data = Some(MapData::Verdicts);
+            return Ok(());
         }
-        body.verdicts = true;
+        if let Some(word @ ("counter" | "quota" | "limit" | "secmark" | "synproxy")) = self.word() {
+            return Err(unsupported::feature(self.here(), &format!("a map to objects (`{word}`)")));
+        }
+        let interval = self.take_word("interval").is_some();
+        body.data = Some(MapData::Values(self.set_key(by_example)?, interval));
         Ok(())
     }
 
-    fn set_type(&mut self, body: &mut SetBody) -> Parsed<()> {
-        self.bump();
+    /// Types, or with `typeof` selectors, with dots between them.
+    fn set_key(&mut self, by_example: bool) -> Parsed<SetKey> {
+        if by_example { self.set_type_of() } else { self.set_type() }
+    }
+
+    fn set_type(&mut self) -> Parsed<SetKey> {
         let mut names = vec![self.required_word("a type such as `ipv4_addr`")?];
         while self.take_mark(Mark::Dot).is_some() && names.len() < MAX_CONCATENATED {
             names.push(self.required_word("a type such as `ipv4_addr`")?);
         }
-        body.key = Some(SetKey::Type(names));
-        Ok(())
+        Ok(SetKey::Type(names))
     }
 
-    fn set_type_of(&mut self, body: &mut SetBody) -> Parsed<()> {
-        self.bump();
+    fn set_type_of(&mut self) -> Parsed<SetKey> {
         let mut selectors = Vec::new();
         loop {
             let Some(left) = self.selector()? else { return Err(self.unexpected("a selector such as `ip saddr`")) };
@@ -118,8 +143,7 @@ impl Parser<'_> {
                 break;
             }
         }
-        body.key = Some(SetKey::TypeOf(selectors));
-        Ok(())
+        Ok(SetKey::TypeOf(selectors))
     }
 
     fn set_flags(&mut self, body: &mut SetBody) -> Parsed<()> {
@@ -127,10 +151,7 @@ impl Parser<'_> {
         loop {
             let flag = self.required_word("a flag such as `interval`")?;
             match &*flag.text {
-                "constant" | "interval" => body.flags.push(flag),
-                "dynamic" | "timeout" => {
-                    return Err(unsupported::feature(flag.span, &format!("`flags {}`", flag.text)));
-                }
+                "constant" | "interval" | "dynamic" | "timeout" => body.flags.push(flag),
                 _ => return Err(Diagnostic::error(flag.span, format!("unknown set flag `{}`", flag.text))),
             }
             if self.take_mark(Mark::Comma).is_none() {

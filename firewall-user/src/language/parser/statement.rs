@@ -1,8 +1,8 @@
 //! Statements: matches, `counter`, `log`, verdicts.
 
-use super::{Parsed, Parser, expression::MAX_CONCATENATED, unsupported};
+use super::{Parsed, Parser, unsupported};
 use crate::language::{
-    ast::{ExprKind, Left, Log, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
+    ast::{Counter, ExprKind, Left, Log, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
     source::Span,
@@ -14,6 +14,7 @@ impl Parser<'_> {
         let kind = match self.word() {
             Some("counter") => self.counter()?,
             Some("log") => self.log()?,
+            Some("add" | "update" | "delete" | "set") => self.set_update()?,
             Some("accept" | "drop" | "return" | "continue" | "jump" | "goto") => {
                 StatementKind::Verdict(self.verdict()?)
             }
@@ -30,7 +31,7 @@ impl Parser<'_> {
     }
 
     fn match_or_unknown(&mut self) -> Parsed<StatementKind> {
-        if let Some(left) = self.selector()? {
+        if let Some(left) = self.left_side()? {
             return self.relation(left);
         }
         if self.at_mark(Mark::At) {
@@ -39,14 +40,7 @@ impl Parser<'_> {
         Err(self.unknown_statement())
     }
 
-    fn relation(&mut self, mut left: Left) -> Parsed<StatementKind> {
-        left.operations = self.operations()?;
-        while self.take_mark(Mark::Dot).is_some() && left.more.len() < MAX_CONCATENATED {
-            let Some(mut more) = self.selector()? else { return Err(self.unexpected("a selector such as `ip saddr`")) };
-            more.operations = self.operations()?;
-            left.span = left.span.to(more.span);
-            left.more.push(more);
-        }
+    fn relation(&mut self, left: Left) -> Parsed<StatementKind> {
         if let Some(word @ ("set" | "map")) = self.word() {
             let what = format!("`{word}` behind `{}`", self.text(left.span));
             return Err(unsupported::feature(self.here(), &what));
@@ -83,20 +77,25 @@ impl Parser<'_> {
     }
 
     fn counter(&mut self) -> Parsed<StatementKind> {
-        self.bump();
+        if self.word_at(1) == Some("name") || self.peek_at(1).kind == Kind::Text {
+            self.bump();
+            return Err(unsupported::feature(self.here(), "a named counter"));
+        }
+        let Counter { start: (packets, bytes), span: _ } = self.plain_counter()?;
+        Ok(StatementKind::Counter(packets, bytes))
+    }
+
+    /// `counter packets N bytes N`
+    pub(super) fn plain_counter(&mut self) -> Parsed<Counter> {
+        let span = self.bump();
         let (mut packets, mut bytes) = (0, 0);
         loop {
             match self.word() {
                 Some("packets") => packets = self.count()?,
                 Some("bytes") => bytes = self.count()?,
-                Some("name") => return Err(unsupported::feature(self.here(), "a named counter")),
-                Some(_) | None => break,
+                Some(_) | None => return Ok(Counter { start: (packets, bytes), span }),
             }
         }
-        if self.peek().kind == Kind::Text {
-            return Err(unsupported::feature(self.here(), "a named counter"));
-        }
-        Ok(StatementKind::Counter(packets, bytes))
     }
 
     fn count(&mut self) -> Parsed<u64> {
@@ -176,14 +175,6 @@ impl Parser<'_> {
                 Err(Diagnostic::error(value.span, "expected the name of a chain in this variable"))
             }
         }
-    }
-
-    pub(super) fn verdict_of_element(&mut self) -> Parsed<Verdict> {
-        self.skip_newlines();
-        if !matches!(self.word(), Some("accept" | "drop" | "return" | "continue" | "jump" | "goto")) {
-            return Err(self.unexpected("a verdict (maps to other data are not supported yet)"));
-        }
-        self.verdict()
     }
 
     /// A value alone, for messages about what should have been one.

@@ -2,11 +2,14 @@
 
 use std::fmt::Write;
 
-use super::words;
+use super::{
+    set::{extras, time},
+    words,
+};
 use crate::language::{
     ruleset::{
-        Comparison, ConcatKeys, Form, MapElement, Match, Operand, Ruleset, Statement, Subject, Table, Tuple, Values,
-        Verdict,
+        Comparison, ConcatKeys, Form, Given, MapElement, Match, Operand, Ruleset, Statement, Subject, Table, Tuple,
+        Update, UpdateData, Values, Verdict,
     },
     types::Type,
 };
@@ -32,6 +35,7 @@ impl Names<'_> {
             Statement::NamedMap { subject, map } => {
                 format!("{} vmap @{}", subject_text(*subject), self.table.sets[*map].name)
             }
+            Statement::Update(update) => self.update(update),
             Statement::Counter { packets, bytes } => format!("counter packets {packets} bytes {bytes}"),
             Statement::Log { prefix, level } => log(prefix.as_deref(), *level),
             Statement::Verdict(verdict) => self.verdict(*verdict),
@@ -110,31 +114,53 @@ impl Names<'_> {
             ConcatKeys::Named(set) => format!("@{}", self.table.sets[*set].name),
             ConcatKeys::Listed { tuples, default } => {
                 let types: Vec<Type> = subjects.iter().map(|subject| subject.selector.value_type()).collect();
-                format!("{{ {} }}", self.tuples((tuples, &types), *default, ", "))
+                let mut elements: Vec<String> = tuples.iter().map(|tuple| self.tuple(tuple, &types, &[])).collect();
+                elements.extend(default.map(|verdict| format!("* : {}", self.verdict(verdict))));
+                format!("{{ {} }}", elements.join(", "))
             }
         }
     }
 
-    pub(super) fn tuples(
-        &self,
-        (tuples, types): (&[Tuple], &[Type]),
-        default: Option<Verdict>,
-        between: &str,
-    ) -> String {
-        let mut elements: Vec<String> = tuples.iter().map(|tuple| self.tuple(tuple, types)).collect();
-        elements.extend(default.map(|verdict| format!("* : {}", self.verdict(verdict))));
-        elements.join(between)
+    pub(super) fn tuple(&self, tuple: &Tuple, types: &[Type], data: &[Type]) -> String {
+        let mut out = self.parts(&tuple.key, types);
+        extras(&tuple.extras, &mut out);
+        out.extend(tuple.given.as_ref().map(|given| self.given(given, data)));
+        out
     }
 
-    fn tuple(&self, tuple: &Tuple, types: &[Type]) -> String {
-        let parts = tuple.key.iter().zip(types).map(|(values, ty)| self.values_text(*values, *ty));
-        let mut out = parts.collect::<Vec<_>>().join(" . ");
-        if let Some(comment) = &tuple.comment {
-            let _ = write!(out, " comment \"{comment}\"");
+    fn parts(&self, parts: &[Values], types: &[Type]) -> String {
+        let parts = parts.iter().zip(types).map(|(values, ty)| self.values_text(*values, *ty));
+        parts.collect::<Vec<_>>().join(" . ")
+    }
+
+    /// What a map gives, with the colon in front.
+    pub(super) fn given(&self, given: &Given, types: &[Type]) -> String {
+        match given {
+            Given::Verdict(verdict) => format!(" : {}", self.verdict(*verdict)),
+            Given::Values(values) => format!(" : {}", self.parts(values, types)),
         }
-        if let Some(verdict) = tuple.verdict {
-            let _ = write!(out, " : {}", self.verdict(verdict));
+    }
+
+    fn update(&self, update: &Update) -> String {
+        let Update { operation, set, key, timeout, counter, data } = update;
+        let set = &self.table.sets[*set];
+        let mut out = format!("{} @{} {{ {}", operation.name(), set.name, concat_text(key));
+        if let Some(timeout) = timeout {
+            let _ = write!(out, " timeout {}", time(*timeout));
         }
+        if counter.is_some() {
+            out.push_str(" counter");
+        }
+        match data {
+            Some(UpdateData::Constant(values)) => {
+                let _ = write!(out, " : {}", self.parts(values, set.data_types()));
+            }
+            Some(UpdateData::Of(subjects)) => {
+                let _ = write!(out, " : {}", concat_text(subjects));
+            }
+            None => {}
+        }
+        out.push_str(" }");
         out
     }
 
