@@ -23,6 +23,8 @@
 //! | [`verdict`] | verdicts and drop reasons, numbered for ever |
 //! | [`counter`] | per-interface and per-rule counters |
 //! | [`event`] | the records that leave through the ring buffer |
+//! | [`ledger`] | who was dropped lately, and why |
+//! | [`trail`] | what a packet met on its way, noted by programs that were loaded to explain |
 //! | [`control`] | which generation is in force, and until when |
 //! | [`interface`] | what the program knows about an interface |
 //! | [`limit`] | token buckets: what `limit` does |
@@ -42,11 +44,13 @@ pub mod fetch;
 pub mod flow;
 pub mod image;
 pub mod interface;
+pub mod ledger;
 pub mod limit;
 pub mod limits;
 pub mod packet;
 pub mod parse;
 pub mod quoted;
 pub mod table;
+pub mod trail;
 pub mod verdict;
 pub mod wire;

@@ -76,6 +76,46 @@ impl Entry {
             windows: [window([original0, original1]), window([reply0, reply1])],
         }
     }
+
+    /// The entry as it lies in the map on a little-endian machine: what [`Entry::from_words`] reads.
+    #[cfg(feature = "user")]
+    pub fn to_words(&self) -> [u64; 16] {
+        let Self {
+            key,
+            created,
+            originator_is_high,
+            terms,
+            packets,
+            bytes,
+            rule,
+            generation,
+            mark,
+            ifindex,
+            windows: [original, reply],
+        } = *self;
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let begun = u32::from(originator_is_high) | u32::from(terms[0].0) << 16 | u32::from(terms[1].0) << 24;
+        let window = |window: Window| [pair(window.end, window.max_end), pair(window.max_ack, window.max_win)];
+        let ([original0, original1], [reply0, reply1]) = (window(original), window(reply));
+        [
+            key.low[0],
+            key.low[1],
+            key.high[0],
+            key.high[1],
+            key.tail,
+            pair(created, begun),
+            packets[0],
+            packets[1],
+            bytes[0],
+            bytes[1],
+            pair(rule, generation),
+            pair(mark, ifindex),
+            original0,
+            original1,
+            reply0,
+            reply1,
+        ]
+    }
 }
 
 /// A bucket as it lies in the map.

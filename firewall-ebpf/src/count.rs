@@ -1,8 +1,11 @@
 //! Counting: every packet once, by interface, way and outcome.
 
-use firewall_common::verdict::{REASONS, Verdict};
+use firewall_common::{
+    ledger::{self, By, PLACES},
+    verdict::{REASONS, Verdict},
+};
 
-use crate::{maps, pipeline::Path, work::Work};
+use crate::{maps, pipeline::Path, verifier::forget, work::Work};
 
 /// Counts the packet under its outcome.
 #[inline(always)]
@@ -17,4 +20,29 @@ pub fn packet(work: &Work, path: Path, verdict: Verdict) {
         Path::Egress => &mut traffic.egress,
     };
     counters[verdict.number() as usize & (REASONS - 1)].add(work.packet.frame_length);
+}
+
+/// Notes a drop under its source, see [`ledger`]. The probes of an apply are nobody's.
+#[inline(always)]
+pub fn ledger(work: &mut Work, verdict: Verdict) {
+    if !verdict.is_pass() && work.interface != 0 {
+        note_drop(work);
+    }
+}
+
+#[inline(never)]
+fn note_drop(work: &mut Work) {
+    let Some(source) = ledger::source(&work.packet) else {
+        return;
+    };
+    let Some(set) = maps::LEDGER.get_ptr_mut(ledger::set(&source)) else {
+        return;
+    };
+    // SAFETY: this CPU's value; a drop that is lost between XDP and tc on one CPU costs a count, nothing else.
+    let set = unsafe { &mut *set };
+    work.choice = set.place(&source) as u32;
+    // Read back, so that the four places are one way for the verifier.
+    let place = forget(&work.choice) as usize & (PLACES - 1);
+    let by = By { now_ns: work.now_ns, rule: work.cursor.rule, generation: maps::GENERATION.load() };
+    set.places[place].note(&source, &work.packet, Verdict::stored(work.outcome), by);
 }

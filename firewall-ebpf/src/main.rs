@@ -13,6 +13,7 @@ mod act;
 mod conntrack;
 mod count;
 mod emit;
+mod explain;
 mod fetch;
 mod fragment;
 mod maps;

@@ -15,10 +15,12 @@
 //! | MANIFEST | the generation | user space | user space | made to measure |
 //! | ROUTES | the generation | generations | generations | an older answer is overwritten |
 //! | WORK | the generation | generations | generations | one value a kind of program |
+//! | LEDGER | the instance | generations | user space | the source that was silent longest is forgotten |
+//! | TRAIL, TRAIL_FILTER, TRAILS | a program that explains | that program; user space the filter | user space | a trail is lost and counted |
 
 use aya_ebpf::{
     Global,
-    helpers::generated::bpf_ktime_get_coarse_ns,
+    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ringbuf_output},
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
@@ -29,12 +31,14 @@ use firewall_common::{
     event::Budget,
     image::{Insn, Interval},
     interface::Interface,
+    ledger::{self, DroppedSet},
     limits::{MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
     table::Bucket,
+    trail::{Trail, TrailFilter},
 };
 
 use crate::{
-    fragment,
+    explain, fragment,
     pipeline::Path,
     route::{REMEMBERED, Remembered},
     work::Work,
@@ -91,6 +95,15 @@ pub static ROUTES: PerCpuArray<Remembered> = PerCpuArray::with_max_entries(REMEM
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(2, 0);
 
+#[map]
+pub static LEDGER: PerCpuArray<DroppedSet> = PerCpuArray::with_max_entries(ledger::SETS, 0);
+#[map]
+pub static TRAIL: PerCpuArray<Trail> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static TRAIL_FILTER: Array<TrailFilter> = Array::with_max_entries(1, 0);
+#[map]
+static TRAILS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
 /// First instruction of the input hook, [`firewall_common::image::Settings::entry`].
 #[unsafe(no_mangle)]
 pub static ENTRY_INPUT: Global<u32> = Global::new(0x8000_0000);
@@ -109,6 +122,10 @@ pub static BUCKET_MASK: Global<u32> = Global::new(0);
 /// Number of this generation.
 #[unsafe(no_mangle)]
 pub static GENERATION: Global<u32> = Global::new(0);
+
+/// What the program is for, [`firewall_common::trail::Explain`].
+#[unsafe(no_mangle)]
+pub static EXPLAIN: Global<u32> = Global::new(0);
 
 /// The slot of the generation in force.
 #[inline(always)]
@@ -131,9 +148,18 @@ pub fn work(path: Path) -> Option<&'static mut Work> {
     Some(unsafe { &mut *pointer })
 }
 
+/// Puts `length` bytes into the ring of trails; `false` when there is no room.
+#[inline(always)]
+pub fn send_trail(bytes: *const u8, length: u64) -> bool {
+    let ring = core::ptr::from_ref(&TRAILS).cast_mut().cast();
+    // SAFETY: the bytes are a map value's, which is at least that long.
+    unsafe { bpf_ringbuf_output(ring, bytes.cast_mut().cast(), length, 0) == 0 }
+}
+
 /// Bucket `index` of the state table.
 #[inline(always)]
 pub fn bucket(index: u32) -> Option<*mut Bucket> {
+    explain::bucket(index);
     FLOWS.get_ptr_mut(index)
 }
 

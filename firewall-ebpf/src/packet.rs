@@ -5,7 +5,7 @@ use core::mem::offset_of;
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, xdp_md},
-    helpers::generated::{bpf_skb_pull_data, bpf_xdp_get_buff_len},
+    helpers::generated::{bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::{TcContext, XdpContext},
 };
 use firewall_common::{
@@ -41,6 +41,8 @@ pub trait Frame: PacketBytes + Act {
     fn pull(&self) -> bool;
     /// The context, for helpers that want it.
     fn context(&self) -> *mut core::ffi::c_void;
+    /// Copies the first `length` bytes to `to`, which has room for them; `false` if the packet is shorter.
+    fn copy(&self, to: *mut u8, length: u32) -> bool;
 }
 
 /// Bytes of a packet that were checked to be there.
@@ -159,6 +161,13 @@ impl Frame for XdpFrame {
     fn context(&self) -> *mut core::ffi::c_void {
         self.ctx.as_ptr()
     }
+
+    /// Fragments of a multi-buffer frame too (`bpf_xdp_load_bytes`, Linux 5.18).
+    #[inline(always)]
+    fn copy(&self, to: *mut u8, length: u32) -> bool {
+        // SAFETY: the context is the program's own, and the room was checked by the caller.
+        unsafe { bpf_xdp_load_bytes(self.ctx.ctx, 0, to.cast(), length) == 0 }
+    }
 }
 
 /// A packet at tc.
@@ -242,5 +251,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn context(&self) -> *mut core::ffi::c_void {
         self.skb.cast()
+    }
+
+    #[inline(always)]
+    fn copy(&self, to: *mut u8, length: u32) -> bool {
+        // SAFETY: as above, and the room was checked by the caller.
+        unsafe { bpf_skb_load_bytes(self.skb.cast(), 0, to.cast(), length) == 0 }
     }
 }

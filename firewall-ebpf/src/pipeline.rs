@@ -9,7 +9,9 @@ use firewall_common::{
     verdict::{Reason, Verdict},
 };
 
-use crate::{conntrack, count, emit, fragment, maps, packet::Frame, route, rules, verifier::forget, work::Work};
+use crate::{
+    conntrack, count, emit, explain, fragment, maps, packet::Frame, route, rules, verifier::forget, work::Work,
+};
 
 /// Which way a packet crosses the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     let verdict = Verdict::stored(forget(&work.outcome));
     count::packet(work, path, verdict);
     emit::verdict(work, verdict);
+    count::ledger(work, verdict);
+    explain::end(work, path, verdict);
     verdict
 }
 
@@ -44,8 +48,10 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
         return Verdict::PASS;
     }
     if let Err(reason) = parse(frame, work) {
+        explain::parsed(frame, work);
         return Verdict::drop(reason);
     }
+    explain::parsed(frame, work);
     if work.packet.get(Field::NfProto) == 0 {
         return Verdict::PASS;
     }
@@ -65,6 +71,7 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
 /// Which interface, and when.
 #[inline(always)]
 fn begin<F: Frame>(frame: &F, work: &mut Work, path: Path) {
+    explain::begin();
     let ifindex = frame.ifindex();
     let interface = maps::interface(ifindex);
     let now = maps::now_ns();

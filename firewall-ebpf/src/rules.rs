@@ -13,7 +13,7 @@ use firewall_common::{
 };
 
 use crate::{
-    emit, fetch, maps,
+    emit, explain, fetch, maps,
     packet::Frame,
     pipeline,
     verifier::{self, forget},
@@ -35,6 +35,8 @@ pub fn run<F: Frame>(frame: &F, work: &mut Work, hook: Hook) -> Verdict {
         return Verdict::PASS;
     }
     work.cursor = Cursor::new(entry);
+    explain::hook(hook);
+    explain::step(entry.0);
     if !run_ranges(frame, work) && !run_trees(frame, work) {
         run_all(frame, work);
     }
@@ -61,6 +63,7 @@ fn find<F: Frame>(frame: &F, work: &mut Work) {
     let store = MapStore::of(frame, work);
     // A broken image leaves the cursor where it is: the loop finds that out again and drops the packet.
     let _ = classify::start(&store, &work.packet, root, is_v6, &mut work.cursor);
+    explain::step(work.cursor.at.0);
 }
 
 /// Range instructions that are run before the general loop is begun.
@@ -77,6 +80,7 @@ fn run_ranges<F: Frame>(frame: &F, work: &mut Work) -> bool {
         if !moved {
             return false;
         }
+        explain::step(cursor.at.0);
         if cursor.at.is_verdict() {
             return true;
         }
@@ -126,6 +130,7 @@ extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
     } else {
         step(&mut MapStore::of(frame, work), &mut work.packet, &mut work.cursor)
     };
+    explain::step(work.cursor.at.0);
     i64::from(moved.is_none() || work.cursor.at.is_verdict())
 }
 

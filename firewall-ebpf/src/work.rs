@@ -47,6 +47,8 @@ pub struct Work {
     pub hook: u32,
     /// What became of it: [`firewall_common::verdict::Reason`] as a number, 0 for passed.
     pub outcome: u32,
+    /// The place of its source in the drop ledger.
+    pub choice: u32,
     /// Where it stands in them.
     pub cursor: Cursor,
     /// How far a SYN's options were read.

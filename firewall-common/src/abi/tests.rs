@@ -14,8 +14,10 @@ use crate::{
     flow::{FlowKey, Secret},
     image::{Insn, Interval, Settings, Target},
     interface::Interface,
+    ledger::{Dropped, DroppedSet},
     packet::Packet,
     table::{Bucket, Entry, Slot},
+    trail::{Trail, TrailFilter},
 };
 
 const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
@@ -85,6 +87,18 @@ fn snapshot() -> String {
         Budget { tick, spent, suppressed, lost }
         Control { abi, active, generation, unconfirmed, deadline_ns, secret }
         Interface { name, ifindex, flags, reserved }
+        Dropped {
+            source, first_ns, last_ns, packets, nfproto, reason, rule, generation, destination_port, ifindex,
+        }
+        DroppedSet { places }
+        Trail {
+            time_ns, slot, lost, tick, spent, active, path, verdict, rule, hook, generation, interface, bucket, place,
+            pending, bucket_count, step_count, captured, reserved, buckets, packet, reserved2, bytes, steps,
+        }
+        TrailFilter {
+            until, flags, per_tick, snap, nfproto, protocol, source_port, destination_port, ifindex, reserved, source,
+            source_mask, destination, destination_mask,
+        }
     };
     format!(
         "ABI_VERSION {ABI_VERSION}\nOffset, size and name of every field that kernel and user space share.\n{layouts}"

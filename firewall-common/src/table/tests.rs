@@ -352,3 +352,10 @@ proptest! {
         }
     }
 }
+
+#[cfg(feature = "user")]
+#[test]
+fn an_entry_is_what_its_words_say() {
+    let words: [u64; 16] = core::array::from_fn(|at| 0x0123_4567_89ab_cdef_u64.rotate_left(at as u32 * 4));
+    assert_eq!(super::Entry::from_words(words).to_words(), words);
+}

@@ -99,6 +99,12 @@ pub enum KernelError {
         /// What came back.
         got: String,
     },
+    /// The generation in force has another program than this binary.
+    #[error(
+        "the ruleset in force was loaded by another build of rampart, and this one would answer with its own program; ask with that \
+         build, or apply the ruleset again with this one"
+    )]
+    OtherBuild,
     /// There is no generation to go back to.
     #[error("{0}")]
     NothingTo(&'static str),

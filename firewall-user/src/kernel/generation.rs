@@ -31,16 +31,7 @@ impl Instance {
     pub(super) fn prepare(&self, compiled: &Compiled, number: u32) -> Result<Generation, KernelError> {
         let Compiled { image, manifest, fresh_counters: _ } = compiled;
         let manifest = manifest_chunks(manifest)?;
-        let shape = object::Shape {
-            settings: &image.settings,
-            insns: image.insns.len(),
-            constants: image.constants.len(),
-            intervals: image.intervals.len(),
-            forest: &image.forest,
-            manifest: manifest.len(),
-            buckets: self.buckets,
-            generation: number,
-        };
+        let shape = object::Shape::of(image, manifest.len(), self.buckets, number);
         let mut ebpf = object::load(&self.pins, &shape)?;
         fill(&mut ebpf, image, &manifest)?;
         let verified_instructions = verify(&mut ebpf)?;
@@ -133,7 +124,7 @@ fn manifest_chunks(manifest: &Manifest) -> Result<Vec<[u8; maps::MANIFEST_CHUNK]
     Ok(bytes.chunks(maps::MANIFEST_CHUNK).map(chunk).collect())
 }
 
-fn fill(ebpf: &mut Ebpf, image: &Image, manifest: &[[u8; maps::MANIFEST_CHUNK]]) -> Result<(), KernelError> {
+pub(super) fn fill(ebpf: &mut Ebpf, image: &Image, manifest: &[[u8; maps::MANIFEST_CHUNK]]) -> Result<(), KernelError> {
     let Image { insns, constants, intervals, settings: _, forest } = image;
     maps::fill(ebpf, maps::INSNS, insns)?;
     maps::fill(ebpf, maps::CONSTANTS, constants)?;

@@ -22,6 +22,16 @@ pub enum Side {
     TcEgress,
 }
 
+impl Side {
+    /// The code of a program there that lets the packet pass.
+    pub(super) const fn passing(self) -> u32 {
+        match self {
+            Self::Xdp => XDP_PASS,
+            Self::TcIngress | Self::TcEgress => TC_ACT_UNSPEC,
+        }
+    }
+}
+
 /// What the program said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -46,7 +56,7 @@ const XDP_PASS: u32 = 2;
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 
 /// Room for what programs may put before or behind a packet.
-const SLACK: usize = 256;
+pub(super) const SLACK: usize = 256;
 
 impl Instance {
     /// Runs the generation in force over `frame`, `repeat` times, as if it came in or left by interface `ifindex`.
@@ -73,12 +83,11 @@ impl Instance {
         };
         let TestRunResult { return_value, duration, data_size_out, .. } = result.map_err(failed)?;
         bytes.truncate(data_size_out as usize);
-        let passing = if side == Side::Xdp { XDP_PASS } else { TC_ACT_UNSPEC };
-        Ok(Judgement { passed: return_value == passing, bytes, duration })
+        Ok(Judgement { passed: return_value == side.passing(), bytes, duration })
     }
 }
 
-fn context(side: Side, length: usize, ifindex: u32) -> Vec<u8> {
+pub(super) fn context(side: Side, length: usize, ifindex: u32) -> Vec<u8> {
     match side {
         Side::Xdp => {
             let context: XdpContext = [0, length as u32, 0, ifindex, 0, 0];

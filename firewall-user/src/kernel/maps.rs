@@ -11,6 +11,7 @@ use firewall_common::{
     counter::{Counter, InterfaceCounters},
     event::Budget,
     interface::Interface,
+    ledger::{DroppedSet, SETS},
     limits::{MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
     table::BUCKET,
 };
@@ -37,6 +38,9 @@ pub(super) const NODES: &str = "NODES";
 pub(super) const NARROW: &str = "NARROW";
 pub(super) const WIDE: &str = "WIDE";
 pub(super) const MANIFEST: &str = "MANIFEST";
+pub(super) const LEDGER: &str = "LEDGER";
+pub(super) const TRAIL: &str = "TRAIL";
+pub(super) const TRAIL_FILTER: &str = "TRAIL_FILTER";
 const FRAGMENTS: &str = "FRAGMENTS";
 
 /// Bytes of the manifest in one map value.
@@ -57,7 +61,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 13] = [
+pub(super) const STATE: [Shape; 14] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
@@ -71,6 +75,7 @@ pub(super) const STATE: [Shape; 13] = [
     shape(EVENTS, MapType::RingBuf, 0, 0, Some(1 << 20)),
     shape(BUDGET, MapType::PerCpuArray, 4, size_of::<Budget>(), Some(1)),
     shape(LISTENERS, MapType::Array, 4, 4, Some(1)),
+    shape(LEDGER, MapType::PerCpuArray, 4, size_of::<DroppedSet>(), Some(SETS)),
 ];
 
 /// Names of a generation's own maps that are pinned with it.
@@ -104,6 +109,26 @@ pub(super) fn open(directory: &Path, name: &'static str) -> Result<MapData, Kern
     MapData::from_pin(directory.join(name)).map_err(KernelError::map(name))
 }
 
+/// What the kernel says of a pinned map.
+pub(super) fn info(directory: &Path, name: &'static str) -> Result<MapInfo, KernelError> {
+    open(directory, name)?.info().map_err(KernelError::map(name))
+}
+
+/// A map of a loaded object, whatever it is.
+pub(super) fn data<'a>(ebpf: &'a aya::Ebpf, name: &'static str) -> Result<&'a MapData, KernelError> {
+    let missing = || KernelError::Damaged(format!("the program has no map {name}"));
+    match ebpf.map(name).ok_or_else(missing)? {
+        Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::HashMap(data)
+        | Map::PerCpuHashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuLruHashMap(data)
+        | Map::LpmTrie(data) => Ok(data),
+        _ => Err(KernelError::Damaged(format!("map {name} is of a type that cannot be copied"))),
+    }
+}
+
 /// A pinned array.
 pub(super) fn array<T: Pod>(directory: &Path, name: &'static str) -> Result<Array<MapData, T>, KernelError> {
     Array::try_from(Map::Array(open(directory, name)?)).map_err(KernelError::map(name))
@@ -122,6 +147,15 @@ pub(super) fn programs(directory: &Path, name: &'static str) -> Result<ProgramAr
 /// The pinned ring of events.
 pub(super) fn ring(directory: &Path) -> Result<RingBuf<MapData>, KernelError> {
     RingBuf::try_from(Map::RingBuf(open(directory, EVENTS)?)).map_err(KernelError::map(EVENTS))
+}
+
+/// An array of a loaded object.
+pub(super) fn array_of<'a, T: Pod>(
+    ebpf: &'a mut aya::Ebpf,
+    name: &'static str,
+) -> Result<Array<&'a mut MapData, T>, KernelError> {
+    let map = ebpf.map_mut(name).ok_or_else(|| KernelError::Damaged(format!("the program has no map {name}")))?;
+    Array::try_from(map).map_err(KernelError::map(name))
 }
 
 /// Writes `values` into a map of a loaded object, from index 0.

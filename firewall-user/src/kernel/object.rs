@@ -2,11 +2,11 @@
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{Program, ProgramFd, SchedClassifier, Xdp},
+    programs::{Program, ProgramFd, ProgramInfo, SchedClassifier, Xdp},
 };
-use firewall_common::image::{Forest, Hook, Settings};
+use firewall_common::image::{Forest, Hook, Image, Settings};
 
-use super::{KernelError, maps, pins::Pins};
+use super::{KernelError, Side, maps, pins::Pins};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RAMPART_EBPF_OBJECT"));
 
@@ -34,8 +34,28 @@ pub(super) struct Shape<'a> {
     pub(super) manifest: usize,
     /// Buckets of the state table; a power of two.
     pub(super) buckets: u32,
+    /// The same, less one.
+    pub(super) mask: u32,
     /// Number of the generation.
     pub(super) generation: u32,
+}
+
+impl<'a> Shape<'a> {
+    /// What fits an image.
+    pub(super) fn of(image: &'a Image, manifest: usize, buckets: u32, generation: u32) -> Self {
+        let Image { insns, constants, intervals, settings, forest } = image;
+        Self {
+            settings,
+            insns: insns.len(),
+            constants: constants.len(),
+            intervals: intervals.len(),
+            forest,
+            manifest,
+            buckets,
+            mask: buckets - 1,
+            generation,
+        }
+    }
 }
 
 /// The programs of a generation.
@@ -48,21 +68,36 @@ pub(super) const ENTER_TC_INGRESS: &str = "enter_tc_ingress";
 pub(super) const ENTER_TC_EGRESS: &str = "enter_tc_egress";
 
 /// Loads the object's maps: state maps from their pins or new and pinned, the others made to measure.
-pub(super) fn load(pins: &Pins, shape: &Shape<'_>) -> Result<Ebpf, KernelError> {
-    if OBJECT.is_empty() {
-        return Err(KernelError::NoObject);
+pub(super) fn load(pins: &Pins, measures: &Shape<'_>) -> Result<Ebpf, KernelError> {
+    let mut loader = loader()?;
+    shape(&mut loader, measures);
+    for state in &maps::STATE {
+        loader.map_pin_path(state.name, pins.state().join(state.name));
     }
-    let Shape { settings, insns, constants, intervals, forest, manifest, buckets, generation } = shape;
-    let mask = buckets - 1;
+    load_with(&mut loader)
+}
+
+/// A loader, if there is something to load.
+pub(super) fn loader<'a>() -> Result<EbpfLoader<'a>, KernelError> {
+    if OBJECT.is_empty() { Err(KernelError::NoObject) } else { Ok(EbpfLoader::new()) }
+}
+
+/// Loads the object as the loader was told to.
+pub(super) fn load_with(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, KernelError> {
+    loader.load(OBJECT).map_err(|error| KernelError::object(&error))
+}
+
+/// Sets constants and sizes of maps.
+pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
+    let Shape { settings, insns, constants, intervals, forest, manifest, mask, buckets, generation } = shape;
     let [input, forward, output] =
-        [Hook::Input, Hook::Forward, Hook::Output].map(|hook| settings.entry[hook as usize].0);
-    let mut loader = EbpfLoader::new();
+        [Hook::Input, Hook::Forward, Hook::Output].map(|hook| &settings.entry[hook as usize].0);
     loader
-        .override_global("ENTRY_INPUT", &input, true)
-        .override_global("ENTRY_FORWARD", &forward, true)
-        .override_global("ENTRY_OUTPUT", &output, true)
+        .override_global("ENTRY_INPUT", input, true)
+        .override_global("ENTRY_FORWARD", forward, true)
+        .override_global("ENTRY_OUTPUT", output, true)
         .override_global("USES", &settings.uses, true)
-        .override_global("BUCKET_MASK", &mask, true)
+        .override_global("BUCKET_MASK", mask, true)
         .override_global("GENERATION", generation, true)
         .map_max_entries(maps::FLOWS, *buckets)
         .map_max_entries(maps::INSNS, at_least_one(*insns))
@@ -73,10 +108,6 @@ pub(super) fn load(pins: &Pins, shape: &Shape<'_>) -> Result<Ebpf, KernelError> 
         .map_max_entries(maps::NARROW, at_least_one(forest.narrow.len()))
         .map_max_entries(maps::WIDE, at_least_one(forest.wide.len()))
         .map_max_entries(maps::MANIFEST, at_least_one(*manifest));
-    for state in &maps::STATE {
-        loader.map_pin_path(state.name, pins.state().join(state.name));
-    }
-    loader.load(OBJECT).map_err(|error| KernelError::object(&error))
 }
 
 /// A map cannot have no entries.
@@ -112,6 +143,24 @@ pub(super) fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut S
         program.load().map_err(|error| KernelError::program(name, &error))?;
     }
     Ok(program)
+}
+
+/// The program of a generation that meets packets on this side.
+pub(super) const fn generation_program(side: Side) -> &'static str {
+    match side {
+        Side::Xdp => GENERATION_XDP,
+        Side::TcIngress => GENERATION_TC_INGRESS,
+        Side::TcEgress => GENERATION_TC_EGRESS,
+    }
+}
+
+/// What the kernel says of a program, loaded now if it was not.
+pub(super) fn program_info(ebpf: &mut Ebpf, name: &str, side: Side) -> Result<ProgramInfo, KernelError> {
+    let info = match side {
+        Side::Xdp => xdp(ebpf, name)?.info(),
+        Side::TcIngress | Side::TcEgress => classifier(ebpf, name)?.info(),
+    };
+    info.map_err(|error| KernelError::program(name, &error))
 }
 
 /// The descriptor of a loaded program.

@@ -1,0 +1,188 @@
+//! Notes of what a packet meets: in programs that were loaded to explain, and nowhere else.
+//!
+//! Everything here is behind the load-time constant `EXPLAIN`, so that the verifier takes it out of a generation in
+//! force. The notes are one value a CPU: XDP and tc do not interrupt each other.
+
+use firewall_common::{
+    image::Hook,
+    packet::WORDS,
+    trail::{AT_HOOK, BUCKETS, Explain, SNAP, STEPS, TRAIL_HEAD, Trail, TrailFilter, WANTS_BYTES, WANTS_STEPS},
+    verdict::Verdict,
+};
+
+use crate::{maps, packet::Frame, pipeline::Path, verifier::forget, work::Work};
+
+/// Was the program loaded to explain?
+#[inline(always)]
+pub fn is_on() -> bool {
+    maps::EXPLAIN.load() != Explain::Off as u32
+}
+
+#[inline(always)]
+fn trail() -> Option<&'static mut Trail> {
+    let pointer = maps::TRAIL.get_ptr_mut(0)?;
+    // SAFETY: this CPU's value, which nothing else writes while the program runs.
+    Some(unsafe { &mut *pointer })
+}
+
+/// A packet begins its way.
+#[inline(always)]
+pub fn begin() {
+    if !is_on() {
+        return;
+    }
+    if let Some(trail) = trail() {
+        trail.active = 0;
+        trail.step_count = 0;
+        trail.bucket_count = 0;
+    }
+}
+
+/// The packet was read: is it one of those asked for?
+#[inline(always)]
+pub fn parsed<F: Frame>(frame: &F, work: &Work) {
+    if is_on() {
+        choose(frame, work);
+    }
+}
+
+/// Not inlined: it is not on the way of packets that nobody watches.
+#[inline(never)]
+fn choose<F: Frame>(frame: &F, work: &Work) {
+    let (Some(trail), Some(filter)) = (trail(), maps::TRAIL_FILTER.get(0)) else {
+        return;
+    };
+    let is_over = filter.until != 0 && filter.until.wrapping_sub(work.tick) as i32 <= 0;
+    if is_over || !filter.matches(&work.packet) {
+        return;
+    }
+    trail.active = 1;
+    trail.captured = 0;
+    if filter.flags & WANTS_BYTES != 0 {
+        capture(frame, trail, filter);
+    }
+}
+
+/// Copies the frame as it came, before anything changes it.
+#[inline(always)]
+fn capture<F: Frame>(frame: &F, trail: &mut Trail, filter: &TrailFilter) {
+    trail.captured = frame.whole_length();
+    if trail.captured > filter.snap {
+        trail.captured = filter.snap;
+    }
+    // Read back: the verifier wants the bounds on the number that is passed.
+    let length = forget(&trail.captured);
+    if length == 0 || length > SNAP as u32 {
+        return;
+    }
+    if !frame.copy(trail.bytes.as_mut_ptr(), length) {
+        trail.captured = 0;
+    }
+}
+
+/// The packet comes to a hook.
+#[inline(always)]
+pub fn hook(hook: Hook) {
+    step(AT_HOOK | hook as u32);
+}
+
+/// The packet stands at this place in the image, or has this verdict.
+#[inline(always)]
+pub fn step(at: u32) {
+    if !is_on() {
+        return;
+    }
+    let Some(trail) = trail() else {
+        return;
+    };
+    if trail.active != 0 {
+        trail.steps[forget(&trail.step_count) as usize & (STEPS - 1)] = at;
+        trail.step_count = trail.step_count.wrapping_add(1);
+    }
+}
+
+/// A bucket of the state table is looked at.
+#[inline(always)]
+pub fn bucket(index: u32) {
+    if !is_on() {
+        return;
+    }
+    if let Some(trail) = trail() {
+        trail.buckets[forget(&trail.bucket_count) as usize & (BUCKETS - 1)] = index;
+        trail.bucket_count = trail.bucket_count.wrapping_add(1);
+    }
+}
+
+/// The packet's way ends with this verdict.
+#[inline(always)]
+pub fn end(work: &Work, path: Path, verdict: Verdict) {
+    if is_on() {
+        close(work, path as u32, verdict.number());
+    }
+}
+
+#[inline(never)]
+fn close(work: &Work, path: u32, verdict: u32) {
+    let (Some(trail), Some(filter)) = (trail(), maps::TRAIL_FILTER.get(0)) else {
+        return;
+    };
+    if trail.active == 0 || !filter.wants(verdict) {
+        return;
+    }
+    write(trail, work, path, verdict);
+    if maps::EXPLAIN.load() == Explain::Twin as u32 {
+        send(trail, filter, work.tick);
+    }
+}
+
+#[inline(always)]
+fn write(trail: &mut Trail, work: &Work, path: u32, verdict: u32) {
+    trail.time_ns = work.now_ns;
+    trail.slot = if work.place == 0 { 0 } else { work.slot };
+    trail.path = path;
+    trail.verdict = verdict;
+    trail.rule = work.cursor.rule;
+    trail.hook = work.hook;
+    trail.generation = maps::GENERATION.load();
+    trail.interface = work.interface;
+    trail.bucket = work.bucket;
+    trail.place = work.place;
+    trail.pending = work.pending;
+    for index in 0..WORDS {
+        trail.packet.words[index] = work.packet.words[index];
+    }
+    trail.packet.l3_offset = work.packet.l3_offset;
+    trail.packet.l4_offset = work.packet.l4_offset;
+    trail.packet.frame_length = work.packet.frame_length;
+    trail.packet.l4_length = work.packet.l4_length;
+    trail.packet.payload_length = work.packet.payload_length;
+    trail.packet.tcp_seq = work.packet.tcp_seq;
+    trail.packet.tcp_ack = work.packet.tcp_ack;
+    trail.packet.tcp_window = work.packet.tcp_window;
+    trail.packet.icmp_id = work.packet.icmp_id;
+    trail.packet.fragment_id = work.packet.fragment_id;
+    trail.packet.fragment_offset = work.packet.fragment_offset;
+}
+
+/// Hands the trail to whoever watches, as often as was agreed.
+#[inline(always)]
+fn send(trail: &mut Trail, filter: &TrailFilter, tick: u32) {
+    if trail.tick != tick {
+        trail.tick = tick;
+        trail.spent = 0;
+    }
+    if trail.spent >= filter.per_tick {
+        trail.lost += 1;
+        return;
+    }
+    trail.spent += 1;
+    let bytes: *const u8 = core::ptr::from_ref(trail).cast();
+    let sent = if filter.flags & WANTS_STEPS != 0 {
+        maps::send_trail(bytes, size_of::<Trail>() as u64)
+    } else {
+        maps::send_trail(bytes, TRAIL_HEAD as u64)
+    };
+    if !sent {
+        trail.lost += 1;
+    }
+}

@@ -1,0 +1,246 @@
+//! A shadow of a generation: it answers about packets that nobody sent, and nothing live changes.
+//!
+//! The same object code is loaded again, with the same constants and the same read-only maps, and with private copies of
+//! what the program writes: connections, counters, fragments and whatever else is state. What proves that it is the
+//! same: the kernel's tags of both programs, and the bytes of their constants. The one constant that differs is the
+//! one that turns the notes on ([`firewall_common::trail`]).
+
+mod constants;
+mod seed;
+
+use std::collections::BTreeSet;
+
+use aya::{
+    Ebpf,
+    maps::{Array, PerCpuArray},
+    programs::{ProgramInfo, TestRun, TestRunOptions, TestRunResult},
+};
+use firewall_common::{
+    interface::Interface as Entry,
+    limits::{MAX_IFINDEX, MAX_INTERFACES},
+    trail::{Explain, SNAP, Trail, TrailFilter, WANTS_STEPS},
+};
+
+pub use self::seed::Known;
+use super::{
+    Instance, KernelError, Side, attach, interfaces,
+    judge::{SLACK, context},
+    maps, object,
+    object::Shape,
+};
+use crate::compile::Compiled;
+
+/// The maps of an instance that the program only reads: the shadow has the same ones.
+const READ_ONLY: [&str; 3] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES];
+
+/// State that the program only writes, or that is copied in part: nothing in it is needed for an answer.
+const NOT_COPIED: [&str; 10] = [
+    maps::XDP,
+    maps::TC_INGRESS,
+    maps::TC_EGRESS,
+    maps::FLOWS,
+    maps::COUNTERS,
+    maps::TRAFFIC,
+    maps::EVENTS,
+    maps::BUDGET,
+    maps::LISTENERS,
+    maps::LEDGER,
+];
+
+/// Runs until the buckets of the state table that a packet meets are known: one finds out, one confirms, and a packet
+/// that takes another way because of what it met may need a few more.
+const ROUNDS: usize = 6;
+
+/// A packet that is asked about.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// Where it is put in.
+    pub side: Side,
+    /// The frame.
+    pub frame: &'a [u8],
+    /// The interface.
+    pub ifindex: u32,
+    /// What is known of its connection.
+    pub known: Known,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The code that the program returned, as the kernel has it.
+    pub code: u32,
+    /// Did the packet pass?
+    pub passed: bool,
+    /// The packet as the program left it.
+    pub bytes: Vec<u8>,
+    /// What it met.
+    pub trail: Box<Trail>,
+}
+
+/// A loaded shadow.
+pub struct Shadow<'a> {
+    ebpf: Ebpf,
+    /// Where the live state is; none for a ruleset that is not in force.
+    live: Option<&'a Instance>,
+    generation: u32,
+    buckets: u32,
+}
+
+impl Instance {
+    /// A shadow of a loaded generation.
+    pub fn shadow(&self, generation: u32) -> Result<Shadow<'_>, KernelError> {
+        let constants = self.constants(generation)?;
+        let mut loader = object::loader()?;
+        constants.put(&mut loader);
+        loader.override_global("EXPLAIN", &(Explain::Shadow as u32), true);
+        loader.map_max_entries(maps::FLOWS, self.buckets);
+        self.size_like_live(&mut loader)?;
+        for name in READ_ONLY {
+            loader.map_pin_path(name, self.pins.state().join(name));
+        }
+        for name in maps::OF_GENERATION {
+            loader.map_pin_path(name, self.pins.generation(generation).join(name));
+        }
+        let ebpf = object::load_with(&mut loader)?;
+        let mut shadow = Shadow { ebpf, live: Some(self), generation, buckets: self.buckets };
+        shadow.watch_everything()?;
+        Ok(shadow)
+    }
+
+    /// State maps that were made larger or smaller than the object says are so in the shadow.
+    fn size_like_live(&self, loader: &mut aya::EbpfLoader<'_>) -> Result<(), KernelError> {
+        for shape in maps::STATE.iter().filter(|shape| !NOT_COPIED.contains(&shape.name)) {
+            let info = maps::info(&self.pins.state(), shape.name)?;
+            loader.map_max_entries(shape.name, info.max_entries());
+        }
+        Ok(())
+    }
+}
+
+impl Shadow<'static> {
+    /// A ruleset that is not in force, over empty state: what it would say.
+    pub fn of_candidate(compiled: &Compiled) -> Result<Self, KernelError> {
+        let image = &compiled.image;
+        let shape = Shape::of(image, 1, CANDIDATE_BUCKETS, 0);
+        let mut loader = object::loader()?;
+        object::shape(&mut loader, &shape);
+        loader.override_global("EXPLAIN", &(Explain::Shadow as u32), true);
+        let mut ebpf = object::load_with(&mut loader)?;
+        super::generation::fill(&mut ebpf, image, &[])?;
+        let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets: CANDIDATE_BUCKETS };
+        shadow.watch_everything()?;
+        shadow.register()?;
+        Ok(shadow)
+    }
+}
+
+impl Shadow<'static> {
+    /// Makes the interfaces of this network namespace known.
+    fn register(&mut self) -> Result<(), KernelError> {
+        let all = interfaces::list()?;
+        let known = all.iter().filter(|one| one.index < MAX_IFINDEX).take(MAX_INTERFACES as usize - 1);
+        let mut entries = vec![Entry::default()];
+        let mut places = vec![0_u32; MAX_IFINDEX as usize];
+        for interface in known {
+            places[interface.index as usize] = entries.len() as u32;
+            entries.push(attach::entry(interface));
+        }
+        maps::fill(&mut self.ebpf, maps::INTERFACES, &entries)?;
+        let mut map = maps::array_of::<u32>(&mut self.ebpf, maps::IFINDEX)?;
+        for (index, place) in places.iter().enumerate().filter(|(_, place)| **place != 0) {
+            map.set(index as u32, place, 0).map_err(KernelError::map(maps::IFINDEX))?;
+        }
+        Ok(())
+    }
+}
+
+/// Room for the connections that a test brings.
+const CANDIDATE_BUCKETS: u32 = 1 << 10;
+
+impl Shadow<'_> {
+    /// Says what becomes of a packet.
+    pub fn ask(&mut self, question: &Question<'_>) -> Result<Answer, KernelError> {
+        self.prove(question.side)?;
+        let mut seeded = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            self.restore(&seeded, question)?;
+            let answer = self.run(question)?;
+            let met: BTreeSet<u32> = answer.trail.kept_buckets().collect();
+            if met.is_subset(&seeded) {
+                return Ok(answer);
+            }
+            seeded.extend(met);
+        }
+        Err(KernelError::Damaged("the packet meets other connections each time it is asked about".to_owned()))
+    }
+
+    /// Refuses to answer with a program that is not the one in force.
+    fn prove(&mut self, side: Side) -> Result<(), KernelError> {
+        let name = object::generation_program(side);
+        let info = object::program_info(&mut self.ebpf, name, side)?;
+        let Some(live) = self.live else { return Ok(()) };
+        let path = live.pins.generation(self.generation).join(name);
+        let theirs = ProgramInfo::from_pin(path).map_err(|error| KernelError::program(name, &error))?;
+        if info.tag() != theirs.tag() {
+            return Err(KernelError::OtherBuild);
+        }
+        constants::compare(&info, &theirs)
+    }
+
+    fn watch_everything(&mut self) -> Result<(), KernelError> {
+        let filter = TrailFilter { flags: WANTS_STEPS, snap: SNAP as u32, per_tick: u32::MAX, ..Default::default() };
+        maps::fill(&mut self.ebpf, maps::TRAIL_FILTER, &[filter])
+    }
+
+    /// One run.
+    fn run(&mut self, question: &Question<'_>) -> Result<Answer, KernelError> {
+        let Question { side, frame, ifindex, known: _ } = *question;
+        self.clear_trail()?;
+        let name = object::generation_program(side);
+        let mut bytes = vec![0; frame.len() + SLACK];
+        let context = context(side, frame.len(), ifindex);
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut bytes),
+            ctx_in: Some(&context),
+            repeat: 1,
+            ..TestRunOptions::new()
+        };
+        let result = match side {
+            Side::Xdp => object::xdp(&mut self.ebpf, name)?.test_run(options),
+            Side::TcIngress | Side::TcEgress => object::classifier(&mut self.ebpf, name)?.test_run(options),
+        };
+        let TestRunResult { return_value: code, data_size_out, .. } =
+            result.map_err(|error| KernelError::program(name, &error))?;
+        bytes.truncate(data_size_out as usize);
+        Ok(Answer { code, passed: code == side.passing(), bytes, trail: Box::new(self.trail()?) })
+    }
+
+    fn clear_trail(&mut self) -> Result<(), KernelError> {
+        let mut map = self.trails()?;
+        let empty = maps::on_cpus(Trail::EMPTY, Trail::EMPTY)?;
+        map.set(0, empty, 0).map_err(KernelError::map(maps::TRAIL))
+    }
+
+    /// What the run noted, on whichever CPU it was.
+    fn trail(&mut self) -> Result<Trail, KernelError> {
+        let values = self.trails()?.get(&0, 0).map_err(KernelError::map(maps::TRAIL))?;
+        let noted = values.iter().find(|trail| trail.time_ns != 0).copied();
+        noted.ok_or_else(|| KernelError::Damaged("the shadow noted nothing of the packet".to_owned()))
+    }
+
+    fn trails(&mut self) -> Result<PerCpuArray<&mut aya::maps::MapData, Trail>, KernelError> {
+        let map = self.ebpf.map_mut(maps::TRAIL).ok_or_else(|| KernelError::Damaged("no map TRAIL".to_owned()))?;
+        PerCpuArray::try_from(map).map_err(KernelError::map(maps::TRAIL))
+    }
+
+    fn flows(&mut self) -> Result<Array<&mut aya::maps::MapData, seed::Words>, KernelError> {
+        maps::array_of(&mut self.ebpf, maps::FLOWS)
+    }
+}
+
+impl std::fmt::Debug for Shadow<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Shadow").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}

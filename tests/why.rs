@@ -1,0 +1,6 @@
+//! `why`: what a shadow of the loaded generation says is what the live program does, and asking changes nothing.
+
+mod support;
+
+#[path = "why/agreement.rs"]
+mod agreement;
