@@ -47,7 +47,8 @@ fn many_rules() -> String {
     format!(
         "table inet filter {{ chain input {{ type filter hook input priority 0; policy drop;
         ct state established accept
-        {rules} }}
+        {rules}
+        }}
         }}"
     )
 }
