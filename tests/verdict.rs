@@ -18,6 +18,8 @@ mod malformed;
 mod matches;
 #[path = "verdict/truncation.rs"]
 mod truncation;
+#[path = "verdict/values.rs"]
+mod values;
 
 /// Only ssh, both ways.
 const ONLY_SSH: &str = "table inet filter {

@@ -28,6 +28,7 @@ use firewall_common::{
     },
     control::Control,
     flow::{FlowKey, Tuple},
+    image::USES_CT_MARK,
     packet::{FRAGMENT_LATER, Field, L4_PRESENT},
     quoted,
     table::{self, Bucket, Entry, OVERFLOWED, Slot, SlotWords, WAYS},
@@ -356,9 +357,41 @@ fn is_related<F: Frame>(frame: &F, work: &mut Work) -> bool {
     let (key, source_is_high) = quoted.key(0);
     aim(work, key, source_is_high);
     find(work);
-    let found = forget(&work.place) != 0;
+    work.quoted = forget(&work.place);
     work.place = 0;
-    found
+    work.quoted != 0
+}
+
+/// The entry of the packet's connection, if it is in the table: to an ICMP error it is that of the packet it quotes.
+#[inline(always)]
+fn connection(work: &Work) -> Option<&'static mut Entry> {
+    let place = forget(&work.place) | forget(&work.quoted);
+    if place == 0 {
+        return None;
+    }
+    let bucket = maps::bucket(forget(&work.bucket))?;
+    // SAFETY: a place of the bucket, as in `update`.
+    Some(unsafe { &mut *entry(bucket, place) })
+}
+
+/// Reads the connection's mark, if a rule may look at it. A new connection has none yet.
+#[inline(always)]
+pub fn read_mark(work: &mut Work) {
+    if maps::USES.load() & USES_CT_MARK != 0 {
+        work.ct_mark = connection(work).map_or(0, |entry| entry.mark);
+        work.packet.set(Field::CtMark, work.ct_mark);
+    }
+}
+
+/// Gives the connection the mark that a rule set, whatever becomes of the packet. A new one gets it when it is entered.
+#[inline(always)]
+pub fn write_mark(work: &Work) {
+    if maps::USES.load() & USES_CT_MARK != 0
+        && work.packet.get(Field::CtMark) != work.ct_mark
+        && let Some(entry) = connection(work)
+    {
+        entry.mark = work.packet.get(Field::CtMark);
+    }
 }
 
 /// Enters the connection of an accepted packet, if it starts one.
@@ -416,7 +449,7 @@ fn write(work: &Work, entry: &mut Entry) {
     entry.bytes = [u64::from(work.packet.get(Field::Length)), 0];
     entry.rule = work.cursor.rule;
     entry.generation = maps::GENERATION.load();
-    entry.mark = 0;
+    entry.mark = work.packet.get(Field::CtMark);
     entry.ifindex = work.packet.get(Field::IifIndex);
     if work.packet.get(Field::L4Proto) as u8 == tcp::PROTOCOL {
         let (window, original, reply) = conntrack::begin(&Segment::of(&work.packet), Terms(forget(&work.offer) as u8));

@@ -17,6 +17,7 @@ mod explain;
 mod fetch;
 mod fragment;
 mod maps;
+mod marks;
 mod packet;
 mod pipeline;
 mod route;

@@ -39,6 +39,10 @@ pub trait Frame: PacketBytes + Act {
     fn is_forwarded(&self, path: Path) -> bool;
     /// Makes the headers readable if they are not; `true` when it is worth parsing again.
     fn pull(&self) -> bool;
+    /// The packet's mark; none at XDP, where the kernel has no place for one yet.
+    fn mark(&self) -> u32;
+    /// Gives the packet a mark.
+    fn set_mark(&self, mark: u32);
     /// The context, for helpers that want it.
     fn context(&self) -> *mut core::ffi::c_void;
     /// Copies the first `length` bytes to `to`, which has room for them; `false` if the packet is shorter.
@@ -158,6 +162,14 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn mark(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn set_mark(&self, _: u32) {}
+
+    #[inline(always)]
     fn context(&self) -> *mut core::ffi::c_void {
         self.ctx.as_ptr()
     }
@@ -246,6 +258,18 @@ impl Frame for TcFrame {
             let wanted = if (*self.skb).len < PULL { (*self.skb).len } else { PULL };
             linear < wanted && bpf_skb_pull_data(self.skb, wanted) == 0
         }
+    }
+
+    #[inline(always)]
+    fn mark(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb).mark }
+    }
+
+    #[inline(always)]
+    fn set_mark(&self, mark: u32) {
+        // SAFETY: as above.
+        unsafe { (*self.skb).mark = mark };
     }
 
     #[inline(always)]

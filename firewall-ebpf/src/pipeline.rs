@@ -10,7 +10,7 @@ use firewall_common::{
 };
 
 use crate::{
-    conntrack, count, emit, explain, fragment, maps, packet::Frame, route, rules, verifier::forget, work::Work,
+    conntrack, count, emit, explain, fragment, maps, marks, packet::Frame, route, rules, verifier::forget, work::Work,
 };
 
 /// Which way a packet crosses the interface.
@@ -56,14 +56,18 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
         return Verdict::PASS;
     }
     fragment::restore(work);
+    marks::read(frame, work);
     conntrack::look_up(frame, work);
     let Some(hook) = route::hook(frame, work, path) else {
         return Verdict::PASS;
     };
+    conntrack::read_mark(work);
     let verdict = rules::run(frame, work, hook);
+    conntrack::write_mark(work);
     if !verdict.is_pass() {
         return verdict;
     }
+    marks::write(frame, work);
     fragment::remember(work);
     conntrack::commit(frame, work)
 }

@@ -43,6 +43,12 @@ pub struct Work {
     pub pending: u32,
     /// Lifetime of that new connection, ticks.
     pub pending_ticks: u32,
+    /// The connection that an ICMP error quotes a packet of: its place in the bucket, from 1; 0 for none.
+    pub quoted: u32,
+    /// The packet's mark, before the rules.
+    pub mark: u32,
+    /// Its connection's mark, before the rules.
+    pub ct_mark: u32,
     /// The hook ([`firewall_common::image::Hook`]) whose rules the packet meets; before that, the first one of its way.
     pub hook: u32,
     /// What became of it: [`firewall_common::verdict::Reason`] as a number, 0 for passed.
@@ -66,6 +72,7 @@ impl Work {
         self.interface = interface;
         self.place = 0;
         self.pending = 0;
+        self.quoted = 0;
         self.cursor.rule = firewall_common::image::NO_RULE;
     }
 }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use firewall_common::{
     classify::build::Start,
-    image::{Forest, HOOKS, Image, Insn, Interval, Settings, Target},
+    image::{Forest, HOOKS, Image, Insn, Interval, Settings, Target, USES_CT_MARK, USES_MARK},
 };
+
+use crate::language::ruleset::Selector;
 
 /// A place in the image, known or not yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +69,15 @@ impl Assembler {
     /// The label is the next instruction.
     pub(super) fn bind_here(&mut self, label: Label) {
         self.labels[label.0 as usize] = Some(Target::at(self.insns.len() as u32));
+    }
+
+    /// A rule looks at this: what the program has to find out for it.
+    pub(super) fn note_use(&mut self, selector: Selector) {
+        match selector {
+            Selector::Mark => self.uses |= USES_MARK,
+            Selector::CtMark => self.uses |= USES_CT_MARK,
+            _ => {}
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -11,7 +11,7 @@ use firewall_common::{
 use super::{
     CompileError, MAX_INTERVALS,
     assembler::{Assembler, Begun, Label, Place},
-    concat,
+    concat, data,
     manifest::Manifest,
     numbers::Numbers,
     words::{self, Way},
@@ -260,6 +260,7 @@ impl<'a> Writer<'a> {
             Statement::NamedMap { subject, map } => {
                 self.map(frame, *subject, &frame.table.sets[*map].map_elements(), way);
             }
+            Statement::Assign { target, value } => data::assign(&mut self.out, *target, value, way),
             Statement::Counter { .. } => {
                 let slot = record.counters[*counters].slot;
                 *counters += 1;

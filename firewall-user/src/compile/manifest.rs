@@ -383,6 +383,7 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
         }
         Statement::NamedMap { .. }
         | Statement::Update(_)
+        | Statement::Assign { .. }
         | Statement::Counter { .. }
         | Statement::Log { .. }
         | Statement::Verdict(_) => false,

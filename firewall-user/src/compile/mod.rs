@@ -7,6 +7,7 @@
 mod assembler;
 mod chains;
 mod concat;
+mod data;
 mod manifest;
 mod numbers;
 mod sets;

@@ -29,7 +29,7 @@ pub(super) struct Way {
 
 /// A word of the packet and how a value lies in it.
 #[derive(Clone, Copy)]
-enum Word {
+pub(super) enum Word {
     /// The value is the word, of so many bits.
     Plain(Field, u128),
     /// The value is the word's part from bit `shift` on, of this mask, with a protocol number in the upper half.
@@ -50,7 +50,7 @@ enum Word {
     Hardware(Field),
 }
 
-fn word(selector: Selector) -> Word {
+pub(super) fn word(selector: Selector) -> Word {
     let tagged = |field, protocol, shift, max| Word::Tagged { field, protocol, shift, max };
     match selector {
         Selector::Iif => Word::Plain(Field::IifIndex, 0xffff_ffff),
@@ -259,7 +259,7 @@ fn link_tests(tagged: bool) -> Vec<Insn> {
 }
 
 /// States of packets that belong to no connection: invalid and untracked.
-const CONNECTIONLESS: u32 =
+pub(super) const CONNECTIONLESS: u32 =
     firewall_common::conntrack::CtState::Invalid as u32 | firewall_common::conntrack::CtState::Untracked as u32;
 
 /// Tests the network layer.
@@ -293,6 +293,7 @@ pub(super) fn write_presence(out: &mut Assembler, subject: Subject, way: Way) {
 }
 
 fn write_test(out: &mut Assembler, (selector, bits): (Selector, Option<u128>), wanted: &Wanted, way: Way) {
+    out.note_use(selector);
     match word(selector) {
         Word::Wide(field) => {
             if matches!(field, Field::IifName | Field::OifName) {
@@ -361,7 +362,7 @@ fn narrow(out: &mut Assembler, (field, mask): (Field, u32), (set, inside): (&[(u
     chained(out, tests, inside, way);
 }
 
-fn range(field: Field, mask: u32, (low, high): (u32, u32)) -> Insn {
+pub(super) fn range(field: Field, mask: u32, (low, high): (u32, u32)) -> Insn {
     Insn { op: Op::Range as u8, field: field as u8, mask, low, high, ..Insn::default() }
 }
 
@@ -422,8 +423,13 @@ fn never(out: &mut Assembler, inside: bool, way: Way) {
     last(out, range(Field::Zero, 0, (1, 1)), inside, way);
 }
 
+/// Writes a test alone.
+pub(super) fn test(out: &mut Assembler, test: Insn, way: Way) {
+    last(out, test, true, way);
+}
+
 /// A test in front of another one, which is the next instruction.
-fn step(out: &mut Assembler, way: Way, test: Insn) {
+pub(super) fn step(out: &mut Assembler, way: Way, test: Insn) {
     let next = out.label();
     last(out, test, true, Way { flags: 0, pass: Place::Label(next), ..way });
     out.bind_here(next);

@@ -56,6 +56,8 @@ pub(super) enum ExprKind {
     Named(Rc<str>),
     /// `*` as an element.
     Any,
+    /// `ct mark` where a value stands.
+    Selector(Box<Left>),
     /// `$name`: the value and where it is used.
     Variable(Rc<Variable>),
 }
@@ -90,6 +92,7 @@ impl Expr {
             | ExprKind::Ipv6(_)
             | ExprKind::Mac(_)
             | ExprKind::Named(_)
+            | ExprKind::Selector(_)
             | ExprKind::Any => (1, 1),
         }
     }
@@ -262,6 +265,8 @@ pub(super) enum StatementKind {
     Map(Left, Expr),
     /// `update @set { ip saddr timeout 5m }`
     Update(Box<Update>),
+    /// `meta mark set 1`
+    Assign(Left, Expr),
     /// `counter packets N bytes N`
     Counter(u64, u64),
     /// `log ...`

@@ -5,12 +5,13 @@ mod value;
 use serde_json::{Map, Value, json};
 
 use self::value::{
-    concat_left, joined_flags, left, listed_flags, log, map_type, name, operator, printed, selected, with_extras,
+    computed_value, concat_left, joined_flags, left, listed_flags, log, map_type, name, operator, printed, selected,
+    with_extras,
 };
 use super::{
     print::{CounterRef, Object, Shown, statement_text},
     ruleset::{
-        Base, Chain, Comparison, ConcatKeys, Extras, Form, Given, MapElement, Match, Operand, Rule, Ruleset, Set,
+        Base, Chain, Comparison, ConcatKeys, Data, Extras, Form, Given, MapElement, Match, Operand, Rule, Ruleset, Set,
         SetElement, Statement, Subject, Table, Tuple, Update, Values, Verdict,
     },
     types::{Style, Type},
@@ -175,6 +176,10 @@ impl Printer<'_> {
                     json!({ "vmap": { "key": left(*subject), "data": format!("@{}", self.table.sets[*map].name) } })
                 }
                 Statement::Update(update) => self.update(update),
+                Statement::Assign { target, value } => {
+                    let ty = target.selector.value_type();
+                    json!({ "mangle": { "key": left(*target), "value": self.data(value, ty) } })
+                }
                 Statement::Log { prefix, level } => log(prefix.as_ref(), *level),
                 Statement::Verdict(verdict) => self.verdict(*verdict),
             })
@@ -190,6 +195,13 @@ impl Printer<'_> {
                 ("expr", Some(expressions.into())),
             ],
         )
+    }
+
+    fn data(&self, data: &Data, ty: Type) -> Value {
+        match data {
+            Data::Constant(value) => self.one(*value, ty),
+            Data::Computed(computed) => computed_value(computed),
+        }
     }
 
     fn verdict(&self, verdict: Verdict) -> Value {

@@ -9,7 +9,8 @@
 
 mod ast;
 mod check;
-pub mod diagnostic;
+mod data;
+mod diagnostic;
 pub mod json;
 pub mod lexer;
 pub mod names;

@@ -5,6 +5,7 @@
 use firewall_common::image::Hook;
 
 pub use super::{
+    data::{Computed, Data, Step},
     selector::{Selector, Transport},
     sets::{
         CatchAll, Concat, ConcatKeys, Extras, Given, MapData, Set, SetElement, Tuple, Update, UpdateData,
@@ -193,6 +194,13 @@ pub enum Statement {
     },
     /// Changes a set or map of the table; ends the rule when that cannot be done.
     Update(Update),
+    /// Gives something of the packet or its connection a value.
+    Assign {
+        /// What: a selector as it is.
+        target: Subject,
+        /// The value.
+        value: Data,
+    },
     /// Counts, starting from these numbers.
     Counter {
         /// Packets.

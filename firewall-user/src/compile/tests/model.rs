@@ -8,8 +8,8 @@ use firewall_common::{
 use crate::language::{
     Ruleset,
     ruleset::{
-        Comparison, ConcatKeys, Family, Match, Network, Operand, Rule, Selector, SetElement, Statement, Subject, Table,
-        Tuple, Values, Verdict,
+        Comparison, Computed, ConcatKeys, Data, Family, Match, Network, Operand, Rule, Selector, SetElement, Statement,
+        Step, Subject, Table, Tuple, Values, Verdict,
     },
 };
 
@@ -306,6 +306,8 @@ pub(super) struct Outcome {
     pub(super) accepted: bool,
     /// Table, chain, rule and number of each counter it was counted in.
     pub(super) counted: Vec<(usize, usize, usize, usize)>,
+    /// Its mark and its connection's, behind the rules.
+    pub(super) marks: (u32, u32),
 }
 
 /// What a chain says.
@@ -320,7 +322,7 @@ enum Said {
 }
 
 struct Run<'a> {
-    probe: &'a Probe,
+    probe: &'a mut Probe,
     table: &'a Table,
     number: usize,
     outcome: &'a mut Outcome,
@@ -362,6 +364,10 @@ impl Run<'_> {
                 | Statement::Update(_)
                 | Statement::Log { .. }
                 | Statement::Verdict(Verdict::Continue) => {}
+                Statement::Assign { target, value } => match self.data(value) {
+                    Some(value) => self.assign(target.selector, value),
+                    None => return Said::Nothing,
+                },
                 Statement::Counter { .. } => {
                     self.outcome.counted.push((self.number, chain, number, counters));
                     counters += 1;
@@ -410,6 +416,29 @@ enum Looked {
 }
 
 impl Run<'_> {
+    fn data(&self, data: &Data) -> Option<u128> {
+        let Computed { subject, steps } = match data {
+            Data::Constant(value) => return Some(*value),
+            Data::Computed(computed) => computed,
+        };
+        let max = subject.selector.value_type().max();
+        let value = self.probe.subject(*subject)?;
+        Some(steps.iter().fold(value, |value, step| match step {
+            Step::Bits { mask, xor } => value & mask ^ xor,
+            Step::Left(by) => value << by & max,
+            Step::Right(by) => value >> by,
+        }))
+    }
+
+    fn assign(&mut self, target: Selector, value: u128) {
+        match target {
+            Selector::Mark => self.probe.mark = value as u32,
+            Selector::CtMark if self.probe.value(Selector::CtMark).is_some() => self.probe.ct_mark = value as u32,
+            Selector::CtMark => {}
+            other => panic!("{other:?} cannot be set"),
+        }
+    }
+
     fn concat(&self, subjects: &[Subject], keys: &ConcatKeys) -> Looked {
         let values = subjects.iter().map(|subject| self.probe.subject(*subject));
         let Some(values) = values.collect::<Option<Vec<u128>>>() else { return Looked::Missing };
@@ -436,7 +465,8 @@ pub(super) fn run(ruleset: &Ruleset, hook: Hook, probe: &Probe) -> Outcome {
         }
     }
     bases.sort_unstable();
-    let mut outcome = Outcome::default();
+    let mut probe = probe.clone();
+    let mut outcome = Outcome { marks: (probe.mark, probe.ct_mark), ..Outcome::default() };
     for (_, std::cmp::Reverse((number, chain)), drops) in bases {
         let table = &ruleset.tables()[number];
         let seen = match table.family {
@@ -447,7 +477,8 @@ pub(super) fn run(ruleset: &Ruleset, hook: Hook, probe: &Probe) -> Outcome {
         if !seen {
             continue;
         }
-        let said = Run { probe, table, number, outcome: &mut outcome }.chain(chain);
+        let said = Run { probe: &mut probe, table, number, outcome: &mut outcome }.chain(chain);
+        outcome.marks = (probe.mark, probe.ct_mark);
         if said == Said::Drop || (said != Said::Accept && drops) {
             return outcome;
         }

@@ -6,6 +6,7 @@ use firewall_common::{
     classify::build::Tuning,
     eval::HostRun,
     image::{Hook, Image, Target},
+    packet::Field,
 };
 use proptest::{prelude::*, sample::select};
 
@@ -249,8 +250,22 @@ fn map() -> BoxedStrategy<String> {
         .boxed()
 }
 
+fn assignment() -> BoxedStrategy<String> {
+    let source = words(&["meta mark", "ct mark", "tcp sequence", "meta length"]);
+    let source = (
+        source,
+        select(
+            &["", " & 0xff", " | 1", " ^ 0xffff", " & 0xf0 | 0x100", " << 8", " >> 4", " & 0xf ^ 3 << 2", " >> 1 | 3"]
+                [..],
+        ),
+    )
+        .prop_map(|(source, change)| format!("{source}{change}"));
+    let value = prop_oneof![words(&["0", "1", "15", "255", "0xffffffff", "1 << 4"]), source];
+    (words(&["meta mark set", "ct mark set"]), value).prop_map(join).boxed()
+}
+
 fn rule() -> impl Strategy<Value = String> {
-    let part = prop_oneof![6 => a_match(), 2 => Just("counter".to_owned()), 1 => Just("log".to_owned()), 1 => map(), 1 => named_map(), 2 => concatenation()];
+    let part = prop_oneof![6 => a_match(), 2 => Just("counter".to_owned()), 1 => Just("log".to_owned()), 1 => map(), 1 => named_map(), 2 => concatenation(), 2 => assignment()];
     (proptest::collection::vec(part, 0..5), verdict())
         .prop_map(|(parts, verdict)| format!("{} {verdict}", parts.join(" ")).trim().to_owned())
 }
@@ -389,7 +404,8 @@ fn probe() -> impl Strategy<Value = Probe> {
 /// What the image does, in the model's words.
 fn run_image(ruleset: &Ruleset, image: &Image, manifest: &Manifest, probe: &Probe) -> Outcome {
     let mut run = HostRun::new(image);
-    let cursor = run.run(Hook::Input, &probe.packet()).expect("a whole image");
+    let mut packet = probe.packet();
+    let cursor = run.run_in(Hook::Input, &mut packet).expect("a whole image");
     let numbers = Numbers::of(ruleset);
     let mut by_slot = std::collections::HashMap::new();
     for (table, content) in ruleset.tables().iter().enumerate() {
@@ -402,7 +418,12 @@ fn run_image(ruleset: &Ruleset, image: &Image, manifest: &Manifest, probe: &Prob
             }
         }
     }
-    Outcome { accepted: cursor.at == Target::ACCEPT, counted: run.counted.iter().map(|slot| by_slot[slot]).collect() }
+    let marks = (packet.get(Field::Mark), packet.get(Field::CtMark));
+    Outcome {
+        accepted: cursor.at == Target::ACCEPT,
+        marks,
+        counted: run.counted.iter().map(|slot| by_slot[slot]).collect(),
+    }
 }
 
 proptest! {

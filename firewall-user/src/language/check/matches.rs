@@ -79,6 +79,7 @@ impl Checker<'_> {
             | ExprKind::Concat(_)
             | ExprKind::Binary(..)
             | ExprKind::Any
+            | ExprKind::Selector(_)
             | ExprKind::Variable(_) => self.value_match((subject, turned), relation, right)?,
         };
         context.learn(&held);

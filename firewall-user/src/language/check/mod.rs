@@ -9,6 +9,7 @@ mod chains;
 mod compare;
 mod concat;
 mod context;
+mod data;
 mod declare;
 mod jumps;
 mod matches;

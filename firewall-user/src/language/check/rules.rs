@@ -5,7 +5,7 @@ use crate::language::{
     ast::{self, Element, Expr, ExprKind, Given, Left, Log, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
     names,
-    ruleset::{ConcatKeys, MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
+    ruleset::{ConcatKeys, Data, MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -88,6 +88,7 @@ impl Checker<'_> {
             }
             StatementKind::Map(left, elements) => self.map(place, left, elements, context)?,
             StatementKind::Update(update) => self.set_update(place.table, update, context)?,
+            StatementKind::Assign(target, value) => self.assignment(target, value, context)?,
             StatementKind::Counter(packets, bytes) => Statement::Counter { packets: *packets, bytes: *bytes },
             StatementKind::Log(log) => checked_log(log)?,
             StatementKind::Verdict(verdict) => Statement::Verdict(self.verdict(place, verdict)?),
@@ -256,6 +257,8 @@ fn always_goes_on(statement: &Statement) -> bool {
         | Statement::Concat { .. }
         | Statement::ConcatMap { .. }
         | Statement::Update(_) => false,
+        // What is read, or the header that is written to, may not be there.
+        Statement::Assign { target, value } => target.network.is_none() && matches!(value, Data::Constant(_)),
         Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => true,
     }
 }
@@ -272,6 +275,7 @@ fn is_final(statement: &Statement) -> bool {
         | Statement::Concat { .. }
         | Statement::ConcatMap { .. }
         | Statement::Update(_)
+        | Statement::Assign { .. }
         | Statement::Counter { .. }
         | Statement::Log { .. } => false,
     }

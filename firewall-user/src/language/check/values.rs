@@ -53,6 +53,7 @@ impl Checker<'_> {
             | ExprKind::Binary(..)
             | ExprKind::Set(_)
             | ExprKind::Named(_)
+            | ExprKind::Selector(_)
             | ExprKind::Any => self.single(expr, ty).map(Values::single),
         }
     }
@@ -110,6 +111,7 @@ impl Checker<'_> {
             ExprKind::Set(_) => Err(mismatch(ty, "a set", expr.span)),
             ExprKind::Named(_) => Err(mismatch(ty, "a named set", expr.span)),
             ExprKind::Any => Err(mismatch(ty, "`*`", expr.span)),
+            ExprKind::Selector(_) => Err(mismatch(ty, "what the packet has", expr.span)),
         }
     }
 
@@ -191,7 +193,7 @@ impl Checker<'_> {
     }
 }
 
-fn in_range(number: u128, ty: Type, span: Span) -> Checked<u128> {
+pub(super) fn in_range(number: u128, ty: Type, span: Span) -> Checked<u128> {
     if number <= ty.max() {
         return Ok(number);
     }
@@ -199,7 +201,7 @@ fn in_range(number: u128, ty: Type, span: Span) -> Checked<u128> {
     Err(Diagnostic::error(span, message))
 }
 
-fn mismatch(ty: Type, found: &str, span: Span) -> Diagnostic {
+pub(super) fn mismatch(ty: Type, found: &str, span: Span) -> Diagnostic {
     Diagnostic::error(span, format!("expected {}, found {found}", ty.meaning()))
 }
 

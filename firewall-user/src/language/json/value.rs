@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{object, text};
 use crate::language::{
     names,
-    ruleset::{Comparison, Extras, MapData, Selector, Subject},
+    ruleset::{Comparison, Computed, Extras, MapData, Selector, Step, Subject},
     types::{Style, Type},
 };
 
@@ -68,6 +68,22 @@ pub(super) fn joined_flags(ty: Type, value: u128) -> Value {
         Some(names) => names.into_iter().reduce(|left, right| json!({ "|": [left, right] })).unwrap_or_default(),
         None => (value as u64).into(),
     }
+}
+
+/// A value with what is done to it, the last operator outermost.
+pub(super) fn computed_value(Computed { subject, steps }: &Computed) -> Value {
+    let ty = subject.selector.value_type();
+    let operator = |sign: &str, left: Value, right: u128| json!({ sign: [left, right as u64] });
+    steps.iter().fold(left(*subject), |value, step| match *step {
+        Step::Left(by) => operator("<<", value, by.into()),
+        Step::Right(by) => operator(">>", value, by.into()),
+        Step::Bits { mask, xor } => {
+            let (and, xor, or) = Step::as_operators(mask, xor, ty.max());
+            let value = and.map_or_else(|| value.clone(), |and| operator("&", value.clone(), and));
+            let value = if xor == 0 { value } else { operator("^", value, xor) };
+            if or == 0 { value } else { operator("|", value, or) }
+        }
+    })
 }
 
 pub(super) fn left(subject: Subject) -> Value {

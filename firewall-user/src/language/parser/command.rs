@@ -149,6 +149,7 @@ impl Parser<'_> {
             | ExprKind::Concat(_)
             | ExprKind::Binary(..)
             | ExprKind::Named(_)
+            | ExprKind::Selector(_)
             | ExprKind::Any => Err(Diagnostic::error(elements.span, "expected `{ elements }`")),
         }
     }

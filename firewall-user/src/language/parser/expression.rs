@@ -90,6 +90,9 @@ impl Parser<'_> {
     }
 
     fn primary_inside(&mut self) -> Parsed<Expr> {
+        if let Some(selector) = self.selector_value()? {
+            return Ok(selector);
+        }
         match self.peek().kind {
             Kind::Word => Ok(self.leaf(|text| ExprKind::Word(text.into()))),
             Kind::Wildcard => Ok(self.leaf(|text| ExprKind::Text(text.into()))),

@@ -5,6 +5,7 @@
 
 mod chain;
 mod command;
+mod data;
 mod expression;
 mod hints;
 mod include;
@@ -49,13 +50,16 @@ pub(super) struct Parser<'a> {
     depth: usize,
     /// Expressions being parsed inside one another.
     nesting: usize,
+    /// May a selector stand where a value does?
+    selectors: bool,
     scopes: Scopes,
 }
 
 /// Parses source `number` of the diagnostics, and what it includes.
 pub(super) fn parse(diagnostics: &mut Diagnostics, number: u32, include_directories: &[PathBuf]) -> Vec<Command> {
     let scopes = Scopes::default();
-    let mut parser = Parser { diagnostics, include_directories, frames: Vec::new(), depth: 0, nesting: 0, scopes };
+    let mut parser =
+        Parser { diagnostics, include_directories, frames: Vec::new(), depth: 0, nesting: 0, selectors: false, scopes };
     parser.open(number);
     parser.commands()
 }

@@ -55,6 +55,7 @@ fn ends_rule(statement: &Statement) -> bool {
         | StatementKind::Flags(..)
         | StatementKind::Map(..)
         | StatementKind::Update(_)
+        | StatementKind::Assign(..)
         | StatementKind::Counter(..)
         | StatementKind::Log(_) => false,
     }

@@ -41,6 +41,9 @@ impl Parser<'_> {
     }
 
     fn relation(&mut self, left: Left) -> Parsed<StatementKind> {
+        if self.at_word("set") && left.operations.is_empty() && left.more.is_empty() {
+            return self.assignment(left);
+        }
         if let Some(word @ ("set" | "map")) = self.word() {
             let what = format!("`{word}` behind `{}`", self.text(left.span));
             return Err(unsupported::feature(self.here(), &what));
@@ -170,6 +173,7 @@ impl Parser<'_> {
             | ExprKind::Binary(..)
             | ExprKind::Set(_)
             | ExprKind::Named(_)
+            | ExprKind::Selector(_)
             | ExprKind::Any
             | ExprKind::Variable(_) => {
                 Err(Diagnostic::error(value.span, "expected the name of a chain in this variable"))

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::language::{
     ruleset::{
-        Comparison, ConcatKeys, Form, Given, MapElement, Match, Operand, Ruleset, Statement, Subject, Table, Tuple,
-        Update, UpdateData, Values, Verdict,
+        Comparison, Computed, ConcatKeys, Data, Form, Given, MapElement, Match, Operand, Ruleset, Statement, Step,
+        Subject, Table, Tuple, Update, UpdateData, Values, Verdict,
     },
     types::Type,
 };
@@ -36,9 +36,20 @@ impl Names<'_> {
                 format!("{} vmap @{}", subject_text(*subject), self.table.sets[*map].name)
             }
             Statement::Update(update) => self.update(update),
+            Statement::Assign { target, value } => {
+                let ty = target.selector.value_type();
+                format!("{} set {}", subject_text(*target), self.data(value, ty))
+            }
             Statement::Counter { packets, bytes } => format!("counter packets {packets} bytes {bytes}"),
             Statement::Log { prefix, level } => log(prefix.as_deref(), *level),
             Statement::Verdict(verdict) => self.verdict(*verdict),
+        }
+    }
+
+    fn data(&self, data: &Data, ty: Type) -> String {
+        match data {
+            Data::Constant(value) => self.values_text(Values::single(*value), ty),
+            Data::Computed(computed) => computed_text(computed),
         }
     }
 
@@ -206,6 +217,43 @@ fn subject_text(subject: Subject) -> String {
     if or != 0 {
         out.push_str(" | ");
         ty.print_one(or, &mut out);
+    }
+    out
+}
+
+/// A value with what is done to it. Parentheses stand around what binds less than the operator behind it.
+fn computed_text(Computed { subject, steps }: &Computed) -> String {
+    const SHIFT: u8 = 1;
+    let ty = subject.selector.value_type();
+    let (mut out, mut weakest) = (subject_text(*subject), 0);
+    let mut operator = |sign: &str, strength: u8, right: String| {
+        if weakest > strength {
+            out = format!("({out})");
+        }
+        let _ = write!(out, " {sign} {right}");
+        weakest = strength;
+    };
+    let text = |bits: u128| {
+        let mut text = String::new();
+        ty.print_one(bits, &mut text);
+        text
+    };
+    for step in steps {
+        match *step {
+            Step::Left(by) => operator("<<", SHIFT, by.to_string()),
+            Step::Right(by) => operator(">>", SHIFT, by.to_string()),
+            Step::Bits { mask, xor } => {
+                let (and, xor, or) = Step::as_operators(mask, xor, ty.max());
+                if let Some(and) = and {
+                    operator("&", 2, text(and));
+                }
+                for (sign, strength, bits) in [("^", 3, xor), ("|", 4, or)] {
+                    if bits != 0 {
+                        operator(sign, strength, text(bits));
+                    }
+                }
+            }
+        }
     }
     out
 }
