@@ -14,22 +14,18 @@ use crate::language::ruleset::{Computed, Data, Selector, Step, Subject};
 /// Gives what `target` stands for a value; a value that the packet does not have ends the rule.
 pub(super) fn assign(out: &mut Assembler, target: Subject, value: &Data, way: Way) {
     out.note_use(target.selector);
-    match target.selector {
-        Selector::CtMark => {
-            let value = load(out, value, Field::Register as u32, way);
-            go_on(out, value, way);
-            // Without a connection nothing is set, and the rule goes on.
-            let set = out.label();
-            let unconnected = Way { fail: Place::Label(set), ..way };
-            words::test(out, range(Field::CtState, CONNECTIONLESS, (1, u32::MAX)), unconnected);
-            out.bind_here(set);
-            finish(out, compute((Field::Register as u8, u32::MAX), Field::CtMark as u32), way);
-        }
-        _ => {
-            let value = load(out, value, Field::Mark as u32, way);
-            finish(out, value, way);
-        }
+    if target.selector != Selector::CtMark {
+        let value = load(out, value, Field::Mark as u32, way);
+        return finish(out, value, way);
     }
+    let value = load(out, value, Field::Register as u32, way);
+    go_on(out, value, way);
+    // Without a connection nothing is set, and the rule goes on.
+    let set = out.label();
+    let unconnected = Way { fail: Place::Label(set), ..way };
+    words::test(out, range(Field::CtState, CONNECTIONLESS, (1, u32::MAX)), unconnected);
+    out.bind_here(set);
+    finish(out, compute((Field::Register as u8, u32::MAX), Field::CtMark as u32), way);
 }
 
 /// Writes an instruction that leads to where the statement leads.
@@ -70,12 +66,11 @@ fn read(out: &mut Assembler, subject: Subject, into: u32, way: Way) -> Insn {
     words::write_presence(out, subject, tests);
     out.note_use(subject.selector);
     match words::word(subject.selector) {
-        Word::Plain(field, _) => compute((field as u8, u32::MAX), into),
         Word::Tagged { field, protocol: _, shift, max } | Word::Part(field, shift, max) => {
             Insn { high: shift.into(), ..compute((field as u8, max << shift), into) }
         }
         Word::AnyPort(field) => compute((field as u8, 0xffff), into),
-        Word::Wide(field) | Word::Hardware(field) => compute((field as u8, u32::MAX), into),
+        Word::Plain(field, _) | Word::Wide(field) | Word::Hardware(field) => compute((field as u8, u32::MAX), into),
     }
 }
 
