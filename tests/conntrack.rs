@@ -13,5 +13,7 @@ mod crowd;
 mod errors;
 #[path = "conntrack/open.rs"]
 mod open;
+#[path = "conntrack/settings.rs"]
+mod settings;
 #[path = "conntrack/tcp.rs"]
 mod tcp;

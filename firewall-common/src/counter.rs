@@ -49,10 +49,48 @@ impl InterfaceCounters {
     }
 }
 
+/// What happened to the state table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlowStats {
+    /// Connections entered.
+    pub entered: u64,
+    /// Connections not entered for want of room: their packets were dropped.
+    pub refused: u64,
+    /// Embryonic connections put out for others.
+    pub evicted_embryonic: u64,
+    /// Answered connections put out for others, as `when_full = "evict-lru"` has it.
+    pub evicted_answered: u64,
+    /// Connections entered at the second try: another CPU took the first place at the same instant.
+    pub retried: u64,
+    /// Connections forgotten at a reset that nobody had answered.
+    pub forgotten: u64,
+    /// Later fragments that came before their first one.
+    pub fragments_early: u64,
+    /// When it was last told that there is no room, ticks.
+    pub told: u64,
+}
+
+impl FlowStats {
+    /// Adds what another CPU counted.
+    pub fn add_up(&mut self, other: &Self) {
+        let Self { entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, told } =
+            *other;
+        self.entered += entered;
+        self.refused += refused;
+        self.evicted_embryonic += evicted_embryonic;
+        self.evicted_answered += evicted_answered;
+        self.retried += retried;
+        self.forgotten += forgotten;
+        self.fragments_early += fragments_early;
+        self.told = self.told.max(told);
+    }
+}
+
 /// Index of the packets that were not dropped: that of [`crate::verdict::Reason::None`].
 pub const PASSED: usize = 0;
 
-crate::shared!(Counter = 16, InterfaceCounters = 2 * 16 * REASONS);
+crate::shared!(Counter = 16, FlowStats = 64, InterfaceCounters = 2 * 16 * REASONS);
 
 #[cfg(test)]
 mod tests;

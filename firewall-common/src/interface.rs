@@ -12,8 +12,10 @@ pub struct Interface {
     pub ifindex: u32,
     /// [`RAW_IP`].
     pub flags: u32,
-    /// Reserved.
-    pub reserved: [u32; 2],
+    /// Why it is not met as it would best be: an error number, or 0.
+    pub note: u32,
+    /// Conntrack zone of the packets that cross it.
+    pub zone: u32,
 }
 
 crate::shared!(Interface = 32);

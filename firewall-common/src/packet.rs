@@ -90,6 +90,8 @@ pub enum Field {
     TcpWindow = 44,
     /// Bytes 16 to 19 of a TCP header: checksum, urgent pointer.
     TcpUrgent = 45,
+    /// Conntrack zone of the interface it crosses.
+    CtZone = 52,
     /// [`REGISTERS`] words for what a rule computes: see [`crate::image::Op::Compute`]. They mean something only within
     /// the rule that fills them.
     ///

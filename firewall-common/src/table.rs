@@ -205,20 +205,26 @@ pub const fn alternate(hash: u64, mask: u32) -> u32 {
 /// How much a place is worth keeping: the lower, the sooner it is given to somebody else.
 ///
 /// 0: free or expired. 1 to 2^31: embryonic, by the time it has left, so that the one closest to its end goes first.
-/// [`KEEP`]: not to be taken.
+/// From [`ANSWERED`] on, likewise: answered, and to be taken when nothing less is there and `evict` is set. [`KEEP`]: not to
+/// be taken.
 #[inline(always)]
-fn worth(slot: Slot, now: u32) -> u64 {
+fn worth(slot: Slot, now: u32, evict: bool) -> u64 {
+    let left = slot.expires().wrapping_sub(now) as u64;
     if slot.is_expired(now) {
         0
     } else if slot.state().is_embryonic() {
-        u64::from(slot.expires().wrapping_sub(now))
+        left
+    } else if evict && slot.state().ends_early() {
+        ANSWERED + left
     } else {
         KEEP
     }
 }
 
+/// The worth of the first place that is not embryonic.
+const ANSWERED: u64 = 1 << 32;
 /// The worth of a place that is not to be taken.
-const KEEP: u64 = u32::MAX as u64;
+const KEEP: u64 = 1 << 40;
 
 /// The slot words of a bucket that other CPUs use at the same time.
 ///
@@ -247,8 +253,20 @@ pub struct Claim {
     pub elsewhere: bool,
     /// Which of the [`WAYS`] places.
     pub way: usize,
-    /// A live embryonic connection was put out for it.
-    pub evicted: bool,
+    /// Whom it was taken from.
+    pub victim: Victim,
+}
+
+/// Whom a place was taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Victim {
+    /// Nobody: it was free, or what was there had expired.
+    Nobody = 0,
+    /// A live embryonic connection.
+    Embryonic = 1,
+    /// A live connection that was answered, and is not assured or is being closed.
+    Answered = 2,
 }
 
 /// How long a claim holds if its owner never finishes, ticks: a program cannot be interrupted for that long, so it
@@ -256,22 +274,23 @@ pub struct Claim {
 const CLAIM_TICKS: u32 = 8;
 
 /// Claims a place for a new connection: a free or expired one at home, then one in the alternate bucket, then that of
-/// the embryonic connection that is closest to its end, first at home. `None` when both buckets are full of
-/// connections that are kept.
+/// the embryonic connection that is closest to its end, first at home; then, with `evict`, that of the connection closest
+/// to its end of those that end early ([`State::ends_early`]). `None` when both buckets are full of connections that are
+/// kept.
 ///
 /// One attempt: when another CPU takes the same place at the same instant this one gets nothing; a packet cannot be
 /// made to spin.
 #[inline(always)]
-pub fn claim<W: SlotWords>(home: &W, alternate: &W, now: u32) -> Option<Claim> {
-    let here = survey(home, now);
+pub fn claim<W: SlotWords>(home: &W, alternate: &W, now: u32, evict: bool) -> Option<Claim> {
+    let here = survey(home, now, evict);
     if here < FREE_LIMIT {
-        return take(home, here, now, false);
+        return take(home, here, (now, evict), false);
     }
-    let there = survey(alternate, now);
-    if there < FREE_LIMIT || here >= KEEP << 3 {
-        return take(alternate, there, now, true);
+    let there = survey(alternate, now, evict);
+    if there < FREE_LIMIT || here >= ANSWERED << 3 && there < here {
+        return take(alternate, there, (now, evict), true);
     }
-    take(home, here, now, false)
+    take(home, here, (now, evict), false)
 }
 
 /// What a survey finds is below this when the place is free.
@@ -279,10 +298,10 @@ const FREE_LIMIT: u64 = 1 << 3;
 
 /// The place of a bucket that is worth the least: its worth, and in the lowest three bits which one it is.
 #[inline(always)]
-fn survey<W: SlotWords>(slots: &W, now: u32) -> u64 {
+fn survey<W: SlotWords>(slots: &W, now: u32, evict: bool) -> u64 {
     slots.note(u64::MAX);
     for way in 0..WAYS {
-        let candidate = worth(Slot(slots.load(way)), now) << 3 | way as u64;
+        let candidate = worth(Slot(slots.load(way)), now, evict) << 3 | way as u64;
         if candidate < slots.noted() {
             slots.note(candidate);
         }
@@ -292,14 +311,25 @@ fn survey<W: SlotWords>(slots: &W, now: u32) -> u64 {
 
 /// Claims the place that a survey found, if it is still worth as little.
 #[inline(always)]
-fn take<W: SlotWords>(slots: &W, found: u64, now: u32, elsewhere: bool) -> Option<Claim> {
+fn take<W: SlotWords>(slots: &W, found: u64, (now, evict): (u32, bool), elsewhere: bool) -> Option<Claim> {
     let (way, worth_found) = (found as usize & 7, found >> 3);
     let word = slots.load(way);
-    if worth_found >= KEEP || worth(Slot(word), now) != worth_found {
+    if worth_found >= KEEP || worth(Slot(word), now, evict) != worth_found {
         return None;
     }
     let claimed = Slot::new(0, State::CLAIMED, now.wrapping_add(CLAIM_TICKS)).0;
-    slots.compare_exchange(way, word, claimed).then_some(Claim { elsewhere, way, evicted: worth_found > 0 })
+    slots.compare_exchange(way, word, claimed).then_some(Claim { elsewhere, way, victim: victim(worth_found) })
+}
+
+#[inline(always)]
+const fn victim(worth: u64) -> Victim {
+    if worth == 0 {
+        Victim::Nobody
+    } else if worth < ANSWERED {
+        Victim::Embryonic
+    } else {
+        Victim::Answered
+    }
 }
 
 #[cfg(test)]

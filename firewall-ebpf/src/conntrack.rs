@@ -24,14 +24,15 @@
 
 use firewall_common::{
     conntrack::{
-        self, Aside, Change, CtState, Direction, Effect, Fresh, Keep, Place, Segment, State, Terms, Tracked, Window,
+        self, Aside, Change, CtState, Direction, EVICT, Effect, Fresh, Keep, LIBERAL, Phase, Place, Segment, State,
+        Terms, Tracked, Window, ZONES,
     },
     control::Control,
     flow::{FlowKey, Tuple},
     image::USES_CT_MARK,
     packet::{FRAGMENT_LATER, Field, L4_PRESENT},
     quoted,
-    table::{self, Bucket, Entry, OVERFLOWED, Slot, SlotWords, WAYS},
+    table::{self, Bucket, Entry, OVERFLOWED, Slot, SlotWords, Victim, WAYS},
     verdict::{Reason, Verdict},
     wire::{
         icmp,
@@ -53,13 +54,19 @@ pub fn look_up<F: Frame>(frame: &F, work: &mut Work) {
     // A later fragment whose first one was not seen has no ports to be looked up by.
     let has_ports = work.packet.get(Field::L4Header) & L4_PRESENT != 0;
     if has_ports && conntrack::is_looked_up(&work.packet) {
-        let (key, source_is_high) = Tuple::of(&work.packet).key(0);
+        let (key, source_is_high) = Tuple::of(&work.packet).key(zone(work));
         aim(work, key, source_is_high);
         find(work);
     }
     let place = forget(&work.place);
     let state = if place == 0 { judge_fresh(frame, work) } else { update(frame, work, place) };
     work.packet.set(Field::CtState, state as u32);
+}
+
+/// The zone of the connection that the packet may belong to.
+#[inline(always)]
+pub fn zone(work: &Work) -> u16 {
+    if maps::tracks(ZONES) { work.packet.get(Field::CtZone) as u16 } else { 0 }
 }
 
 /// Sets what is looked for.
@@ -184,7 +191,13 @@ fn update<F: Frame>(frame: &F, work: &mut Work, place: u32) -> CtState {
             return CtState::New;
         }
         Effect::Stay => store(work, bucket, place, change.state, Slot(work.slot).expires()),
-        Effect::Move => store(work, bucket, place, change.state, work.tick.wrapping_add(change.ticks)),
+        Effect::Move if change.timeout == Change::KEEP => {
+            store(work, bucket, place, change.state, Slot(work.slot).expires());
+        }
+        Effect::Move => {
+            let expires = work.tick.wrapping_add(maps::ticks(change.timeout));
+            store(work, bucket, place, change.state, expires);
+        }
     }
     let index = index(work, entry);
     entry.packets[index] += 1;
@@ -225,16 +238,26 @@ fn change<F: Frame>(frame: &F, work: &mut Work, entry: &mut Entry, direction: Di
 fn judge<F: Frame>(frame: &F, work: &mut Work, entry: &mut Entry, direction: Direction) {
     let segment = Segment::of(&work.packet);
     let index = index(work, entry);
-    let terms = entry.terms[index];
+    let terms = terms(entry, index);
     if forget_u64(&work.change) as u8 != Effect::Move as u8 || !conntrack::is_plain(&segment, terms) {
         judge_rare(frame, work);
         return;
     }
+    let repeats = conntrack::repeats(&entry.windows[index], &segment);
     let place = advance(entry, index, terms, &segment);
-    if place != Place::In {
+    if place == Place::In && repeats {
+        work.change = conntrack::repeated(Change::of_word(work.change)).word();
+    } else if place != Place::In {
         let change = Change::of_word(work.change);
         work.change = conntrack::placed(change, place, Slot(work.slot).state(), direction).word();
     }
+}
+
+/// What one side of a connection was opened with, and whether it is judged liberally by the settings.
+#[inline(always)]
+fn terms(entry: &Entry, index: usize) -> Terms {
+    let terms = entry.terms[index & 1];
+    if maps::tracks(LIBERAL) { terms.with(Terms::LIBERAL) } else { terms }
 }
 
 /// Judges a plain segment's numbers, and moves the windows on.
@@ -270,8 +293,8 @@ fn judge_rare<F: Frame>(frame: &F, work: &mut Work) {
     work.tracked = Tracked {
         sender: entry.windows[index],
         receiver: entry.windows[index ^ 1],
-        sender_terms: entry.terms[index],
-        receiver_terms: entry.terms[index ^ 1],
+        sender_terms: terms(entry, index),
+        receiver_terms: terms(entry, index ^ 1),
         aside: *aside,
         keep: Keep::Nothing,
     };
@@ -303,7 +326,12 @@ fn read_offer<F: Frame>(frame: &F, work: &mut Work) {
 /// Writes state and expiry, in one step and only if it says something new.
 #[inline(always)]
 fn store(work: &Work, bucket: *mut Bucket, place: u32, state: State, expires: u32) {
-    let word = Slot::new(table::tag(work.hash), state, expires);
+    let word = if state.phase() == Phase::Free as u8 {
+        maps::flow_stats(|stats| stats.forgotten += 1);
+        Slot::new(0, state, work.tick)
+    } else {
+        Slot::new(table::tag(work.hash), state, expires)
+    };
     if word.0 != work.slot {
         replace(bucket, place, work.slot, word);
     }
@@ -322,7 +350,7 @@ fn judge_fresh<F: Frame>(frame: &F, work: &mut Work) -> CtState {
     if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 {
         return CtState::Invalid;
     }
-    match conntrack::fresh(&work.packet) {
+    match conntrack::fresh(&work.packet, maps::TRACKING.load()) {
         Fresh::Start(..) => {
             start(work);
             CtState::New
@@ -337,9 +365,9 @@ fn judge_fresh<F: Frame>(frame: &F, work: &mut Work) -> CtState {
 /// Notes the connection that the packet starts if it is accepted.
 #[inline(always)]
 fn start(work: &mut Work) {
-    if let Fresh::Start(state, ticks) = conntrack::fresh(&work.packet) {
+    if let Fresh::Start(state, timeout) = conntrack::fresh(&work.packet, maps::TRACKING.load()) {
         work.pending = u32::from(state.0);
-        work.pending_ticks = ticks;
+        work.pending_timeout = timeout as u32;
     }
 }
 
@@ -354,7 +382,7 @@ fn is_related<F: Frame>(frame: &F, work: &mut Work) -> bool {
     if quoted.source.address != Tuple::of(&work.packet).destination.address {
         return false;
     }
-    let (key, source_is_high) = quoted.key(0);
+    let (key, source_is_high) = quoted.key(zone(work));
     aim(work, key, source_is_high);
     find(work);
     work.quoted = forget(&work.place);
@@ -404,8 +432,12 @@ pub fn commit<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
         read_offer(frame, work);
     }
     // Twice, because another CPU may take the same place at the same instant.
-    if !enter(work) && !enter(work) {
-        return Verdict::drop(Reason::TableFull);
+    if !enter(work) {
+        if !enter(work) {
+            maps::flow_stats(|stats| stats.refused += 1);
+            return Verdict::drop(Reason::TableFull);
+        }
+        maps::flow_stats(|stats| stats.retried += 1);
     }
     emit::new_flow(work);
     Verdict::PASS
@@ -420,10 +452,15 @@ fn enter(work: &mut Work) -> bool {
         return false;
     };
     let scratch = &raw mut work.scratch;
-    let Some(claim) = table::claim(&Slots { bucket: home, scratch }, &Slots { bucket: alternate, scratch }, work.tick)
-    else {
+    let (home_slots, alternate_slots) = (Slots { bucket: home, scratch }, Slots { bucket: alternate, scratch });
+    let Some(claim) = table::claim(&home_slots, &alternate_slots, work.tick, maps::tracks(EVICT)) else {
         return false;
     };
+    maps::flow_stats(|stats| {
+        stats.entered += 1;
+        stats.evicted_embryonic += u64::from(claim.victim == Victim::Embryonic);
+        stats.evicted_answered += u64::from(claim.victim == Victim::Answered);
+    });
     if claim.elsewhere {
         // From now on the alternate bucket must be looked at too.
         // SAFETY: an aligned word of a map value.
@@ -434,7 +471,8 @@ fn enter(work: &mut Work) -> bool {
     let bucket = if claim.elsewhere { alternate } else { home };
     // SAFETY: the place is claimed: no other CPU writes to it, and readers pass over it.
     write(work, unsafe { &mut *entry(bucket, place) });
-    let word = Slot::new(table::tag(work.hash), State(work.pending as u8), work.tick.wrapping_add(work.pending_ticks));
+    let expires = work.tick.wrapping_add(maps::ticks(forget(&work.pending_timeout)));
+    let word = Slot::new(table::tag(work.hash), State(work.pending as u8), expires);
     // SAFETY: an aligned word of a map value.
     unsafe { verifier::publish(slot_word(bucket, place), word.0) };
     true

@@ -1,9 +1,10 @@
 //! Events, for whoever listens: nobody listening costs one load, too many cost a counter.
 
 use firewall_common::{
+    conntrack,
     event::{Event, Kind},
     packet::{Field, Packet},
-    verdict::Verdict,
+    verdict::{Reason, Verdict},
 };
 
 use crate::{maps, work::Work};
@@ -29,9 +30,27 @@ impl Moment {
 /// Tells of a drop. Packets by no registered interface are the probes of an apply, of which nobody wants to know.
 #[inline(always)]
 pub fn verdict(work: &Work, verdict: Verdict) {
-    if !verdict.is_pass() && work.interface != 0 {
+    if !verdict.is_pass() && work.interface != 0 && is_news(work, verdict) {
         emit(&work.packet, Moment::of(work), Kind::Dropped, verdict, work.cursor.rule, 0);
     }
+}
+
+/// That there is no room is told once a second at most; a table that is full is full for every packet.
+#[inline(always)]
+fn is_news(work: &Work, verdict: Verdict) -> bool {
+    const SECOND: u64 = conntrack::ticks_of_seconds(1) as u64;
+    if verdict != Verdict::drop(Reason::TableFull) {
+        return true;
+    }
+    let mut news = false;
+    maps::flow_stats(|stats| {
+        let now = u64::from(work.tick);
+        news = now.wrapping_sub(stats.told) >= SECOND;
+        if news {
+            stats.told = now;
+        }
+    });
+    news
 }
 
 /// Tells of a rule's log statement.

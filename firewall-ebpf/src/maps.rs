@@ -9,6 +9,7 @@
 //! | COUNTERS | the instance | generations | user space | refused when compiling |
 //! | INTERFACES, IFINDEX | the instance | user space | generations | refused when attaching |
 //! | TRAFFIC | the instance | generations | user space | as INTERFACES |
+//! | FLOW_STATS | the instance | generations | generations, user space | one value |
 //! | EVENTS, BUDGET | the instance | generations | user space | the event is lost and counted |
 //! | LISTENERS | the instance | user space | generations | one value |
 //! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
@@ -26,8 +27,9 @@ use aya_ebpf::{
 };
 use firewall_common::{
     classify::{Narrow, Node, Root, Wide},
+    conntrack::{LOOSE, Timeouts, ZONES},
     control::{Control, SLOTS},
-    counter::{Counter, InterfaceCounters},
+    counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
     image::{Insn, Interval},
     interface::Interface,
@@ -68,6 +70,8 @@ pub static IFINDEX: Array<u32> = Array::with_max_entries(MAX_IFINDEX, 0);
 pub static INTERFACES: Array<Interface> = Array::with_max_entries(MAX_INTERFACES, 0);
 #[map]
 pub static TRAFFIC: PerCpuArray<InterfaceCounters> = PerCpuArray::with_max_entries(MAX_INTERFACES, 0);
+#[map]
+static FLOW_STATS: PerCpuArray<FlowStats> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
@@ -119,6 +123,12 @@ pub static USES: Global<u32> = Global::new(u32::MAX);
 /// Number of buckets of the state table, less one.
 #[unsafe(no_mangle)]
 pub static BUCKET_MASK: Global<u32> = Global::new(0);
+/// Lifetimes of connections: [`firewall_common::conntrack::Timeouts`].
+#[unsafe(no_mangle)]
+pub static TIMEOUTS: Global<Timeouts> = Global::new(Timeouts::DEFAULT);
+/// How connections are tracked, [`firewall_common::conntrack::LOOSE`] and the like.
+#[unsafe(no_mangle)]
+pub static TRACKING: Global<u32> = Global::new(LOOSE);
 /// Number of this generation.
 #[unsafe(no_mangle)]
 pub static GENERATION: Global<u32> = Global::new(0);
@@ -126,6 +136,21 @@ pub static GENERATION: Global<u32> = Global::new(0);
 /// What the program is for, [`firewall_common::trail::Explain`].
 #[unsafe(no_mangle)]
 pub static EXPLAIN: Global<u32> = Global::new(0);
+
+/// The lifetime of a number, ticks.
+#[inline(always)]
+pub fn ticks(timeout: u32) -> u32 {
+    let first = (&raw const TIMEOUTS).cast::<u32>();
+    // SAFETY: `Global` is transparent; the mask keeps the index within it. Volatile, as user space wrote it before the
+    // program was loaded.
+    unsafe { first.add(timeout as usize & (Timeouts::ENTRIES - 1)).read_volatile() }
+}
+
+/// Is this one of the ways in which connections are tracked? A constant to the verifier.
+#[inline(always)]
+pub fn tracks(way: u32) -> bool {
+    TRACKING.load() & way != 0
+}
 
 /// The slot of the generation in force.
 #[inline(always)]
@@ -156,6 +181,15 @@ pub fn send_trail(bytes: *const u8, length: u64) -> bool {
     unsafe { bpf_ringbuf_output(ring, bytes.cast_mut().cast(), length, 0) == 0 }
 }
 
+/// Changes this CPU's statistics of the state table.
+#[inline(always)]
+pub fn flow_stats(change: impl FnOnce(&mut FlowStats)) {
+    if let Some(stats) = FLOW_STATS.get_ptr_mut(0) {
+        // SAFETY: this CPU's value; tc and XDP on one CPU may lose one of two counts, nothing else.
+        change(unsafe { &mut *stats });
+    }
+}
+
 /// Bucket `index` of the state table.
 #[inline(always)]
 pub fn bucket(index: u32) -> Option<*mut Bucket> {
@@ -167,6 +201,12 @@ pub fn bucket(index: u32) -> Option<*mut Bucket> {
 #[inline(always)]
 pub fn interface(ifindex: u32) -> u32 {
     IFINDEX.get(ifindex).copied().unwrap_or(0)
+}
+
+/// The conntrack zone of an interface.
+#[inline(always)]
+pub fn zone(interface: u32) -> u32 {
+    if tracks(ZONES) { INTERFACES.get(interface).map_or(0, |interface| interface.zone) } else { 0 }
 }
 
 /// The name of an interface.

@@ -84,6 +84,7 @@ fn begin<F: Frame>(frame: &F, work: &mut Work, path: Path) {
     work.packet.set(Field::CtState, CtState::Untracked as u32);
     work.packet.set(Field::IifIndex, ifindex);
     work.packet.set(Field::OifIndex, 0);
+    work.packet.set(Field::CtZone, maps::zone(interface));
 }
 
 #[inline(always)]

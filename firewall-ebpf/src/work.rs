@@ -41,8 +41,8 @@ pub struct Work {
     pub place: u32,
     /// State a new connection will be entered with if the packet is accepted; 0 for none.
     pub pending: u32,
-    /// Lifetime of that new connection, ticks.
-    pub pending_ticks: u32,
+    /// Lifetime of that new connection, a number of [`firewall_common::conntrack::Timeout`].
+    pub pending_timeout: u32,
     /// The connection that an ICMP error quotes a packet of: its place in the bucket, from 1; 0 for none.
     pub quoted: u32,
     /// The packet's mark, before the rules.

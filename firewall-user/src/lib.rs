@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod commands;
 pub mod compile;
+pub mod config;
 pub mod kernel;
 pub mod language;
 pub mod observe;

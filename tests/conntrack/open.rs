@@ -92,17 +92,36 @@ fn an_unanswered_datagram_never_becomes_a_stream() {
     }
 }
 
-#[rstest]
-#[case(47)]
-#[case(50)]
-#[case(132)]
-fn protocols_that_are_not_followed(#[case] protocol: u8) {
-    let packet = |_: &str, comes_in: bool| {
+/// A packet of a protocol whose header begins with two ports, or does not have any.
+fn raw(protocol: u8) -> impl Fn(&str, bool) -> Frame {
+    move |_, comes_in| {
         let ports: [u16; 2] = if comes_in { [5, 6] } else { [6, 5] };
         let upper = Upper::Raw(protocol, [&ports.map(u16::to_be_bytes).concat()[..], &[0; 12]].concat());
         if comes_in { v4(upper) } else { back_v4(upper) }
-    };
-    check(packet, ONE_WAY_AND_BACK);
+    }
+}
+
+#[rstest]
+#[case::esp(50)]
+#[case::dccp(33)]
+#[case::udp_lite(136)]
+fn protocols_that_are_not_followed(#[case] protocol: u8) {
+    check(raw(protocol), ONE_WAY_AND_BACK);
+}
+
+/// GRE that was answered is a lasting flow at once (`nf_conntrack_proto_gre.c`).
+#[test]
+fn a_tunnel() {
+    check(
+        raw(47),
+        &[
+            (">", "new", "UNREPLIED"),
+            (">", "new", "UNREPLIED"),
+            ("<", "established", "REPLIED"),
+            (">", "established", "STREAM"),
+            ("<", "established", "STREAM"),
+        ],
+    );
 }
 
 #[rstest]

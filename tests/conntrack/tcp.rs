@@ -105,7 +105,8 @@ fn a_port_used_again(#[case] steps: &[Step<'_>]) {
 }
 
 #[rstest]
-#[case::refused(&[("> S", "new", "SYN_SENT"), ("< RA", "established", "CLOSE"), ("> S", "new", "SYN_SENT")])]
+#[case::refused(&[("> S", "new", "SYN_SENT"), ("< RA", "established", "-"), ("> S", "new", "SYN_SENT")])]
+#[case::given_up(&[("> S", "new", "SYN_SENT"), ("> R", "new", "-")])]
 #[case::sent_again(&[
     ("> S", "new", "SYN_SENT"),
     ("> S", "new", "SYN_SENT"),

@@ -18,6 +18,7 @@ use firewall_tests::{
 };
 use firewall_user::{
     compile::{Compiled, Manifest, RuleRecord, compile},
+    config::{self, Config},
     kernel::{Applied, ApplyOptions, Flow, Instance, Side, StateOptions, interface_index},
     language::{self, Options},
 };
@@ -56,12 +57,24 @@ impl Firewall {
         self.try_apply(rules, &ApplyOptions::default())
     }
 
+    /// Puts rules in force with these settings, as `rampart.toml` has them.
+    pub fn apply_set(&self, rules: &str, settings: &str) -> Applied {
+        let config = config::parse("rampart.toml", settings.to_owned());
+        let config = config.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        self.apply_all(rules, &ApplyOptions::default(), &config)
+    }
+
     /// As above, with options.
     pub fn try_apply(&self, rules: &str, options: &ApplyOptions) -> Applied {
+        self.apply_all(rules, options, &Config::default())
+    }
+
+    fn apply_all(&self, rules: &str, options: &ApplyOptions, config: &Config) -> Applied {
         self.pair.server.run(|| {
             let instance = Instance::open_or_create(&StateOptions { flows: Some(FLOWS) }).expect("instance");
             let previous = instance.manifest().ok();
-            let compiled = compiled(rules, previous.as_ref());
+            let mut compiled = compiled(rules, previous.as_ref());
+            compiled.manifest.config = config.clone();
             let lock = instance.lock().expect("lock");
             instance.apply(&lock, &compiled, options).unwrap_or_else(|error| panic!("{error}"))
         })

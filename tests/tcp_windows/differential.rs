@@ -67,6 +67,30 @@ const ESTABLISHED: &[Script<'static>] = &[
              the sender's last number is exact, whoever spoke last",
         ],
     ),
+    ("RST, then a SYN of the same side", &["> R 1 zero 0 0", "> S 500000 zero 8000 0"]),
+    (
+        "RST, then a SYN of the other side",
+        &[
+            "< R 1 zero 0 0",
+            "> S 500000 zero 8000 0 | new SYN_SENT | established CLOSE | whoever begins anew is judged as new",
+        ],
+    ),
+    (
+        "closed, then a SYN of either side",
+        &[
+            "> FA 1 1 8000 0",
+            "< FA 1 2 4000 0",
+            "> A 2 2 8000 0",
+            "> S 500000 zero 8000 0",
+            "< SA 700000 500001 4000 0",
+            "> A 500001 700001 8000 0",
+        ],
+    ),
+    (
+        "closed, then a SYN of the other side",
+        &["> FA 1 1 8000 0", "< FA 1 2 4000 0", "> A 2 2 8000 0", "< S 500000 zero 8000 0"],
+    ),
+    ("closed, then an old SYN", &["> FA 1 1 8000 0", "< FA 1 2 4000 0", "> A 2 2 8000 0", "> S -90000 zero 8000 0"]),
     ("RST while closing", &["> FA 1 1 8000 0", "< R -90000 zero 0 0"]),
     ("SYN within it", &["> S 500000 zero 8000 0", "> A 1 1 8000 0", "< A 1 1 4000 0"]),
     (
@@ -97,6 +121,10 @@ const ESTABLISHED: &[Script<'static>] = &[
 
 const BEGINNINGS: &[Script<'static>] = &[
     ("refused", &["> S 0 zero 8000 0"]),
+    ("refused with a reset", &["> S 0 zero 8000 0", "< RA 0 1 0 0"]),
+    ("refused with a reset of other numbers", &["> S 0 zero 8000 0", "< RA 0 900 0 0", "< RA 0 1 0 0"]),
+    ("given up with a reset", &["> S 0 zero 8000 0", "> R 1 zero 0 0"]),
+    ("mid-stream, reset", &["> A 1 1 10 0", "< R 1 zero 0 0"]),
     ("SYN again", &["> S 0 zero 8000 0", "> S 0 zero 8000 0", "< SA 0 1 4000 0", "> A 1 1 8000 0"]),
     (
         "SYN again, later numbers",

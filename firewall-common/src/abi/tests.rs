@@ -6,9 +6,9 @@ use std::{collections::BTreeSet, env, fmt::Write, fs, path::Path};
 use super::ABI_VERSION;
 use crate::{
     classify::{Head, Narrow, Node, Root, Search, Wide},
-    conntrack::Window,
+    conntrack::{Timeouts, Window},
     control::Control,
-    counter::{Counter, InterfaceCounters},
+    counter::{Counter, FlowStats, InterfaceCounters},
     eval::Cursor,
     event::{Budget, Event},
     flow::{FlowKey, Secret},
@@ -80,13 +80,17 @@ fn snapshot() -> String {
         Wide { value, mask, low, span, head, reserved }
         Counter { packets, bytes }
         InterfaceCounters { ingress, egress }
+        Timeouts { 0 }
+        FlowStats {
+            entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, told,
+        }
         Event {
             time_ns, suppressed, kind, generation, reason, rule, log, hook, ifindex, length, ct_state, ether_type, source,
             destination, nfproto, protocol, source_port, destination_port, icmp, tcp_flags,
         }
         Budget { tick, spent, suppressed, lost }
         Control { abi, active, generation, unconfirmed, deadline_ns, secret }
-        Interface { name, ifindex, flags, reserved }
+        Interface { name, ifindex, flags, note, zone }
         Dropped {
             source, first_ns, last_ns, packets, nfproto, reason, rule, generation, destination_port, ifindex,
         }

@@ -12,21 +12,32 @@ mod window;
 
 pub use offer::{Scan, offer};
 pub use state::{CtState, Direction, Phase, State};
-pub use timeout::{TICK_NS_SHIFT, Timeout, ticks_of_seconds};
-pub use tracked::{Aside, Keep, Segment, Tracked, begin, follow, follow_plain, is_plain, placed};
+pub use timeout::{TICK_NS_SHIFT, Timeout, Timeouts, ticks_of_seconds};
+pub use tracked::{Aside, Keep, Segment, Tracked, begin, follow, follow_plain, is_plain, placed, repeated, repeats};
 pub use window::{Place, Terms, Window};
 
 use crate::{
     packet::{Field, NFPROTO_IPV4, Packet},
     wire::{
+        gre,
         icmp::{self, Query},
-        tcp as tcp_wire,
+        tcp as tcp_wire, udp,
     },
 };
 
 /// Age from which a UDP flow that goes both ways is a stream: 2 s (`udp_packet`,
 /// `net/netfilter/nf_conntrack_proto_udp.c`, Linux 6.18).
 const STREAM_AGE: u32 = ticks_of_seconds(2);
+
+/// A way to track connections, load-time constant: a TCP segment in mid-stream may start a connection
+/// (`nf_conntrack_tcp_loose`).
+pub const LOOSE: u32 = 1;
+/// Segments outside the window belong to their connection (`nf_conntrack_tcp_be_liberal`).
+pub const LIBERAL: u32 = 2;
+/// A new connection that finds no room takes that of the one that `nf_conntrack` would drop early.
+pub const EVICT: u32 = 4;
+/// Interfaces have zones.
+pub const ZONES: u32 = 8;
 
 /// What becomes of a connection by a packet.
 ///
@@ -38,8 +49,8 @@ pub struct Change {
     pub effect: Effect,
     /// The state of the connection afterwards.
     pub state: State,
-    /// How long it lives from now, ticks; meaningful with [`Effect::Move`].
-    pub ticks: u32,
+    /// How long it lives from now, a number of [`Timeout`], or [`Change::KEEP`]; meaningful with [`Effect::Move`].
+    pub timeout: u32,
 }
 
 /// What a packet does to a connection.
@@ -58,28 +69,47 @@ pub enum Effect {
 }
 
 impl Change {
-    /// To another state (or again to the same one), to live so many ticks.
+    /// [`Self::timeout`]: it lives as long as it would have without the packet.
+    pub const KEEP: u32 = 0;
+
+    /// To another state (or again to the same one), to live so long.
     #[inline(always)]
-    pub const fn to(state: State, ticks: u32) -> Self {
-        Self { effect: Effect::Move, state, ticks }
+    pub const fn to(state: State, timeout: Timeout) -> Self {
+        Self { effect: Effect::Move, state, timeout: timeout as u32 }
+    }
+
+    /// To a phase, whose lifetime has its number.
+    #[inline(always)]
+    pub(crate) const fn to_phase(state: State, phase: u8) -> Self {
+        Self { effect: Effect::Move, state: state.with_phase(phase), timeout: phase as u32 }
+    }
+
+    /// The connection is forgotten behind this packet, which belongs to it.
+    pub const FORGET: Self = Self { effect: Effect::Move, state: State(0), timeout: Self::KEEP };
+
+    /// The same change, but the connection lives no longer for it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn keeping(self) -> Self {
+        Self { timeout: Self::KEEP, ..self }
     }
 
     /// Only noted.
     #[inline(always)]
     pub const fn stay(state: State) -> Self {
-        Self { effect: Effect::Stay, state, ticks: 0 }
+        Self { effect: Effect::Stay, state, timeout: Self::KEEP }
     }
 
     /// Not a packet of this connection, which stays in `state`.
     #[inline(always)]
     pub const fn invalid(state: State) -> Self {
-        Self { effect: Effect::Invalid, state, ticks: 0 }
+        Self { effect: Effect::Invalid, state, timeout: Self::KEEP }
     }
 
     /// The end of this connection, which was in `state`, and the start of another.
     #[inline(always)]
     pub const fn reopen(state: State) -> Self {
-        Self { effect: Effect::Reopen, state, ticks: 0 }
+        Self { effect: Effect::Reopen, state, timeout: Self::KEEP }
     }
 
     /// Is there more to it for a TCP segment, by its numbers ([`follow`])?
@@ -91,7 +121,7 @@ impl Change {
     /// The change as one number: what a function of the eBPF program can return.
     #[inline(always)]
     pub const fn word(self) -> u64 {
-        (self.ticks as u64) << 32 | (self.state.0 as u64) << 8 | self.effect as u64
+        (self.timeout as u64) << 32 | (self.state.0 as u64) << 8 | self.effect as u64
     }
 
     /// The change of a number made by [`Self::word`].
@@ -103,15 +133,15 @@ impl Change {
             3 => Effect::Reopen,
             _ => Effect::Invalid,
         };
-        Self { effect, state: State((word >> 8) as u8), ticks: (word >> 32) as u32 }
+        Self { effect, state: State((word >> 8) as u8), timeout: (word >> 32) as u32 }
     }
 }
 
 /// What a packet is to connection tracking when no connection is known for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fresh {
-    /// It may start a connection in this state, which then lives so many ticks.
-    Start(State, u32),
+    /// It may start a connection in this state, which then lives so long.
+    Start(State, Timeout),
     /// It neither starts nor belongs to one.
     Invalid,
     /// It is never tracked (IPv6 neighbour and multicast listener discovery).
@@ -120,20 +150,22 @@ pub enum Fresh {
     Error,
 }
 
-/// Judges a packet that no connection is known for.
+/// Judges a packet that no connection is known for. `ways` are those in which connections are tracked ([`LOOSE`]).
 #[inline(always)]
-pub fn fresh(packet: &Packet) -> Fresh {
+pub fn fresh(packet: &Packet, ways: u32) -> Fresh {
     let protocol = packet.get(Field::L4Proto) as u8;
     match protocol {
         tcp_wire::PROTOCOL => match tcp::start(packet.get(Field::TcpFlags) as u8) {
-            Some(phase) => Fresh::Start(State::new(phase), Timeout::of_tcp(phase).ticks()),
-            None => Fresh::Invalid,
+            Some(Phase::SynSent) => Fresh::Start(State::new(Phase::SynSent), Timeout::SynSent),
+            // In mid-stream: not for days before somebody answers (`nf_conntrack_tcp_packet`).
+            Some(phase) if ways & LOOSE != 0 => Fresh::Start(State::new(phase), Timeout::Unacknowledged),
+            Some(_) | None => Fresh::Invalid,
         },
         // Each means something in its own family only; elsewhere it is one more unknown protocol.
         icmp::PROTOCOL if is_v4(packet) => fresh_icmp(packet, icmp::is_error, icmp::query),
         icmp::PROTOCOL_V6 if !is_v4(packet) && icmp::is_untracked_v6(icmp_kind(packet)) => Fresh::Untracked,
         icmp::PROTOCOL_V6 if !is_v4(packet) => fresh_icmp(packet, icmp::is_error_v6, icmp::query_v6),
-        _ => Fresh::Start(State::new(Phase::Open), Timeout::of_open(protocol, false, false).ticks()),
+        _ => Fresh::Start(State::new(Phase::Open), Timeout::of_open(protocol, false)),
     }
 }
 
@@ -150,7 +182,7 @@ fn fresh_icmp(packet: &Packet, is_error: fn(u8) -> bool, query: fn(u8) -> Query)
     }
     let query = query(kind);
     if query.is_some() && !query.is_answer() {
-        Fresh::Start(State::new(Phase::Open), Timeout::Icmp.ticks())
+        Fresh::Start(State::new(Phase::Open), Timeout::of_open(packet.get(Field::L4Proto) as u8, false))
     } else {
         Fresh::Invalid
     }
@@ -186,23 +218,21 @@ pub fn update(state: State, packet: &Packet, direction: Direction, age: u32) -> 
 
 #[inline(always)]
 fn update_open(state: State, protocol: u8, direction: Direction, age: u32) -> Change {
-    let replied = state.is_replied() || direction == Direction::Reply;
-    let stream = replied && has_streams(protocol) && age >= STREAM_AGE;
-    let next = if stream {
-        state.replied().assured()
-    } else if replied {
-        state.replied()
-    } else {
-        state
-    };
-    Change::to(next, Timeout::of_open(protocol, replied, stream).ticks())
+    // An answer makes a stream of it only from the next packet on, as for `nf_conntrack`.
+    let stream = state.is_replied() && is_stream(protocol, age);
+    let next = noted(state, direction);
+    Change::to(if stream { next.assured() } else { next }, Timeout::of_open(protocol, stream))
 }
 
-/// UDP and UDP-Lite flows that go both ways for a while are taken for lasting ones; so are SCTP, DCCP and unknown
-/// protocols, whose states are not followed yet: their flows must not be the first to go when the table is full.
+/// Is a flow that goes both ways taken for a lasting one? UDP and UDP-Lite after a while, GRE at once
+/// (`nf_conntrack_gre_packet`); ICMP queries and unknown protocols never.
 #[inline(always)]
-const fn has_streams(protocol: u8) -> bool {
-    protocol != icmp::PROTOCOL && protocol != icmp::PROTOCOL_V6
+const fn is_stream(protocol: u8, age: u32) -> bool {
+    match protocol {
+        udp::PROTOCOL | udp::PROTOCOL_LITE => age >= STREAM_AGE,
+        gre::PROTOCOL => true,
+        _ => false,
+    }
 }
 
 /// The state of a connection after a packet that says nothing but which way it went.

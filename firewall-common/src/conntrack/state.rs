@@ -74,13 +74,29 @@ pub enum Phase {
     Close = 9,
     /// A protocol without states of its own: UDP, ICMP queries, the rest.
     Open = 16,
+    /// SCTP, reset or at its end, or not begun by INIT.
+    SctpClosed = 17,
+    /// SCTP, INIT seen.
+    SctpCookieWait = 18,
+    /// SCTP, COOKIE ECHO seen.
+    SctpCookieEchoed = 19,
+    /// SCTP, COOKIE ACK seen: the association stands.
+    SctpEstablished = 20,
+    /// SCTP, SHUTDOWN seen from the one who began.
+    SctpShutdownSent = 21,
+    /// SCTP, SHUTDOWN seen from the other one.
+    SctpShutdownRecd = 22,
+    /// SCTP, SHUTDOWN ACK seen.
+    SctpShutdownAckSent = 23,
+    /// SCTP, HEARTBEAT seen where no association was known: another path of one that is.
+    SctpHeartbeatSent = 24,
     /// The place is being written to by some CPU; readers pass over it.
     Claimed = 31,
 }
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::Free,
         Self::SynSent,
         Self::SynSent2,
@@ -92,6 +108,14 @@ impl Phase {
         Self::TimeWait,
         Self::Close,
         Self::Open,
+        Self::SctpClosed,
+        Self::SctpCookieWait,
+        Self::SctpCookieEchoed,
+        Self::SctpEstablished,
+        Self::SctpShutdownSent,
+        Self::SctpShutdownRecd,
+        Self::SctpShutdownAckSent,
+        Self::SctpHeartbeatSent,
         Self::Claimed,
     ];
 
@@ -160,11 +184,21 @@ impl State {
     }
 
     /// May a new connection take its place? True for what anybody can make many of with forged packets: a TCP
-    /// handshake that is not complete, a datagram that was not answered.
+    /// handshake that is not complete (SCTP's too), a datagram that was not answered.
     #[inline(always)]
     pub const fn is_embryonic(self) -> bool {
-        let is_open = self.phase() & Phase::Open as u8 != 0;
-        if is_open { !self.is_replied() } else { !self.is_assured() }
+        if self.phase() == Phase::Open as u8 { !self.is_replied() } else { !self.is_assured() }
+    }
+
+    /// May it be given up for a new connection when the settings say so? True for what `nf_conntrack` drops early
+    /// (`early_drop_list`, `tcp_can_early_drop`, `sctp_can_early_drop`; Linux 6.18): what is not assured, and what is being
+    /// closed.
+    #[inline(always)]
+    pub const fn ends_early(self) -> bool {
+        let phase = self.phase();
+        let tcp_closes = phase >= Phase::FinWait as u8 && phase <= Phase::Close as u8;
+        let sctp_closes = phase >= Phase::SctpShutdownSent as u8 && phase <= Phase::SctpShutdownAckSent as u8;
+        (!self.is_assured() || tcp_closes || sctp_closes) && phase != Phase::Claimed as u8
     }
 
     /// The word for people, as `conntrack -L` and `ss` have it.
@@ -183,6 +217,14 @@ impl State {
             Some(Phase::Open) if self.is_assured() => "STREAM",
             Some(Phase::Open) if self.is_replied() => "REPLIED",
             Some(Phase::Open) => "UNREPLIED",
+            Some(Phase::SctpClosed) => "CLOSED",
+            Some(Phase::SctpCookieWait) => "COOKIE_WAIT",
+            Some(Phase::SctpCookieEchoed) => "COOKIE_ECHOED",
+            Some(Phase::SctpEstablished) => "ESTABLISHED",
+            Some(Phase::SctpShutdownSent) => "SHUTDOWN_SENT",
+            Some(Phase::SctpShutdownRecd) => "SHUTDOWN_RECD",
+            Some(Phase::SctpShutdownAckSent) => "SHUTDOWN_ACK_SENT",
+            Some(Phase::SctpHeartbeatSent) => "HEARTBEAT_SENT",
             Some(Phase::Claimed) | None => "BUSY",
         }
     }

@@ -183,9 +183,16 @@ pub(super) fn update(state: State, flags: u8, direction: Direction) -> Change {
         return Change::stay(seen);
     }
     let established = Phase::Established as u8;
+    if step == Phase::SynSent as u8 && old == step {
+        // A SYN that is sent again does not keep the entry: its tuple may have been used anew.
+        return Change::to_phase(seen, step).keeping();
+    }
+    if step == established && !state.is_replied() {
+        // Picked up in mid-stream and not answered before: not for days.
+        return Change::to(seen.with_phase(step), Timeout::Unacknowledged);
+    }
     let completes = step == established && (old == established || old == Phase::SynRecv as u8);
-    let next = seen.with_phase(step);
-    Change::to(if completes && state.is_replied() { next.assured() } else { next }, Timeout::ticks_of_tcp(step))
+    Change::to_phase(if completes && state.is_replied() { seen.assured() } else { seen }, step)
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use rstest::rstest;
 
 use super::{
-    Change, CtState, Direction, Effect, Fresh, Phase, State, Timeout, fresh, is_looked_up, seen, ticks_of_seconds,
-    update,
+    Change, CtState, Direction, Effect, Fresh, LOOSE, Phase, State, Timeout, Timeouts, fresh, is_looked_up, seen,
+    ticks_of_seconds, update,
 };
 use crate::{
-    packet::Packet,
+    packet::{Field, Packet},
     parse::tests::{
-        frames::{GRE, ICMP, ICMPV6, Ipv4, Ipv6, SCTP, TCP, UDP, UDP_LITE, icmp, sctp, tcp, udp, udp_saying},
+        frames::{ESP, GRE, ICMP, ICMPV6, Ipv4, Ipv6, SCTP, TCP, UDP, UDP_LITE, icmp, sctp, tcp, udp, udp_saying},
         parsed,
     },
 };
@@ -23,12 +23,12 @@ fn v6(protocol: u8, payload: &[u8]) -> Packet {
 }
 
 fn begins(phase: Phase, timeout: Timeout) -> Fresh {
-    Fresh::Start(State::new(phase), timeout.ticks())
+    Fresh::Start(State::new(phase), timeout)
 }
 
 #[rstest]
 #[case::syn(v4(TCP, &tcp(0x02, 5, 0)), begins(Phase::SynSent, Timeout::SynSent))]
-#[case::ack_in_mid_stream(v6(TCP, &tcp(0x10, 5, 0)), begins(Phase::Established, Timeout::Established))]
+#[case::ack_in_mid_stream(v6(TCP, &tcp(0x10, 5, 0)), begins(Phase::Established, Timeout::Unacknowledged))]
 #[case::syn_ack(v4(TCP, &tcp(0x12, 5, 0)), Fresh::Invalid)]
 #[case::fin(v6(TCP, &tcp(0x11, 5, 0)), Fresh::Invalid)]
 #[case::rst(v4(TCP, &tcp(0x04, 5, 0)), Fresh::Invalid)]
@@ -37,10 +37,10 @@ fn begins(phase: Phase, timeout: Timeout) -> Fresh {
 #[case::udp(v4(UDP, &udp(4)), begins(Phase::Open, Timeout::Udp))]
 #[case::udp_lite(v6(UDP_LITE, &udp_saying(8, 4)), begins(Phase::Open, Timeout::Udp))]
 #[case::sctp(v4(SCTP, &sctp()), begins(Phase::Open, Timeout::Generic))]
-#[case::gre(v4(GRE, &[0; 8]), begins(Phase::Open, Timeout::Generic))]
+#[case::gre(v4(GRE, &[0; 8]), begins(Phase::Open, Timeout::Gre))]
 #[case::icmp_number_in_ipv6(v6(ICMP, &icmp(8, 0, &[])), begins(Phase::Open, Timeout::Icmp))]
 fn a_packet_without_connection(#[case] packet: Packet, #[case] expected: Fresh) {
-    assert_eq!(fresh(&packet), expected);
+    assert_eq!(fresh(&packet, LOOSE), expected);
     assert!(is_looked_up(&packet));
 }
 
@@ -61,12 +61,13 @@ enum Message {
 
 fn check_message(packet: &Packet, kind: u8, message: Message) {
     let expected = match message {
-        Message::Query => begins(Phase::Open, Timeout::Icmp),
+        Message::Query if packet.get(Field::L4Proto) as u8 == ICMP => begins(Phase::Open, Timeout::Icmp),
+        Message::Query => begins(Phase::Open, Timeout::Icmpv6),
         Message::Answer | Message::Other => Fresh::Invalid,
         Message::Error => Fresh::Error,
         Message::Untracked => Fresh::Untracked,
     };
-    assert_eq!(fresh(packet), expected, "type {kind}");
+    assert_eq!(fresh(packet, LOOSE), expected, "type {kind}");
     assert_eq!(is_looked_up(packet), matches!(message, Message::Query | Message::Answer), "type {kind}");
 }
 
@@ -105,12 +106,16 @@ fn every_icmpv6_type() {
 #[case::a_question_and_its_answer(UDP, &[(0, '>'), (1, '<')], "REPLIED", 30)]
 #[case::just_before_two_seconds(UDP, &[(0, '<'), (1, '>')], "REPLIED", 30)]
 #[case::a_stream(UDP, &[(0, '<'), (2, '>')], "STREAM", 120)]
-#[case::a_late_answer(UDP, &[(5, '<')], "STREAM", 120)]
+#[case::a_late_answer(UDP, &[(5, '<')], "REPLIED", 30)]
+#[case::behind_a_late_answer(UDP, &[(5, '<'), (5, '>')], "STREAM", 120)]
 #[case::udp_lite_too(UDP_LITE, &[(0, '<'), (2, '>')], "STREAM", 120)]
 #[case::ping(ICMP, &[(0, '>'), (1, '<')], "REPLIED", 30)]
 #[case::ping_is_never_a_stream(ICMP, &[(0, '<'), (3600, '>')], "REPLIED", 30)]
-#[case::generic(GRE, &[(0, '>')], "UNREPLIED", 600)]
-#[case::generic_both_ways(GRE, &[(0, '<'), (3, '<')], "STREAM", 600)]
+#[case::gre(GRE, &[(0, '>')], "UNREPLIED", 30)]
+#[case::gre_both_ways(GRE, &[(0, '<'), (0, '<')], "STREAM", 180)]
+#[case::gre_answered(GRE, &[(0, '<')], "REPLIED", 30)]
+#[case::generic(ESP, &[(0, '>')], "UNREPLIED", 600)]
+#[case::generic_both_ways(ESP, &[(0, '<'), (3, '<')], "REPLIED", 600)]
 fn a_flow_without_states(
     #[case] protocol: u8,
     #[case] packets: &[(u32, char)],
@@ -125,7 +130,7 @@ fn a_flow_without_states(
         let direction = if *way == '>' { Direction::Original } else { Direction::Reply };
         let change = update(state, &packet, direction, ticks_of_seconds(*age));
         assert_eq!(change.effect, Effect::Move);
-        (state, lives) = (change.state, change.ticks);
+        (state, lives) = (change.state, Timeouts::DEFAULT.ticks(change.timeout));
     }
     assert_eq!((state.name(), lives), (name, ticks_of_seconds(seconds)));
     assert_eq!(state.is_assured(), name == "STREAM");
@@ -150,7 +155,7 @@ fn two_seconds_are_counted_in_whole_ticks() {
 fn tcp_is_judged_by_its_flags_and_not_its_age() {
     let packet = v4(TCP, &tcp(0x12, 5, 0));
     let state = State::new(Phase::SynSent);
-    let expected = Change::to(State::new(Phase::SynRecv).replied(), ticks_of_seconds(60));
+    let expected = Change::to(State::new(Phase::SynRecv).replied(), Timeout::SynRecv);
     for age in [0, 1, u32::MAX] {
         assert_eq!(update(state, &packet, Direction::Reply, age), expected);
     }
@@ -167,6 +172,28 @@ fn what_a_rule_sees(#[case] replied: bool, #[case] direction: Direction, #[case]
         let state = if replied { State::new(phase).replied() } else { State::new(phase) };
         assert_eq!(seen(state, direction), expected, "{phase:?}");
     }
+}
+
+/// `tcp_new` of `nf_conntrack_proto_tcp.c`: with `tcp_loose` off, only a SYN starts a connection.
+#[test]
+fn mid_stream_is_invalid_unless_loose() {
+    for flags in 0..64 {
+        let packet = v4(TCP, &tcp(flags, 5, 0));
+        let (loose, strict) = (fresh(&packet, LOOSE), fresh(&packet, 0));
+        let is_syn = matches!(loose, Fresh::Start(_, Timeout::SynSent));
+        assert_eq!(strict, if is_syn { loose } else { Fresh::Invalid }, "{flags:#x}");
+    }
+}
+
+#[test]
+fn lifetimes_have_a_number_a_key_and_a_length() {
+    let defaults = Timeouts::DEFAULT;
+    assert_eq!(defaults.ticks(Change::KEEP), 0, "no lifetime has the number that keeps the old one");
+    for (at, timeout) in Timeout::ALL.iter().enumerate() {
+        assert_eq!(defaults.ticks(*timeout as u32), ticks_of_seconds(timeout.default_seconds()));
+        assert!(Timeout::ALL[..at].iter().all(|other| other.key() != timeout.key()), "{timeout:?}");
+    }
+    assert_eq!(defaults.ticks(32 + 4), defaults.ticks(4), "any number is within");
 }
 
 #[test]

@@ -12,7 +12,12 @@
 //! - windows stop growing at 2^30 bytes; `nf_conntrack`'s can be made to grow without end;
 //! - fragments: `nf_conntrack` sees segments put together again. Here the length of a fragmented one is not known, and
 //!   the connection is judged liberally from then on;
-//! - lifetimes do not depend on what is unacknowledged or on retransmissions.
+//! - what was sent and is not acknowledged shortens a connection's life when it is sent again, at the first time;
+//!   `nf_conntrack` shortens it (to 300 s as well) while anything is unacknowledged, and when something was sent three
+//!   times. Of a peer that died while data was under way both forget the connection five minutes behind the last try;
+//! - a window of zero does not shorten it;
+//! - a SYN on a connection that was reset begins a new one, and rules see it as `new`, whoever sent the reset.
+//!   `nf_conntrack` takes it for part of the dead connection (`established`) when the other side did.
 
 use super::{
     Change, Direction, Effect, Phase, State, Timeout, noted,
@@ -187,6 +192,23 @@ pub const fn follow_plain(
     (place, Window { end, ..*sender }, *receiver)
 }
 
+/// Does a segment in the window repeat data that its sender has sent before? The connection lives
+/// [`Timeout::MaxRetrans`] then, until the other side is heard of.
+#[inline(always)]
+pub const fn repeats(sender: &Window, segment: &Segment) -> bool {
+    segment.seq != segment.end && sender.max_win != 0 && !before(sender.end, segment.end)
+}
+
+/// The change of a plain segment that repeats data: to the same phase, for a shorter time.
+#[inline(always)]
+pub const fn repeated(change: Change) -> Change {
+    if change.timeout == Timeout::Established as u32 {
+        Change { timeout: Timeout::MaxRetrans as u32, ..change }
+    } else {
+        change
+    }
+}
+
 /// What becomes of a change when the segment's place is known.
 #[inline(always)]
 pub const fn placed(change: Change, place: Place, old: State, direction: Direction) -> Change {
@@ -258,7 +280,7 @@ fn in_step_again(
     *tracked = Tracked { receiver, receiver_terms: aside.terms(), ..Tracked::default() };
     let phase = Phase::SynRecv as u8;
     let place = locate(tracked, Phase::SynSent as u8, (segment, offer), direction);
-    placed(Change::to(noted(old, direction).with_phase(phase), Timeout::ticks_of_tcp(phase)), place, old, direction)
+    placed(Change::to_phase(noted(old, direction), phase), place, old, direction)
 }
 
 /// An ACK that answers a SYN in a connection that stands says where the connection is (RFC 5961 section 4). In the phase
@@ -285,13 +307,21 @@ fn note(tracked: &mut Tracked, aside: Aside) {
     }
 }
 
+/// A reset, and what becomes of a connection that nobody had answered: it is forgotten, as by `nf_conntrack`. A refused
+/// SYN leaves nothing behind.
+#[inline(always)]
+fn reset(tracked: &mut Tracked, old: State, change: Change, segment: &Segment, direction: Direction) -> Change {
+    let change = believe_reset(tracked, old, change, segment, direction);
+    if matches!(change.effect, Effect::Move) && !old.is_replied() { Change::FORGET } else { change }
+}
+
 /// Resets (RFC 5961 section 3). In an established connection only one that is exactly where its receiver expects it
 /// ends it; one elsewhere in the window is let through, for its receiver to answer, and shortens the connection's life
 /// until that answer. One before the window is nobody's.
 ///
 /// A connection that is being closed takes any: its tuple may have been used again by then.
 #[inline(always)]
-fn reset(tracked: &mut Tracked, old: State, change: Change, segment: &Segment, direction: Direction) -> Change {
+fn believe_reset(tracked: &mut Tracked, old: State, change: Change, segment: &Segment, direction: Direction) -> Change {
     let phase = old.phase();
     if phase >= Phase::FinWait as u8 {
         note(tracked, Aside::NONE);
@@ -306,7 +336,7 @@ fn reset(tracked: &mut Tracked, old: State, change: Change, segment: &Segment, d
         }
         let exact = segment.seq == tracked.receiver.max_ack || segment.seq == tracked.sender.end;
         if established && !exact {
-            change = Change::to(noted(old, direction), Timeout::Close.ticks());
+            change = Change::to(noted(old, direction), Timeout::Close);
         }
     }
     // It answers what was let through: an old connection is gone.

@@ -12,7 +12,7 @@ use std::{
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::{CLAIM_TICKS, Claim, Slot, SlotWords, WAYS, alternate, home, tag};
+use super::{CLAIM_TICKS, Claim, Slot, SlotWords, Victim, WAYS, alternate, home, tag};
 use crate::conntrack::{Phase, State};
 
 /// A bucket's slot words, as all CPUs share them.
@@ -61,7 +61,7 @@ impl SlotWords for View<'_> {
 /// Claims a place as one CPU does.
 fn claim(home: &Words, alternate: &Words, now: u32) -> Option<Claim> {
     let view = |words| View { words, noted: Cell::new(0) };
-    super::claim(&view(home), &view(alternate), now)
+    super::claim(&view(home), &view(alternate), now, false)
 }
 
 const NOW: u32 = 1_000;
@@ -157,7 +157,11 @@ fn a_claim(
     let (home, alternate) = (bucket(home), bucket(alternate));
     let before = [home.words(), alternate.words()];
     let claimed = claim(&home, &alternate, NOW);
-    let expected = expected.map(|(bucket, way, evicted)| Claim { elsewhere: bucket == "alternate", way, evicted });
+    let expected = expected.map(|(bucket, way, put_out)| Claim {
+        elsewhere: bucket == "alternate",
+        way,
+        victim: if put_out { Victim::Embryonic } else { Victim::Nobody },
+    });
     assert_eq!(claimed, expected);
     for (elsewhere, words) in [(false, &home), (true, &alternate)] {
         for (way, before) in before[usize::from(elsewhere)].into_iter().enumerate() {
@@ -171,15 +175,37 @@ fn a_claim(
     }
 }
 
+/// With `evict-lru`, when nothing embryonic is there.
+#[rstest]
+#[case::what_was_answered(&[("replied", 9)], &[], Some(("home", 1, Victim::Answered)))]
+#[case::what_is_closed(&[("time wait", 9)], &[], Some(("home", 1, Victim::Answered)))]
+#[case::the_one_nearest_its_end(&[("time wait", 9), ("replied", 5)], &[("replied", 7)], Some(("home", 2, Victim::Answered)))]
+#[case::or_the_one_elsewhere(&[("time wait", 9)], &[("replied", 7)], Some(("alternate", 1, Victim::Answered)))]
+#[case::embryonic_first(&[("replied", 1)], &[("syn sent", 99)], Some(("alternate", 1, Victim::Embryonic)))]
+#[case::free_first(&[("replied", 1)], &[("free", 0)], Some(("alternate", 1, Victim::Nobody)))]
+#[case::never_what_is_assured(&[("established", 1)], &[("stream", 1)], None)]
+#[case::nor_what_is_being_written(&[("claimed", 1)], &[], None)]
+fn a_claim_that_may_evict(
+    #[case] home: &[(&str, i32)],
+    #[case] alternate: &[(&str, i32)],
+    #[case] expected: Option<(&str, usize, Victim)>,
+) {
+    let view = |words| View { words, noted: Cell::new(0) };
+    let (home, alternate) = (bucket(home), bucket(alternate));
+    let claimed = super::claim(&view(&home), &view(&alternate), NOW, true);
+    let expected = expected.map(|(bucket, way, victim)| Claim { elsewhere: bucket == "alternate", way, victim });
+    assert_eq!(claimed, expected);
+}
+
 #[test]
 fn a_claim_holds_for_some_ticks() {
     let (home, alternate) = (bucket(&[("syn sent", 100), ("unreplied", 200)]), bucket(&[]));
-    let at_home = |way, evicted| Some(Claim { elsewhere: false, way, evicted });
-    assert_eq!(claim(&home, &alternate, NOW), at_home(1, true));
-    assert_eq!(claim(&home, &alternate, NOW), at_home(2, true));
+    let at_home = |way, victim| Some(Claim { elsewhere: false, way, victim });
+    assert_eq!(claim(&home, &alternate, NOW), at_home(1, Victim::Embryonic));
+    assert_eq!(claim(&home, &alternate, NOW), at_home(2, Victim::Embryonic));
     assert_eq!(claim(&home, &alternate, NOW), None);
     assert_eq!(claim(&home, &alternate, NOW + CLAIM_TICKS - 1), None);
-    assert_eq!(claim(&home, &alternate, NOW + CLAIM_TICKS), at_home(1, false));
+    assert_eq!(claim(&home, &alternate, NOW + CLAIM_TICKS), at_home(1, Victim::Nobody));
 }
 
 /// Another CPU is always faster.
@@ -206,7 +232,7 @@ impl SlotWords for Contended {
 #[test]
 fn a_lost_race_gives_nothing() {
     let contended = Contended(Cell::new(0));
-    assert_eq!(super::claim(&contended, &contended, NOW), None);
+    assert_eq!(super::claim(&contended, &contended, NOW, false), None);
 }
 
 #[rstest]
@@ -268,7 +294,7 @@ fn two_buckets_hold_fourteen() {
         let fill = || {
             start.wait();
             let claims = (0..40).filter_map(|_| claim(&home, &alternate, NOW));
-            claims.inspect(|claim| assert!(!claim.evicted)).count()
+            claims.inspect(|claim| assert_eq!(claim.victim, Victim::Nobody)).count()
         };
         let claims: usize = thread::scope(|scope| {
             let handles: Vec<_> = (0..4).map(|_| scope.spawn(fill)).collect();
@@ -343,7 +369,8 @@ proptest! {
         let any_room = room(&home) || room(&alternate);
         let claimed = claim(&buckets[0], &buckets[1], NOW);
         prop_assert_eq!(claimed.is_some(), any_room || takeable(&home) || takeable(&alternate));
-        if let Some(Claim { elsewhere, way, evicted }) = claimed {
+        if let Some(Claim { elsewhere, way, victim }) = claimed {
+            let evicted = victim == Victim::Embryonic;
             let slot = Slot(if elsewhere { alternate[way] } else { home[way] });
             let may_go = if evicted { is_takeable(slot) } else { is_room(slot) };
             prop_assert!(may_go);

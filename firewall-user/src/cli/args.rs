@@ -18,9 +18,11 @@ Exit status:
   3  the kernel or the machine refused
 
 Files:
-  /etc/rampart/rampart.nft  the ruleset, in the language of nftables
+  /etc/rampart/rampart.nft   the ruleset, in the language of nftables
+  /etc/rampart/rampart.toml  settings, if there are any: how connections are tracked
 
 Environment:
+  RAMPART_CONFIG  another file of settings
   NO_COLOR  never colour anything";
 
 /// A stateful firewall that decides in XDP and reads the nftables language.
@@ -47,6 +49,9 @@ pub struct Global {
     /// Print JSON: one object, or one a line from `monitor`
     #[arg(short = 'j', long, global = true)]
     pub json: bool,
+    /// Read the settings from this file; without it, from /etc/rampart/rampart.toml if there is one
+    #[arg(long, global = true, value_name = "FILE", env = "RAMPART_CONFIG", hide_env = true)]
+    pub config: Option<PathBuf>,
     /// Never colour anything (as the variable `NO_COLOR` does)
     #[arg(long, global = true, alias = "no-colour")]
     pub no_color: bool,
@@ -155,7 +160,7 @@ pub struct Apply {
     /// Go back to the ruleset before unless `rampart confirm` follows within this time (60s, 5m, 1h)
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub confirm: Option<Duration>,
-    /// Room for so many connections; takes effect when nothing is in force yet
+    /// Room for so many connections, instead of what the settings say; takes effect when nothing is in force yet
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub flows: Option<u32>,
     /// Check and compile only; the kernel is not touched
@@ -199,6 +204,9 @@ pub struct Conns {
     /// Print how many there are instead of what they are
     #[arg(long)]
     pub count: bool,
+    /// Print how long connections live, by protocol and state, as the settings in force have it
+    #[arg(long, exclusive = true)]
+    pub timeouts: bool,
 }
 
 /// Arguments of `counters`.

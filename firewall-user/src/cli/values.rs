@@ -17,21 +17,26 @@ const LONGEST: Duration = Duration::from_hours(7 * 24);
 /// `90`, `60s`, `1m30s`, `2h`, `1d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration; 60s, 5m, 1m30s and 1h are");
-    let mut total: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let unit = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
-        let seconds = unit_seconds(&rest[digits..digits + unit]).ok_or_else(wrong)?;
-        rest = &rest[digits + unit..];
-        total = number.checked_mul(seconds).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
-    }
-    match Duration::from_secs(total) {
+    match Duration::from_secs(seconds(text).ok_or_else(wrong)?) {
         Duration::ZERO => Err(wrong()),
         long if long > LONGEST => Err(format!("`{text}` is longer than a week")),
         duration => Ok(duration),
     }
+}
+
+/// The seconds of a duration: `90`, `60s`, `1m30s`, `2h`, `1d`.
+pub fn seconds(text: &str) -> Option<u64> {
+    let mut total: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let seconds = unit_seconds(&rest[digits..digits + unit])?;
+        rest = &rest[digits + unit..];
+        total = total.checked_add(number.checked_mul(seconds)?)?;
+    }
+    Some(total)
 }
 
 fn unit_seconds(unit: &str) -> Option<u64> {

@@ -7,6 +7,7 @@ use super::{Session, Status, check, ruleset};
 use crate::{
     cli::args::Apply,
     compile::{self, Compiled, Manifest, SCHEMA},
+    config::Config,
     kernel::{self, Applied, ApplyOptions, Instance, KernelError, StateOptions},
     language::{Ruleset, Severity},
     observe::{
@@ -17,8 +18,10 @@ use crate::{
 
 pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
     let Some(parsed) = ruleset::read(session, &apply.file)? else { return Ok(Status::No) };
+    let Some(config) = ruleset::settings(session)? else { return Ok(Status::No) };
     // Once without the kernel, so that a ruleset that is too large leaves no trace there.
-    let compiled = compile::compile(&parsed.ruleset, None)?;
+    let mut compiled = compile::compile(&parsed.ruleset, None)?;
+    compiled.manifest.config = config.clone();
     let name = ruleset::name(&apply.file);
     if apply.dry_run {
         let warnings = ruleset::listed(&parsed.warnings, Severity::Warning);
@@ -30,13 +33,14 @@ pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
     }
     kernel::require_privileges()?;
     hint(session, apply);
-    let (compiled, applied) = put_in_force(&parsed.ruleset, apply)?;
+    let (compiled, applied) = put_in_force(&parsed.ruleset, apply, config)?;
     session.answer(|| json(&compiled.manifest, &applied), || text(&name, &compiled.manifest, &applied))?;
     Ok(Status::Done)
 }
 
-fn put_in_force(ruleset: &Ruleset, apply: &Apply) -> Result<(Compiled, Applied)> {
-    let instance = Instance::open_or_create(&StateOptions { flows: apply.flows })?;
+fn put_in_force(ruleset: &Ruleset, apply: &Apply, config: Config) -> Result<(Compiled, Applied)> {
+    let instance =
+        Instance::open_or_create(&StateOptions { flows: apply.flows.or(config.conntrack.max.map(|max| max.0)) })?;
     let lock = instance.lock()?;
     // Asked again, now that nobody else changes the answer.
     let previous = match Instance::open().and_then(|instance| instance.manifest()) {
@@ -44,7 +48,8 @@ fn put_in_force(ruleset: &Ruleset, apply: &Apply) -> Result<(Compiled, Applied)>
         Err(KernelError::NotRunning) => None,
         Err(error) => return Err(error.into()),
     };
-    let compiled = compile::compile(ruleset, previous.as_ref())?;
+    let mut compiled = compile::compile(ruleset, previous.as_ref())?;
+    compiled.manifest.config = config;
     let options = ApplyOptions { interfaces: apply.interfaces.clone(), confirm: apply.confirm };
     let applied = instance.apply(&lock, &compiled, &options)?;
     Ok((compiled, applied))

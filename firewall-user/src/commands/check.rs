@@ -13,7 +13,9 @@ use crate::{
 
 pub(super) fn run(session: &Session<'_>, check: &Check) -> Result<Status> {
     let Some(parsed) = ruleset::read(session, &check.file)? else { return Ok(Status::No) };
-    let compiled = compile::compile(&parsed.ruleset, None)?;
+    let Some(config) = ruleset::settings(session)? else { return Ok(Status::No) };
+    let mut compiled = compile::compile(&parsed.ruleset, None)?;
+    compiled.manifest.config = config;
     let warnings = ruleset::listed(&parsed.warnings, Severity::Warning);
     let name = ruleset::name(&check.file);
     session.answer(
@@ -32,6 +34,7 @@ pub(super) fn summary_json(name: &str, manifest: &Manifest, warnings: &[Value]) 
         "tables": manifest.tables.len(),
         "chains": manifest.chains.len(),
         "rules": manifest.rules.len(),
+        "settings": &manifest.config,
         "errors": [],
         "warnings": warnings,
     })

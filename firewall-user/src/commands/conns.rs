@@ -13,11 +13,16 @@ use crate::{
     cli::args::Conns,
     compile::{Manifest, SCHEMA},
     kernel::{self, Instance},
-    observe::{author::Author, conns::Conn},
+    observe::{author::Author, conns::Conn, lifetimes},
 };
 
 pub(super) fn run(session: &Session<'_>, wanted: &Conns) -> Result<Status> {
     let instance = open()?;
+    if wanted.timeouts {
+        let timeouts = instance.manifest()?.config.conntrack.timeouts;
+        session.answer(|| lifetimes::json(&timeouts), || lifetimes::text(&timeouts))?;
+        return Ok(Status::Done);
+    }
     if wanted.count {
         let mut count: u64 = 0;
         each(&instance, wanted, |_, _| {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{No, Session, complain, print_json};
 use crate::{
     compile::SCHEMA,
+    config::{self, Config},
     kernel,
     language::{self, Diagnostic, Diagnostics, Options, Parsed, Severity, source},
 };
@@ -37,6 +38,18 @@ pub(super) fn read(session: &Session<'_>, file: &Path) -> Result<Option<Parsed>>
     }
     complain(&parsed.warnings.render(session.is_coloured()));
     Ok(Some(parsed))
+}
+
+/// Reads the settings. `None` when they have errors: they have been said.
+pub(super) fn settings(session: &Session<'_>) -> Result<Option<Config>> {
+    let file = session.global.config.as_deref();
+    match config::read(file) {
+        Ok(config) => Ok(Some(config)),
+        Err(diagnostics) => {
+            refuse(session, file.unwrap_or(Path::new(config::DEFAULT_CONFIG)), &diagnostics)?;
+            Ok(None)
+        }
+    }
 }
 
 fn parse(file: &Path) -> Result<Result<Parsed, Diagnostics>> {

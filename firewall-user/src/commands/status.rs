@@ -31,5 +31,10 @@ fn flows(instance: &Instance) -> Result<FlowUse, KernelError> {
         flow?;
         live += 1;
     }
-    Ok(FlowUse { live, capacity: instance.flow_capacity(), memory: instance.flow_memory() })
+    Ok(FlowUse {
+        live,
+        capacity: instance.flow_capacity(),
+        memory: instance.flow_memory(),
+        stats: instance.flow_stats()?,
+    })
 }

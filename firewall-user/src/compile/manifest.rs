@@ -12,6 +12,7 @@ use super::{
     numbers::Numbers,
     slots::{Slots, fnv1a},
 };
+use crate::config::Config;
 use crate::language::{
     self, Diagnostics, Options, Ruleset, print,
     ruleset::{Chain, ConcatKeys, Operand, Rule, Statement, Table},
@@ -39,6 +40,9 @@ pub struct Manifest {
     pub chains: Vec<ChainRecord>,
     /// Its rules, in order of chains.
     pub rules: Vec<RuleRecord>,
+    /// The settings it was put in force with.
+    #[serde(default)]
+    pub config: Config,
 }
 
 /// A text.

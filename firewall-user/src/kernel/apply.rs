@@ -20,7 +20,10 @@ use super::{
     host, instance, interfaces, maps, pins,
     registration::{check_index, is_attached},
 };
-use crate::compile::Compiled;
+use crate::{
+    compile::{Compiled, Manifest},
+    config::Config,
+};
 
 /// How to apply.
 #[derive(Clone, Debug, Default)]
@@ -77,15 +80,16 @@ impl Instance {
         }
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
         self.start_counters(compiled)?;
-        self.rename(&entries, &all)?;
-        self.name_others(&all)?;
-        let control = self.install_fallback(control, options)?;
+        let config = &compiled.manifest.config;
+        self.rename(&entries, &all, config)?;
+        self.name_others(&all, config)?;
+        let control = self.install_fallback(control, options, config)?;
         let attached = if control.generation[control.active as usize & 1] == 0 {
             // The entry programs drop what no generation judges: there must be one before they are attached.
             self.put_in_force(&generation, control, options)?;
-            self.attach_all(&mut generation.ebpf, &fresh, &all)?
+            self.attach_all(&mut generation.ebpf, &fresh, (&all, config))?
         } else {
-            let attached = self.attach_all(&mut generation.ebpf, &fresh, &all)?;
+            let attached = self.attach_all(&mut generation.ebpf, &fresh, (&all, config))?;
             if let Err(error) = self.put_in_force(&generation, control, options) {
                 self.detach_all(&attached)?;
                 return Err(error);
@@ -124,7 +128,12 @@ impl Instance {
     }
 
     /// What an unconfirmed first ruleset hands back to: one that lets everything pass, as it was before.
-    fn install_fallback(&self, mut control: Control, options: &ApplyOptions) -> Result<Control, KernelError> {
+    fn install_fallback(
+        &self,
+        mut control: Control,
+        options: &ApplyOptions,
+        config: &Config,
+    ) -> Result<Control, KernelError> {
         if options.confirm.is_none() || control.generation[control.active as usize & 1] != 0 {
             return Ok(control);
         }
@@ -141,6 +150,7 @@ impl Instance {
             .and_then(|parsed| crate::compile::compile(&parsed.ruleset, None).ok())
             .map(|compiled| compiled.manifest)
             .unwrap_or_default();
+        let manifest = Manifest { config: config.clone(), ..manifest };
         let compiled = Compiled { image, manifest, fresh_counters: Vec::new() };
         let generation = self.prepare(&compiled, self.next_generation(&control)?)?;
         self.set_slot(&generation, control.active)?;

@@ -18,6 +18,7 @@ use aya::{
 use firewall_common::interface::{Interface as Entry, RAW_IP, name_words};
 
 use super::{KernelError, error::chain, interfaces::Interface, object, pins::Pins};
+use crate::config::Config;
 
 /// How packets that come in are met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +124,7 @@ fn note(entry: &Entry) -> Option<String> {
     if entry.flags & RAW_IP != 0 {
         return Some("no Ethernet header, so no XDP".to_owned());
     }
-    let errno = entry.reserved[0] as i32;
+    let errno = entry.note as i32;
     (errno != 0).then(|| match errno {
         libc::EOPNOTSUPP | libc::EINVAL => "the driver has no native XDP".to_owned(),
         libc::ERANGE => "the driver's native XDP does not take this MTU".to_owned(),
@@ -132,9 +133,15 @@ fn note(entry: &Entry) -> Option<String> {
 }
 
 /// An entry of the map for an interface about to be attached.
-pub(super) fn entry(interface: &Interface) -> Entry {
+pub(super) fn entry(interface: &Interface, config: &Config) -> Entry {
     let flags = if interface.has_ethernet { 0 } else { RAW_IP | TC_INGRESS };
-    Entry { name: name_words(&interface.name), ifindex: interface.index, flags, reserved: [0; 2] }
+    Entry {
+        name: name_words(&interface.name),
+        ifindex: interface.index,
+        flags,
+        note: 0,
+        zone: config.conntrack.zone(&interface.name).into(),
+    }
 }
 
 /// Is there an XDP program on the interface that is not ours? Ours leave when their pins do, so any is somebody's.
@@ -172,7 +179,7 @@ fn attach_xdp(ebpf: &mut Ebpf, pins: &Pins, interface: &Interface, entry: &mut E
     let link = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
         Ok(link) => link,
         Err(native) => {
-            entry.reserved[0] = errno(&native).unwrap_or(libc::EINVAL) as u32;
+            entry.note = errno(&native).unwrap_or(libc::EINVAL) as u32;
             entry.flags |= GENERIC;
             match program.attach_to_if_index(interface.index, XdpMode::Skb) {
                 Ok(link) => link,

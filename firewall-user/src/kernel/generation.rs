@@ -30,10 +30,10 @@ impl Instance {
     /// Loads, fills, verifies, probes and pins a generation. Packets do not reach it.
     pub(super) fn prepare(&self, compiled: &Compiled, number: u32) -> Result<Generation, KernelError> {
         let Compiled { image, manifest, fresh_counters: _ } = compiled;
-        let manifest = manifest_chunks(manifest)?;
-        let shape = object::Shape::of(image, manifest.len(), self.buckets, number);
+        let chunks = manifest_chunks(manifest)?;
+        let shape = object::Shape::of(compiled, chunks.len(), self.buckets, number);
         let mut ebpf = object::load(&self.pins, &shape)?;
-        fill(&mut ebpf, image, &manifest)?;
+        fill(&mut ebpf, image, &chunks)?;
         let verified_instructions = verify(&mut ebpf)?;
         probe::run(&mut ebpf)?;
         self.forget_probes()?;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs};
 use firewall_common::{
     abi::ABI_VERSION,
     control::Control,
-    counter::{Counter, InterfaceCounters},
+    counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
     flow::Secret,
     interface::Interface as Entry,
@@ -169,6 +169,16 @@ impl Instance {
     /// The live connections.
     pub fn flows(&self) -> Result<Flows, KernelError> {
         Flows::open(&self.pins.state())
+    }
+
+    /// What happened to the state table, added up over the CPUs.
+    pub fn flow_stats(&self) -> Result<FlowStats, KernelError> {
+        let map = maps::per_cpu::<FlowStats>(&self.pins.state(), maps::FLOW_STATS)?;
+        let values = map.get(&0, 0).map_err(KernelError::map(maps::FLOW_STATS))?;
+        Ok(values.iter().fold(FlowStats::default(), |mut total, one| {
+            total.add_up(one);
+            total
+        }))
     }
 
     /// Connections the table has room for, spread evenly.

@@ -8,7 +8,7 @@ use aya::{
 };
 use firewall_common::{
     control::{Control, SLOTS},
-    counter::{Counter, InterfaceCounters},
+    counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
     interface::Interface,
     ledger::{DroppedSet, SETS},
@@ -27,6 +27,7 @@ pub(super) const COUNTERS: &str = "COUNTERS";
 pub(super) const IFINDEX: &str = "IFINDEX";
 pub(super) const INTERFACES: &str = "INTERFACES";
 pub(super) const TRAFFIC: &str = "TRAFFIC";
+pub(super) const FLOW_STATS: &str = "FLOW_STATS";
 pub(super) const EVENTS: &str = "EVENTS";
 pub(super) const BUDGET: &str = "BUDGET";
 pub(super) const LISTENERS: &str = "LISTENERS";
@@ -61,7 +62,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 14] = [
+pub(super) const STATE: [Shape; 15] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
@@ -72,6 +73,7 @@ pub(super) const STATE: [Shape; 14] = [
     shape(IFINDEX, MapType::Array, 4, 4, Some(MAX_IFINDEX)),
     shape(INTERFACES, MapType::Array, 4, size_of::<Interface>(), Some(MAX_INTERFACES)),
     shape(TRAFFIC, MapType::PerCpuArray, 4, size_of::<InterfaceCounters>(), Some(MAX_INTERFACES)),
+    shape(FLOW_STATS, MapType::PerCpuArray, 4, size_of::<FlowStats>(), Some(1)),
     shape(EVENTS, MapType::RingBuf, 0, 0, Some(1 << 20)),
     shape(BUDGET, MapType::PerCpuArray, 4, size_of::<Budget>(), Some(1)),
     shape(LISTENERS, MapType::Array, 4, 4, Some(1)),

@@ -4,9 +4,13 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{Program, ProgramFd, ProgramInfo, SchedClassifier, Xdp},
 };
-use firewall_common::image::{Forest, Hook, Image, Settings};
+use firewall_common::{
+    conntrack::Timeouts,
+    image::{Forest, Hook, Image, Settings},
+};
 
 use super::{KernelError, Side, maps, pins::Pins};
+use crate::compile::Compiled;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RAMPART_EBPF_OBJECT"));
 
@@ -36,14 +40,19 @@ pub(super) struct Shape<'a> {
     pub(super) buckets: u32,
     /// The same, less one.
     pub(super) mask: u32,
+    /// Lifetimes of connections.
+    pub(super) timeouts: Timeouts,
+    /// How connections are tracked.
+    pub(super) tracking: u32,
     /// Number of the generation.
     pub(super) generation: u32,
 }
 
 impl<'a> Shape<'a> {
-    /// What fits an image.
-    pub(super) fn of(image: &'a Image, manifest: usize, buckets: u32, generation: u32) -> Self {
-        let Image { insns, constants, intervals, settings, forest } = image;
+    /// What fits a compiled ruleset and its settings.
+    pub(super) fn of(compiled: &'a Compiled, manifest: usize, buckets: u32, generation: u32) -> Self {
+        let Image { insns, constants, intervals, settings, forest } = &compiled.image;
+        let conntrack = &compiled.manifest.config.conntrack;
         Self {
             settings,
             insns: insns.len(),
@@ -53,6 +62,8 @@ impl<'a> Shape<'a> {
             manifest,
             buckets,
             mask: buckets - 1,
+            timeouts: conntrack.timeouts.ticks(),
+            tracking: conntrack.ways(),
             generation,
         }
     }
@@ -89,7 +100,19 @@ pub(super) fn load_with(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, KernelError
 
 /// Sets constants and sizes of maps.
 pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
-    let Shape { settings, insns, constants, intervals, forest, manifest, mask, buckets, generation } = shape;
+    let Shape {
+        settings,
+        insns,
+        constants,
+        intervals,
+        forest,
+        manifest,
+        mask,
+        buckets,
+        timeouts,
+        tracking,
+        generation,
+    } = shape;
     let [input, forward, output] =
         [Hook::Input, Hook::Forward, Hook::Output].map(|hook| &settings.entry[hook as usize].0);
     loader
@@ -98,6 +121,8 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         .override_global("ENTRY_OUTPUT", output, true)
         .override_global("USES", &settings.uses, true)
         .override_global("BUCKET_MASK", mask, true)
+        .override_global("TIMEOUTS", timeouts, true)
+        .override_global("TRACKING", tracking, true)
         .override_global("GENERATION", generation, true)
         .map_max_entries(maps::FLOWS, *buckets)
         .map_max_entries(maps::INSNS, at_least_one(*insns))

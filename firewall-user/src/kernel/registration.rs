@@ -8,6 +8,7 @@ use firewall_common::{
 };
 
 use super::{Instance, KernelError, attach, interfaces::Interface, maps};
+use crate::config::Config;
 
 impl Instance {
     /// Attaches to all of `fresh`, or to none; their places and entries.
@@ -15,11 +16,11 @@ impl Instance {
         &self,
         ebpf: &mut Ebpf,
         fresh: &[Interface],
-        all: &[Interface],
+        (all, config): (&[Interface], &Config),
     ) -> Result<Vec<(u32, Entry)>, KernelError> {
         let mut done = Vec::new();
         for interface in fresh {
-            match self.attach_one(ebpf, interface, all) {
+            match self.attach_one(ebpf, interface, (all, config)) {
                 Ok(entry) => done.push(entry),
                 Err(error) => {
                     self.detach_all(&done)?;
@@ -43,9 +44,9 @@ impl Instance {
         &self,
         ebpf: &mut Ebpf,
         interface: &Interface,
-        all: &[Interface],
+        (all, config): (&[Interface], &Config),
     ) -> Result<(u32, Entry), KernelError> {
-        let mut entry = attach::entry(interface);
+        let mut entry = attach::entry(interface, config);
         let place = self.place_for(interface, all)?;
         self.register(place, &entry)?;
         if let Err(error) = attach::attach(ebpf, &self.pins, interface, &mut entry) {
@@ -100,14 +101,20 @@ impl Instance {
         map.set(ifindex, place, 0).map_err(KernelError::map(maps::IFINDEX))
     }
 
-    /// Writes the names that interfaces have by now.
-    pub(super) fn rename(&self, entries: &[(u32, Entry)], all: &[Interface]) -> Result<(), KernelError> {
+    /// Writes the names that interfaces have by now, and their zones.
+    pub(super) fn rename(
+        &self,
+        entries: &[(u32, Entry)],
+        all: &[Interface],
+        config: &Config,
+    ) -> Result<(), KernelError> {
         let mut map = maps::array::<Entry>(&self.pins.state(), maps::INTERFACES)?;
         for (place, entry) in entries {
             let Some(interface) = all.iter().find(|interface| interface.index == entry.ifindex) else {
                 continue;
             };
-            let renamed = Entry { name: attach::entry(interface).name, ..*entry };
+            let Entry { name, zone, .. } = attach::entry(interface, config);
+            let renamed = Entry { name, zone, ..*entry };
             if renamed != *entry {
                 map.set(*place, renamed, 0).map_err(KernelError::map(maps::INTERFACES))?;
             }
@@ -117,12 +124,12 @@ impl Instance {
 
     /// Makes every interface known by its name: rules about outgoing interfaces ask for those that are not attached to
     /// as well. One that finds no place is not known, and such rules do not match it.
-    pub(super) fn name_others(&self, all: &[Interface]) -> Result<(), KernelError> {
+    pub(super) fn name_others(&self, all: &[Interface], config: &Config) -> Result<(), KernelError> {
         let entries = self.entries()?;
         for interface in all.iter().filter(|interface| interface.index < MAX_IFINDEX && !interface.is_loopback) {
             if entries.iter().all(|(_, entry)| entry.ifindex != interface.index) {
                 let Ok(place) = self.place_for(interface, all) else { return Ok(()) };
-                let entry = attach::entry(interface);
+                let entry = attach::entry(interface, config);
                 self.register(place, &Entry { flags: entry.flags | attach::NAME_ONLY, ..entry })?;
             }
         }

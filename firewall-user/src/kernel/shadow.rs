@@ -28,7 +28,7 @@ use super::{
     maps, object,
     object::Shape,
 };
-use crate::compile::Compiled;
+use crate::{compile::Compiled, config::Config};
 
 /// The maps of an instance that the program only reads: the shadow has the same ones.
 const READ_ONLY: [&str; 3] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES];
@@ -121,7 +121,7 @@ impl Shadow<'static> {
     /// A ruleset that is not in force, over empty state: what it would say.
     pub fn of_candidate(compiled: &Compiled) -> Result<Self, KernelError> {
         let image = &compiled.image;
-        let shape = Shape::of(image, 1, CANDIDATE_BUCKETS, 0);
+        let shape = Shape::of(compiled, 1, CANDIDATE_BUCKETS, 0);
         let mut loader = object::loader()?;
         object::shape(&mut loader, &shape);
         loader.override_global("EXPLAIN", &(Explain::Shadow as u32), true);
@@ -129,21 +129,21 @@ impl Shadow<'static> {
         super::generation::fill(&mut ebpf, image, &[])?;
         let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets: CANDIDATE_BUCKETS };
         shadow.watch_everything()?;
-        shadow.register()?;
+        shadow.register(&compiled.manifest.config)?;
         Ok(shadow)
     }
 }
 
 impl Shadow<'static> {
     /// Makes the interfaces of this network namespace known.
-    fn register(&mut self) -> Result<(), KernelError> {
+    fn register(&mut self, config: &Config) -> Result<(), KernelError> {
         let all = interfaces::list()?;
         let known = all.iter().filter(|one| one.index < MAX_IFINDEX).take(MAX_INTERFACES as usize - 1);
         let mut entries = vec![Entry::default()];
         let mut places = vec![0_u32; MAX_IFINDEX as usize];
         for interface in known {
             places[interface.index as usize] = entries.len() as u32;
-            entries.push(attach::entry(interface));
+            entries.push(attach::entry(interface, config));
         }
         maps::fill(&mut self.ebpf, maps::INTERFACES, &entries)?;
         let mut map = maps::array_of::<u32>(&mut self.ebpf, maps::IFINDEX)?;

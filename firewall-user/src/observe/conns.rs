@@ -75,7 +75,7 @@ impl Conn {
 
     /// Is it one of those asked for?
     pub fn is_wanted(&self, wanted: &Conns) -> bool {
-        let Conns { proto, state, src, dst, sport, dport, count: _ } = wanted;
+        let Conns { proto, state, src, dst, sport, dport, count: _, timeouts: _ } = wanted;
         let in_prefix = |prefix: &Option<Prefix>, end: End| prefix.is_none_or(|prefix| prefix.contains(end.address));
         let at_port =
             |port: &Option<u16>, end: End| port.is_none_or(|port| has_ports(self.protocol) && port == end.port);

@@ -5,6 +5,7 @@
 //! | [`conns`] | connections |
 //! | [`counters`] | what an interface received, sent and dropped |
 //! | [`events`] | drops, log statements, new connections |
+//! | [`lifetimes`] | how long connections live |
 //! | [`status`] | what is in force, and where |
 //! | [`author`] | the rule or policy that a number stands for |
 //! | [`packet`] | addresses, ports, protocols, flags |
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod conns;
 pub mod counters;
 pub mod events;
+pub mod lifetimes;
 pub mod packet;
 pub mod status;
 pub mod words;

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
-use firewall_common::control::Control;
+use firewall_common::{control::Control, counter::FlowStats};
 use serde_json::{Value, json};
 
+use super::lifetimes;
 use super::words::{bytes, counted, printable, seconds, size};
 use crate::{
     compile::{Manifest, SCHEMA},
+    config::{Conntrack, WhenFull},
     kernel::{Attached, Ingress},
 };
 
@@ -28,7 +30,7 @@ pub struct Report<'a> {
 }
 
 /// How full the state table is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowUse {
     /// Live connections.
     pub live: u64,
@@ -36,6 +38,8 @@ pub struct FlowUse {
     pub capacity: u32,
     /// Memory it takes, bytes.
     pub memory: u64,
+    /// What happened to it.
+    pub stats: FlowStats,
 }
 
 /// An apply with a time limit.
@@ -123,8 +127,10 @@ impl Report<'_> {
             format!("ruleset     {}, {}", printable(file), size(self.manifest)),
         ];
         lines.extend(self.trial.text().map(|text| format!("            {text}")));
-        let FlowUse { live, capacity, memory } = self.flows;
+        let FlowUse { live, capacity, memory, stats } = self.flows;
         lines.push(format!("connections {live} of {capacity}, in {}", bytes(memory)));
+        lines.extend(pressure(&stats).map(|text| format!("            {text}")));
+        lines.extend(tracking(&self.manifest.config.conntrack).map(|text| format!("            {text}")));
         let attached = self.interfaces.iter().map(attachment);
         lines.extend(attached.enumerate().map(|(at, text)| match at {
             0 => format!("interfaces  {text}"),
@@ -141,7 +147,7 @@ impl Report<'_> {
 
     /// As JSON.
     pub fn json(&self) -> Value {
-        let FlowUse { live, capacity, memory } = self.flows;
+        let FlowUse { live, capacity, memory, stats } = self.flows;
         json!({
             "schema": SCHEMA,
             "running": true,
@@ -154,10 +160,64 @@ impl Report<'_> {
             },
             "trial": self.trial.json(),
             "interfaces": self.interfaces.iter().map(attachment_json).collect::<Vec<_>>(),
-            "connections": { "live": live, "capacity": capacity, "memory_bytes": memory },
+            "connections": { "live": live, "capacity": capacity, "memory_bytes": memory, "stats": stats_json(&stats) },
+            "settings": &self.manifest.config,
+            "timeouts": lifetimes::seconds(&self.manifest.config.conntrack.timeouts),
             "events_lost": self.lost_events,
         })
     }
+}
+
+/// What became of connections that found no room, if any did.
+fn pressure(stats: &FlowStats) -> Option<String> {
+    let parts = [
+        (stats.refused, "refused for want of room"),
+        (stats.evicted_answered, "put out for others (evict-lru)"),
+        (stats.evicted_embryonic, "put out unanswered"),
+    ];
+    let parts: Vec<_> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The statistics of the state table as JSON.
+pub fn stats_json(stats: &FlowStats) -> Value {
+    let FlowStats {
+        entered,
+        refused,
+        evicted_embryonic,
+        evicted_answered,
+        retried,
+        forgotten,
+        fragments_early,
+        told: _,
+    } = *stats;
+    json!({
+        "entered": entered,
+        "refused": refused,
+        "evicted_embryonic": evicted_embryonic,
+        "evicted_answered": evicted_answered,
+        "retried": retried,
+        "forgotten": forgotten,
+        "fragments_early": fragments_early,
+    })
+}
+
+/// What the settings say of connections, where that is not the default.
+fn tracking(settings: &Conntrack) -> Option<String> {
+    let Conntrack { max: _, when_full, tcp_loose, tcp_be_liberal, timeouts: _, zones } = settings;
+    let mut parts = lifetimes::changed(&settings.timeouts);
+    if *when_full != WhenFull::default() {
+        parts.push(format!("when full: {}", when_full.name()));
+    }
+    if !tcp_loose {
+        parts.push("TCP from its SYN on only".to_owned());
+    }
+    if *tcp_be_liberal {
+        parts.push("TCP windows not enforced".to_owned());
+    }
+    parts.extend(zones.iter().map(|(interface, zone)| format!("zone {zone} on {}", printable(interface))));
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// `rampart status` where nothing is in force.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{Keep, Segment, Terms, Tracked, Window, begin, follow, follow_plain, is_plain, placed};
 use crate::{
-    conntrack::{Aside, Change, CtState, Direction, Effect, Phase, Place, State, noted, seen, tcp},
+    conntrack::{Aside, Change, CtState, Direction, Effect, Phase, Place, State, Timeout, noted, seen, tcp},
     wire::tcp::{ACK, FIN, PSH, RST, SYN},
 };
 
@@ -40,6 +40,7 @@ impl Connection {
         before.check_plain(direction, segment, change, self);
         match change.effect {
             Effect::Invalid => return CtState::Invalid,
+            Effect::Move if change == Change::FORGET => *self = Self::NONE,
             Effect::Move | Effect::Stay => self.state = Some(change.state),
             Effect::Reopen => panic!("numbers reopen nothing"),
         }
@@ -140,9 +141,9 @@ proptest! {
     }
 
     #[test]
-    fn a_change_is_read_back_from_its_number(state in any::<u8>(), ticks in any::<u32>(), effect in 0_usize..4) {
+    fn a_change_is_read_back_from_its_number(state in any::<u8>(), timeout in any::<u32>(), effect in 0_usize..4) {
         let effect = [Effect::Move, Effect::Stay, Effect::Invalid, Effect::Reopen][effect];
-        let change = Change { effect, state: State(state), ticks };
+        let change = Change { effect, state: State(state), timeout };
         prop_assert_eq!(Change::of_word(change.word()), change);
     }
 }
@@ -150,11 +151,11 @@ proptest! {
 #[test]
 fn only_what_moves_or_stays_has_numbers() {
     let state = State::new(Phase::Established);
-    assert!(Change::to(state, 1).has_numbers() && Change::stay(state).has_numbers());
+    assert!(Change::to(state, Timeout::Close).has_numbers() && Change::stay(state).has_numbers());
     assert!(!Change::invalid(state).has_numbers() && !Change::reopen(state).has_numbers());
-    assert_eq!(placed(Change::to(state, 1), Place::Out, state, Direction::Reply), Change::invalid(state));
+    assert_eq!(placed(Change::to(state, Timeout::Close), Place::Out, state, Direction::Reply), Change::invalid(state));
     let stays = Change::stay(noted(state, Direction::Reply));
     for place in [Place::Over, Place::Under] {
-        assert_eq!(placed(Change::to(state, 1), place, state, Direction::Reply), stays);
+        assert_eq!(placed(Change::to(state, Timeout::Close), place, state, Direction::Reply), stays);
     }
 }

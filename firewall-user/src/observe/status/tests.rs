@@ -45,7 +45,8 @@ fn a_step_down_has_its_reason() {
 }
 
 fn report<'a>(manifest: &'a Manifest, interfaces: &'a [Attached], trial: Trial) -> Report<'a> {
-    let flows = FlowUse { live: 12, capacity: 7168, memory: 1 << 20 };
+    let flows =
+        FlowUse { live: 12, capacity: 7168, memory: 1 << 20, stats: FlowStats { refused: 3, ..FlowStats::default() } };
     Report { generation: 7, manifest, trial, interfaces, flows, lost_events: 0 }
 }
 
@@ -59,6 +60,7 @@ fn the_text() {
         "generation  7\n\
          ruleset     demo.nft, 0 rules in 0 chains\n\
          connections 12 of 7168, in 1.0 MiB\n\
+         \x20           3 refused for want of room\n\
          interfaces  eth0: in by native XDP, out by tcx\n"
     );
     let text = report(&manifest, &[], Trial::Waiting(60)).text();
@@ -79,5 +81,20 @@ fn the_schema() {
     assert_eq!((&interface["name"], &interface["ingress"]), (&json!("eth0"), &json!("generic")));
     assert_eq!((&interface["egress"], &interface["note"]), (&json!("tcx"), &json!("why")));
     assert_eq!(json["trial"], json!({ "state": "expired", "generation": 8 }));
-    assert_eq!(json["connections"], json!({ "live": 12, "capacity": 7168, "memory_bytes": 1 << 20 }));
+    let connections = &json["connections"];
+    assert_eq!((&connections["live"], &connections["capacity"]), (&json!(12), &json!(7168)));
+    assert_eq!((&connections["memory_bytes"], &connections["stats"]["refused"]), (&json!(1 << 20), &json!(3)));
+    assert_eq!(json["settings"]["conntrack"]["when_full"], "refuse");
+    assert_eq!(json["timeouts"]["tcp_timeout_established"], 432_000);
+}
+
+#[test]
+fn settings_that_are_not_the_default_are_told() {
+    let text = "[conntrack]\nwhen_full = \"evict-lru\"\ntcp_loose = false\n[conntrack.timeouts]\nudp_timeout = 5\n\
+                [conntrack.zones]\neth0 = 3\n";
+    let config = crate::config::parse("rampart.toml", text.to_owned()).expect("settings");
+    let manifest = Manifest { config, ..Manifest::default() };
+    let text = report(&manifest, &[], Trial::None).text();
+    let told = "udp_timeout 5s, when full: evict-lru, TCP from its SYN on only, zone 3 on eth0";
+    assert!(text.contains(told), "{text}");
 }

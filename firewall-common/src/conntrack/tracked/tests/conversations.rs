@@ -209,7 +209,15 @@ fn resets(#[case] rows: &[&str]) {
 #[rstest]
 #[case::refused(&[
     "> S  0    zero  8000  0 | new          SYN_SENT",
-    "< RA zero 1     0     0 | established  CLOSE",
+    "< RA zero 1     0     0 | established  -",
+])]
+#[case::given_up(&[
+    "> S  0    zero  8000  0 | new          SYN_SENT",
+    "> R  1    zero  0     0 | new          -",
+])]
+#[case::in_mid_stream_and_reset(&[
+    "> A  1    1     8000  0 | new          ESTABLISHED",
+    "< R  1    zero  0     0 | established  -",
 ])]
 #[case::refused_by_somebody_who_did_not_see_it(&[
     "> S  0    zero  8000  0 | new          SYN_SENT",

@@ -1,0 +1,103 @@
+//! Settings as somebody may write them.
+
+use firewall_common::conntrack::{EVICT, LIBERAL, LOOSE, Timeout, ZONES, ticks_of_seconds};
+use rstest::rstest;
+
+use super::{Config, WhenFull, parse};
+
+fn read(text: &str) -> Config {
+    parse("rampart.toml", text.to_owned()).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
+}
+
+#[test]
+fn nothing_is_the_defaults() {
+    let config = read("");
+    assert_eq!(config, Config::default());
+    assert_eq!(config.conntrack.ways(), LOOSE);
+    assert_eq!(config.conntrack.timeouts.ticks(), firewall_common::conntrack::Timeouts::DEFAULT);
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = read(
+        "[conntrack]
+max = 1_000_000
+when_full = \"evict-lru\"
+tcp_loose = false
+tcp_be_liberal = true
+
+[conntrack.timeouts]
+tcp_timeout_established = \"1h30m\"
+udp_timeout = 5
+
+[conntrack.zones]
+eth1 = 7
+",
+    );
+    let conntrack = &config.conntrack;
+    assert_eq!(conntrack.max.map(|max| max.0), Some(1_000_000));
+    assert_eq!(conntrack.when_full, WhenFull::EvictLru);
+    assert_eq!(conntrack.ways(), LIBERAL | EVICT | ZONES);
+    assert_eq!((conntrack.zone("eth1"), conntrack.zone("eth0")), (7, 0));
+    let ticks = |timeout| conntrack.timeouts.ticks().ticks(timeout as u32);
+    assert_eq!(ticks(Timeout::Established), ticks_of_seconds(5400));
+    assert_eq!(ticks(Timeout::Udp), ticks_of_seconds(5));
+    assert_eq!(ticks(Timeout::UdpStream), ticks_of_seconds(120));
+    // Kept with the ruleset, and read back.
+    let kept = serde_json::to_string(&config).expect("JSON");
+    assert_eq!(serde_json::from_str::<Config>(&kept).expect("its own"), config);
+}
+
+/// What shortens the life of an established connection does not lengthen it.
+#[test]
+fn a_short_life_stays_short() {
+    let config = read("[conntrack.timeouts]\ntcp_timeout_established = 60\n");
+    for timeout in [Timeout::MaxRetrans, Timeout::Unacknowledged] {
+        assert_eq!(config.conntrack.timeouts.ticks().ticks(timeout as u32), ticks_of_seconds(60));
+    }
+}
+
+#[rstest]
+#[case::no_section("[contrack]\n", "rampart.toml:1:2: error: unknown field `contrack`, expected `conntrack`")]
+#[case::no_key("[conntrack]\nfull = 1\n", "rampart.toml:2:1: error: unknown field `full`")]
+#[case::a_near_lifetime(
+    "[conntrack.timeouts]\ntcp_timeout_estblished = 60\n",
+    "rampart.toml:2:1: error: no lifetime `tcp_timeout_estblished` (did you mean `tcp_timeout_established`?)"
+)]
+#[case::no_lifetime(
+    "[conntrack.timeouts]\nforever = 60\n",
+    "rampart.toml:2:1: error: no lifetime `forever` (`rampart conns --timeouts` lists them)"
+)]
+#[case::zero("[conntrack.timeouts]\nudp_timeout = 0\n", "rampart.toml:2:15: error: 0 s is no lifetime")]
+#[case::negative("[conntrack.timeouts]\nudp_timeout = -3\n", "rampart.toml:2:15: error: -3 s is no lifetime")]
+#[case::too_long(
+    "[conntrack.timeouts]\nudp_timeout = \"400d\"\n",
+    "rampart.toml:2:15: error: 34560000 s is no lifetime"
+)]
+#[case::no_duration(
+    "[conntrack.timeouts]\nudp_timeout = \"soon\"\n",
+    "rampart.toml:2:15: error: invalid value: string \"soon\""
+)]
+#[case::no_policy("[conntrack]\nwhen_full = \"panic\"\n", "rampart.toml:2:13: error: unknown variant `panic`")]
+#[case::no_connections("[conntrack]\nmax = 0\n", "rampart.toml:2:7: error: `0` connections cannot be had")]
+#[case::no_zone("[conntrack.zones]\neth0 = 70000\n", "rampart.toml:2:8: error: ")]
+#[case::no_toml("[conntrack\n", "rampart.toml:1:11: error: ")]
+fn what_is_wrong_is_shown_where_it_is(#[case] text: &str, #[case] expected: &str) {
+    let errors = parse("rampart.toml", text.to_owned()).expect_err("it is wrong");
+    let rendered = errors.render(false);
+    assert!(rendered.starts_with(expected), "{rendered}");
+    assert!(rendered.contains('^'), "{rendered}");
+}
+
+/// docs/SETTINGS.md lists every lifetime, with its default and what it is of.
+#[test]
+fn the_document_has_every_lifetime() {
+    let document = include_str!("../../../docs/SETTINGS.md");
+    for timeout in Timeout::ALL {
+        let (key, default) = (timeout.key(), crate::observe::words::seconds(timeout.default_seconds().into()));
+        let row = format!("| `{key}` | {default} | {} |", timeout.meaning());
+        assert!(document.contains(&row), "docs/SETTINGS.md has no row\n{row}");
+    }
+    let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    read(example);
+}
