@@ -1,8 +1,10 @@
 //! The eBPF object inside this binary, and how it is loaded.
 
+use std::io;
+
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{Program, ProgramFd, ProgramInfo, SchedClassifier, Xdp},
+    programs::{Program, ProgramError, ProgramFd, ProgramInfo, SchedClassifier, Xdp},
 };
 use firewall_common::{
     conntrack::Timeouts,
@@ -140,11 +142,24 @@ fn at_least_one(entries: usize) -> u32 {
     entries.max(1) as u32
 }
 
+/// Loads, and loads again when the verifier gave up because a signal was pending (`do_check`, kernel/bpf/verifier.c,
+/// Linux 6.18: EAGAIN), as often as libbpf does.
+fn again(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const ATTEMPTS: usize = 5;
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+    }
+    load()
+}
+
 /// Loads a program of the object.
 pub(super) fn load_program(name: &str, program: &mut Program) -> Result<(), KernelError> {
     let loaded = match program {
-        Program::Xdp(program) => program.load(),
-        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => again(|| program.load()),
+        Program::SchedClassifier(program) => again(|| program.load()),
         _ => return Err(missing(name)),
     };
     loaded.map_err(|error| KernelError::program(name, &error))
@@ -155,7 +170,7 @@ pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Ker
     let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
     let program: &mut Xdp = program.try_into().map_err(|error| KernelError::program(name, &error))?;
     if program.fd().is_err() {
-        program.load().map_err(|error| KernelError::program(name, &error))?;
+        again(|| program.load()).map_err(|error| KernelError::program(name, &error))?;
     }
     Ok(program)
 }
@@ -165,7 +180,7 @@ pub(super) fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut S
     let program = ebpf.program_mut(name).ok_or_else(|| missing(name))?;
     let program: &mut SchedClassifier = program.try_into().map_err(|error| KernelError::program(name, &error))?;
     if program.fd().is_err() {
-        program.load().map_err(|error| KernelError::program(name, &error))?;
+        again(|| program.load()).map_err(|error| KernelError::program(name, &error))?;
     }
     Ok(program)
 }
