@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
     /// Base chains in the order in which packets meet them. Of those with the same priority the kernel runs the one
     /// that was registered last first (`nf_hook_entries_grow`, net/netfilter/core.c, Linux 6.18): so do we.
     fn base_chains(&self, hook: Hook) -> Vec<(usize, usize, Base)> {
-        let tables = self.ruleset.tables().iter().enumerate();
+        let tables = self.ruleset.tables().iter().enumerate().filter(|(_, table)| !table.dormant);
         let chains = tables.flat_map(|(table, content)| {
             content.chains.iter().enumerate().filter_map(move |(chain, content)| Some((table, chain, content.base?)))
         });

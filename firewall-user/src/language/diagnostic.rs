@@ -113,6 +113,16 @@ impl Diagnostics {
         self.list.len() >= MAX_KEPT
     }
 
+    /// Takes all messages out.
+    pub(super) fn take_list(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.list)
+    }
+
+    /// Puts messages in the place of those there are.
+    pub(super) fn put_list(&mut self, list: Vec<Diagnostic>) {
+        self.list = list;
+    }
+
     /// Adds a sentence of help to each, out of its place.
     pub(super) fn explain(&mut self, help: impl Fn(Span) -> Option<String>) {
         for diagnostic in &mut self.list {

@@ -50,13 +50,14 @@ fn text(text: Option<&String>) -> Option<Value> {
 
 impl Printer<'_> {
     fn table(&self, out: &mut Vec<Value>) {
-        let Table { family, name, comment, sets, chains } = self.table;
+        let Table { family, name, dormant, comment, sets, chains } = self.table;
         out.push(object(
             "table",
             [
                 ("family", Some(family.name().into())),
                 ("name", Some(name.as_str().into())),
                 ("handle", self.handle(Object::Table(self.number))),
+                ("flags", dormant.then(|| "dormant".into())),
                 ("comment", text(comment.as_ref())),
             ],
         ));

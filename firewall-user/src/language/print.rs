@@ -89,10 +89,13 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     fn table(&self, out: &mut String) {
-        let Table { family, name, comment, sets, chains } = self.table;
+        let Table { family, name, dormant, comment, sets, chains } = self.table;
         let _ = writeln!(out, "table {} {name} {{{}", family.name(), self.handle(Object::Table(self.number)));
+        if *dormant {
+            out.push_str("\tflags dormant\n");
+        }
         comment_line(comment.as_deref(), "\t", out);
-        let mut first = true;
+        let mut first = !dormant;
         let mut separate = |out: &mut String| {
             if !std::mem::take(&mut first) {
                 out.push('\n');

@@ -278,6 +278,8 @@ pub struct Table {
     pub family: Family,
     /// Its name.
     pub name: String,
+    /// Does it sleep? Then no packet comes to its chains.
+    pub dormant: bool,
     /// Its comment.
     pub comment: Option<String>,
     /// Its named sets and maps.
@@ -326,7 +328,7 @@ impl Ruleset {
 
     /// Is there no chain that packets come to?
     pub fn is_empty(&self) -> bool {
-        self.tables.iter().all(|table| table.chains.iter().all(|chain| chain.base.is_none()))
+        self.tables.iter().all(|table| table.dormant || table.chains.iter().all(|chain| chain.base.is_none()))
     }
 }
 

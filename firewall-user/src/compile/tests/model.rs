@@ -459,7 +459,7 @@ pub(super) fn run(ruleset: &Ruleset, hook: Hook, probe: &Probe) -> Outcome {
     let mut bases = Vec::new();
     for (number, table) in ruleset.tables().iter().enumerate() {
         for (chain, content) in table.chains.iter().enumerate() {
-            if let Some(base) = content.base.filter(|base| base.hook == hook) {
+            if let Some(base) = content.base.filter(|base| base.hook == hook && !table.dormant) {
                 bases.push((base.priority, std::cmp::Reverse((number, chain)), base.drops));
             }
         }

@@ -19,7 +19,7 @@ impl Checker<'_> {
         let rules = std::mem::take(&mut chain.body.rules);
         let number = self.declare_chain(table, &chain)?;
         for rule in &rules {
-            self.rule(table, number, rule, false);
+            self.rule(table, number, rule, ast::RulePlace::Last);
         }
         Ok(())
     }

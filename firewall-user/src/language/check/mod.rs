@@ -13,6 +13,8 @@ mod data;
 mod declare;
 mod jumps;
 mod matches;
+mod remove;
+mod replay;
 mod rules;
 mod sets;
 mod tables;
@@ -25,7 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use self::{tables::TableState, values::Budget};
 use super::{
-    ast::{Command, Spanned, TableName},
+    ast::{self, Command, RulePlace, Spanned, TableName},
     diagnostic::{Diagnostic, Diagnostics},
     ruleset::{Family, Table},
 };
@@ -57,6 +59,25 @@ pub(super) struct Outcome {
 
 /// Carries out the commands; the result is a ruleset only when no error was reported.
 pub(super) fn check(commands: Vec<Command>, diagnostics: &mut Diagnostics, interfaces: Interfaces<'_>) -> Outcome {
+    if !commands.iter().any(replay::takes_away) {
+        return carry_out(commands, diagnostics, interfaces);
+    }
+    // Rules know chains and sets by number. So what is taken away is checked where it stands, and then the ruleset is
+    // made from what is left.
+    let left = replay::left(&commands);
+    let outcome = carry_out(commands, diagnostics, interfaces);
+    if diagnostics.has_errors() {
+        return outcome;
+    }
+    let said = diagnostics.take_list();
+    let outcome = carry_out(left, diagnostics, interfaces);
+    if !diagnostics.has_errors() {
+        diagnostics.put_list(said);
+    }
+    outcome
+}
+
+fn carry_out(commands: Vec<Command>, diagnostics: &mut Diagnostics, interfaces: Interfaces<'_>) -> Outcome {
     let unparsed = diagnostics.has_errors();
     let mut checker = Checker {
         diagnostics,
@@ -95,21 +116,23 @@ impl Checker<'_> {
             Command::Elements(table, set, elements) => {
                 self.find(&table).and_then(|at| self.add_elements(at, &set, &elements))
             }
-            Command::DeleteElements(table, set, elements) => {
-                self.find(&table).and_then(|at| self.delete_elements(at, &set, &elements))
-            }
-            Command::FlushSet(table, set) => self.find(&table).and_then(|at| self.flush_set(at, &set)),
-            Command::Rule { table, chain, rule, first } => self.lone_rule(&table, &chain, &rule, first),
+            Command::Rule { table, chain, rule, place } => self.lone_rule(&table, &chain, &rule, place),
             Command::FlushRuleset(family) => {
                 self.forget(|table| family.is_none_or(|family| table.family == family));
                 Ok(())
             }
             Command::FlushTable(table) => self.find(&table).map(|at| self.tables[at].flush()),
-            Command::FlushChain(table, chain) => self.flush_chain(&table, &chain),
+            Command::Flush(part, table, name) => self.flush(part, &table, &name),
+            Command::Destroy(command) if self.is_missing(&command) => Ok(()),
+            Command::Destroy(command) => return self.command(*command),
             Command::DeleteTable(table) => self.find(&table).map(|at| {
                 let (family, name) = (self.tables[at].family, self.tables[at].name.clone());
                 self.forget(|table| table.family == family && table.name == name);
             }),
+            Command::Delete(part, table, name) => self.delete(part, &table, &name),
+            Command::DeleteElements(table, set, elements) => {
+                self.find(&table).and_then(|at| self.delete_elements(at, &set, &elements))
+            }
         };
         if let Err(diagnostic) = done {
             self.report(diagnostic);
@@ -132,13 +155,14 @@ impl Checker<'_> {
                 return self.elements_are_new(at, set, elements);
             }
             Command::Create(_)
+            | Command::Destroy(_)
             | Command::DeleteElements(..)
-            | Command::FlushSet(..)
             | Command::Rule { .. }
             | Command::FlushRuleset(_)
             | Command::FlushTable(_)
-            | Command::FlushChain(..)
-            | Command::DeleteTable(_) => return Ok(()),
+            | Command::Flush(..)
+            | Command::DeleteTable(_)
+            | Command::Delete(..) => return Ok(()),
         };
         if there {
             let error = Diagnostic::error(name.span, format!("`{}` is already there", name.text));
@@ -147,17 +171,10 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn lone_rule(&mut self, table: &TableName, chain: &Spanned, rule: &super::ast::Rule, first: bool) -> Checked<()> {
+    fn lone_rule(&mut self, table: &TableName, chain: &Spanned, rule: &ast::Rule, place: RulePlace) -> Checked<()> {
         let at = self.find(table)?;
         let chain = self.tables[at].chain(chain)?;
-        self.rule(at, chain, rule, first);
-        Ok(())
-    }
-
-    fn flush_chain(&mut self, table: &TableName, chain: &Spanned) -> Checked<()> {
-        let at = self.find(table)?;
-        let chain = self.tables[at].chain(chain)?;
-        self.tables[at].chains[chain].flush();
+        self.rule(at, chain, rule, place);
         Ok(())
     }
 
@@ -166,7 +183,10 @@ impl Checker<'_> {
         let key = (name.family, name.name.text.to_string());
         self.index.get(&key).copied().ok_or_else(|| {
             let message = format!("there is no table `{} {}`", name.family.name(), name.name.text);
-            Diagnostic::error(name.name.span, message).following()
+            let error = Diagnostic::error(name.name.span, message).following();
+            error.help(
+                "a file is the whole ruleset and starts from nothing: `add table` makes the table, if it is not there",
+            )
         })
     }
 

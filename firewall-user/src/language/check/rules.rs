@@ -1,8 +1,8 @@
 //! Rules: statement by statement, left to right.
 
-use super::{Checked, Checker, context::Context, matches::only_values};
+use super::{Checked, Checker, context::Context, matches::only_values, tables::ChainState};
 use crate::language::{
-    ast::{self, Element, Expr, ExprKind, Given, Left, Log, StatementKind, VerdictKind},
+    ast::{self, Element, Expr, ExprKind, Given, Left, Log, RulePlace, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
     names,
     ruleset::{ConcatKeys, Data, MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
@@ -20,24 +20,41 @@ struct Place {
 }
 
 impl Checker<'_> {
-    /// Checks a rule and puts it at the end of its chain, or first.
-    pub(super) fn rule(&mut self, table: usize, chain: usize, written: &ast::Rule, first: bool) {
+    /// Checks a rule and puts it into its chain.
+    pub(super) fn rule(&mut self, table: usize, chain: usize, written: &ast::Rule, place: RulePlace) {
         if self.diagnostics.is_full() {
             return;
         }
-        match self.checked_rule(&Place { table, chain }, written) {
-            Ok(rule) => self.place(table, chain, (rule, written.span), first),
-            Err(diagnostic) => self.report(diagnostic),
+        self.tables[table].looked_up.borrow_mut().clear();
+        let checked = self.checked_rule(&Place { table, chain }, written);
+        let mut sets = self.tables[table].looked_up.take();
+        self.tables[table].chains[chain].sets.append(&mut sets);
+        let placed = checked.and_then(|rule| self.place(table, chain, (rule, written.span), place));
+        if let Err(diagnostic) = placed {
+            self.report(diagnostic);
         }
     }
 
-    fn place(&mut self, table: usize, chain: usize, (rule, span): (Rule, Span), first: bool) {
+    fn place(&mut self, table: usize, chain: usize, (rule, span): (Rule, Span), place: RulePlace) -> Checked<()> {
         let state = &mut self.tables[table].chains[chain];
-        let unreachable = state.closed && !first;
-        if first {
-            state.rules.push_front(rule);
-            return;
+        match place {
+            RulePlace::Last => {}
+            RulePlace::First => {
+                state.rules.push_front(rule);
+                return Ok(());
+            }
+            RulePlace::Behind(number, span) | RulePlace::Before(number, span) => {
+                if state.flushed > 0 {
+                    return Err(counted_from_flushed(span));
+                }
+                if number >= state.rules.len() {
+                    return Err(no_such_rule(state, number, span));
+                }
+                state.rules.insert(number + usize::from(matches!(place, RulePlace::Behind(..))), rule);
+                return Ok(());
+            }
         }
+        let unreachable = state.closed;
         let closes = rule.statements.iter().all(always_goes_on) && rule.statements.last().is_some_and(is_final);
         // One warning a chain is enough.
         state.closed = closes;
@@ -46,6 +63,7 @@ impl Checker<'_> {
             let warning = Diagnostic::warning(span, "no packet gets here: the rule before decides about every packet");
             self.report(warning);
         }
+        Ok(())
     }
 
     fn checked_rule(&mut self, place: &Place, written: &ast::Rule) -> Checked<Rule> {
@@ -183,6 +201,17 @@ impl Checker<'_> {
         };
         Ok(MapElement { key, verdict })
     }
+}
+
+fn counted_from_flushed(span: Span) -> Diagnostic {
+    let error = Diagnostic::error(span, "`index` in a chain that this file has flushed");
+    error.help("nft still counts the rules that were flushed: write the rules in their order instead")
+}
+
+fn no_such_rule(chain: &ChainState, number: usize, span: Span) -> Diagnostic {
+    let rules = chain.rules.len();
+    let error = Diagnostic::error(span, format!("chain `{}` has no rule {number}", chain.name));
+    error.help(format!("the first rule is number 0; so far the file gave this chain {rules}"))
 }
 
 fn no_map(elements: &Expr) -> Diagnostic {

@@ -77,7 +77,7 @@ impl SetState {
     }
 
     /// Takes all elements out.
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         self.placed.clear();
         self.tuples.clear();
         self.jumps.clear();
@@ -136,6 +136,11 @@ impl Checker<'_> {
     /// `delete element TABLE SET { .. }`: all of them must be there.
     pub(super) fn delete_elements(&mut self, table: usize, set: &Spanned, elements: &Expr) -> Checked<()> {
         let number = self.tables[table].set(&set.text, set.span)?;
+        if self.tables[table].sets[number].set.interval {
+            let message = "a file cannot take elements out of a set with intervals that it makes itself";
+            let error = Diagnostic::error(set.span, message);
+            return Err(error.help("nft 1.0.6 takes this and leaves them in; leave them out where they are added"));
+        }
         let filling = self.gathered(table, number, elements, false)?;
         let state = &mut self.tables[table].sets[number];
         let known: HashSet<Key> = state.keys().collect();

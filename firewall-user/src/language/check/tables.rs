@@ -1,10 +1,13 @@
 //! Tables while commands are carried out on them.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+};
 
 use super::{Checked, Checker, sets::SetState};
 use crate::language::{
-    ast::{Spanned, TableBody, TableName},
+    ast::{RulePlace, Spanned, TableBody, TableName},
     diagnostic::Diagnostic,
     names,
     ruleset::{Base, Chain, Family, Rule, Table},
@@ -15,7 +18,10 @@ use crate::language::{
 pub(super) struct TableState {
     pub(super) family: Family,
     pub(super) name: String,
+    pub(super) dormant: bool,
     pub(super) comment: Option<String>,
+    /// Sets that were looked up since this was last emptied: the rule that is checked uses them.
+    pub(super) looked_up: RefCell<Vec<usize>>,
     pub(super) sets: Vec<SetState>,
     pub(super) set_index: HashMap<String, usize>,
     pub(super) chains: Vec<ChainState>,
@@ -34,25 +40,31 @@ pub(super) struct ChainState {
     pub(super) jumps: Vec<(usize, Span)>,
     /// Named maps in its rules.
     pub(super) maps: Vec<usize>,
+    /// Sets and maps that its rules use.
+    pub(super) sets: Vec<usize>,
+    /// Rules that were flushed: nft goes on counting them.
+    pub(super) flushed: usize,
     /// Does its last rule decide about every packet, so that no packet gets to the next one?
     pub(super) closed: bool,
 }
 
 impl ChainState {
     pub(super) fn new(name: String) -> Self {
-        let (rules, jumps, maps) = (VecDeque::new(), Vec::new(), Vec::new());
-        Self { name, base: None, policy: None, comment: None, rules, jumps, maps, closed: false }
+        let (rules, jumps, maps, sets) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { name, base: None, policy: None, comment: None, rules, jumps, maps, sets, flushed: 0, closed: false }
     }
 
     pub(super) fn flush(&mut self) {
+        self.flushed += self.rules.len();
         self.rules.clear();
         self.jumps.clear();
         self.maps.clear();
+        self.sets.clear();
         self.closed = false;
     }
 
     fn finish(self) -> Chain {
-        let Self { name, base, policy: _, comment, rules, jumps: _, maps: _, closed: _ } = self;
+        let Self { name, base, policy: _, comment, rules, jumps: _, maps: _, sets: _, flushed: _, closed: _ } = self;
         Chain { name, base, comment, rules: rules.into() }
     }
 }
@@ -62,6 +74,8 @@ impl TableState {
         Self {
             family: name.family,
             name: name.name.text.to_string(),
+            dormant: false,
+            looked_up: RefCell::default(),
             comment: comment.map(|comment| comment.text.to_string()),
             sets: Vec::new(),
             set_index: HashMap::new(),
@@ -84,16 +98,18 @@ impl TableState {
 
     /// A set that must be there.
     pub(super) fn set(&self, name: &str, span: Span) -> Checked<usize> {
-        self.set_index.get(name).copied().ok_or_else(|| {
+        let known = self.set_index.get(name).copied();
+        self.looked_up.borrow_mut().extend(known);
+        known.ok_or_else(|| {
             let message = format!("there is no set `{name}` in table `{} {}`", self.family.name(), self.name);
             near(Diagnostic::error(span, message).following(), name, self.set_index.keys())
         })
     }
 
     pub(super) fn finish(self, problems: &mut Vec<Diagnostic>) -> Table {
-        let Self { family, name, comment, sets, set_index: _, chains, chain_index: _ } = self;
+        let Self { family, name, dormant, comment, looked_up: _, sets, set_index: _, chains, chain_index: _ } = self;
         let sets = sets.into_iter().map(|set| set.finish(problems)).collect();
-        Table { family, name, comment, sets, chains: chains.into_iter().map(ChainState::finish).collect() }
+        Table { family, name, dormant, comment, sets, chains: chains.into_iter().map(ChainState::finish).collect() }
     }
 }
 
@@ -110,6 +126,7 @@ impl Checker<'_> {
     /// `table inet filter { .. }`: chains, then sets, then rules, so that rules find both.
     pub(super) fn table_block(&mut self, name: &TableName, body: TableBody) {
         let at = self.open_table(name, body.comment.as_ref());
+        self.sleeps(at, name, &body);
         let mut rules = Vec::new();
         for mut chain in body.chains {
             let written = std::mem::take(&mut chain.body.rules);
@@ -125,8 +142,24 @@ impl Checker<'_> {
         }
         for (chain, written) in rules {
             for rule in &written {
-                self.rule(at, chain, rule, false);
+                self.rule(at, chain, rule, RulePlace::Last);
             }
+        }
+    }
+
+    /// As in nftables, each mention of a table says anew whether it sleeps. Waking one would hang its chains up behind
+    /// those that were made since, which is more than the file says to who reads it.
+    fn sleeps(&mut self, table: usize, name: &TableName, body: &TableBody) {
+        let dormant = body.flags.iter().any(|flag| &*flag.text == "dormant");
+        let state = &mut self.tables[table];
+        if std::mem::replace(&mut state.dormant, dormant) && !dormant {
+            let message = format!(
+                "this would wake table `{} {}`, which has `flags dormant` above",
+                state.family.name(),
+                state.name
+            );
+            let error = Diagnostic::error(name.name.span, message);
+            self.report(error.help("repeat `flags dormant` here, or leave it out above"));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser, hints, set::Declared, unsupported};
 use crate::language::{
-    ast::{Command, Expr, ExprKind, Spanned, TableBody, TableName},
+    ast::{Command, Expr, ExprKind, Part, RulePlace, Spanned, TableBody, TableName},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
     names,
@@ -11,7 +11,7 @@ use crate::language::{
 
 /// Words that start a command.
 const COMMANDS: &[&str] =
-    &["table", "add", "create", "insert", "flush", "delete", "define", "include", "chain", "rule"];
+    &["table", "add", "create", "insert", "flush", "delete", "destroy", "define", "include", "chain", "rule"];
 
 /// Families that nftables has.
 const FAMILIES: &[&str] = &["ip", "ip6", "inet", "netdev", "bridge", "arp"];
@@ -47,13 +47,20 @@ impl Parser<'_> {
             return parsed;
         }
         let Some(verb) = self.word().map(str::to_owned) else { return Err(self.no_command()) };
-        if ["add", "create", "insert", "flush", "delete"].contains(&verb.as_str()) {
+        if let Some(refusal) = unsupported::command(&verb, self.here()) {
+            return Err(refusal);
+        }
+        if ["add", "create", "insert", "flush", "delete", "destroy"].contains(&verb.as_str()) {
             self.bump();
         }
         let command = match verb.as_str() {
             "flush" => self.flush()?,
             "delete" => self.delete()?,
+            "destroy" => Command::Destroy(Box::new(self.delete()?)),
             "insert" => self.add(true)?,
+            "create" if self.at_word("rule") => {
+                return Err(self.unexpected("`table`, `chain`, `set`, `map` or `element` after `create`"));
+            }
             "create" => Command::Create(Box::new(self.add(false)?)),
             _ => self.add(false)?,
         };
@@ -95,11 +102,18 @@ impl Parser<'_> {
                 Ok(Command::Set(table, self.set_declaration(Declared::Map)?))
             }
             Some("element") if !first => {
-                self.elements().map(|(table, set, elements)| Command::Elements(table, set, elements))
+                self.bump();
+                let table = self.table_name()?;
+                let set = self.name("set")?;
+                Ok(Command::Elements(table, set, self.elements()?))
             }
             Some("rule") => {
                 self.bump();
                 self.add_rule(first)
+            }
+            // `inet filter input accept`: a rule without the word.
+            Some("ip" | "ip6" | "inet") if !first && self.word_at(1).is_some() && self.word_at(2).is_some() => {
+                self.add_rule(false)
             }
             Some(word) if unsupported::COMMANDS.contains(&word) => {
                 Err(unsupported::feature(self.here(), &format!("`{word}` as a command")))
@@ -130,13 +144,11 @@ impl Parser<'_> {
         Ok(Command::Table(name, body))
     }
 
-    fn elements(&mut self) -> Parsed<(TableName, Spanned, Expr)> {
-        self.bump();
-        let table = self.table_name()?;
-        let set = self.name("set")?;
+    /// `{ elements }`, or a variable that holds some.
+    fn elements(&mut self) -> Parsed<Expr> {
         let elements = self.primary()?;
         match &elements.kind {
-            ExprKind::Set(_) | ExprKind::Variable(_) => Ok((table, set, elements)),
+            ExprKind::Set(_) | ExprKind::Variable(_) => Ok(elements),
             ExprKind::Word(_)
             | ExprKind::Text(_)
             | ExprKind::Number(_)
@@ -157,13 +169,23 @@ impl Parser<'_> {
     fn add_rule(&mut self, first: bool) -> Parsed<Command> {
         let table = self.table_name()?;
         let chain = self.name("chain")?;
-        if let Some(word) = self.word().filter(|word| ["handle", "index", "position"].contains(word)) {
-            let error =
-                Diagnostic::error(self.here(), format!("`{word}` is not supported: a file has no handles to refer to"));
-            return Err(error.help("write the rule where it belongs in its chain"));
-        }
+        let place = self.rule_place(first)?;
         let rule = Box::new(self.rule()?);
-        Ok(Command::Rule { table, chain, rule, first })
+        Ok(Command::Rule { table, chain, rule, place })
+    }
+
+    /// `index N` behind the chain.
+    fn rule_place(&mut self, first: bool) -> Parsed<RulePlace> {
+        match self.word() {
+            Some("index") => {
+                let word = self.bump();
+                let (number, span) = self.number("a number after `index`")?;
+                let (number, span) = (usize::try_from(number).unwrap_or(usize::MAX), word.to(span));
+                Ok(if first { RulePlace::Before(number, span) } else { RulePlace::Behind(number, span) })
+            }
+            Some(word @ ("handle" | "position")) => Err(unsupported::handle(word, self.here())),
+            Some(_) | None => Ok(if first { RulePlace::First } else { RulePlace::Last }),
+        }
     }
 
     fn flush(&mut self) -> Parsed<Command> {
@@ -179,29 +201,40 @@ impl Parser<'_> {
             Some("chain") => {
                 self.bump();
                 let table = self.table_name()?;
-                Ok(Command::FlushChain(table, self.name("chain")?))
+                Ok(Command::Flush(Part::Chain, table, self.name("chain")?))
             }
             Some("set" | "map") => {
                 self.bump();
                 let table = self.table_name()?;
-                Ok(Command::FlushSet(table, self.name("set")?))
+                Ok(Command::Flush(Part::Set, table, self.name("set")?))
             }
             Some(word @ ("flowtable" | "meter")) => Err(unsupported::feature(self.here(), &format!("`flush {word}`"))),
-            Some(_) | None => Err(self.unexpected("`ruleset`, `table`, `chain` or `set` after `flush`")),
+            Some(_) | None => Err(self.unexpected("`ruleset`, `table`, `chain`, `set` or `map` after `flush`")),
         }
     }
 
     fn delete(&mut self) -> Parsed<Command> {
-        if self.take_word("table").is_some() {
-            return Ok(Command::DeleteTable(self.table_name()?));
-        }
-        match self.word() {
-            Some("element") => {
-                self.elements().map(|(table, set, elements)| Command::DeleteElements(table, set, elements))
+        let part = match self.word() {
+            Some("table") => {
+                self.bump();
+                return Ok(Command::DeleteTable(self.table_name()?));
             }
-            Some(word) => Err(unsupported::feature(self.here(), &format!("`delete {word}`"))),
-            None => Err(self.unexpected("`table` after `delete`")),
-        }
+            Some("chain") => Part::Chain,
+            Some("set" | "map") => Part::Set,
+            Some("element") => {
+                self.bump();
+                let table = self.table_name()?;
+                let set = self.name("set")?;
+                return Ok(Command::DeleteElements(table, set, self.elements()?));
+            }
+            Some("rule") => return Err(unsupported::handle("delete rule", self.here())),
+            Some(word) => return Err(unsupported::feature(self.here(), &format!("`delete {word}`"))),
+            None => return Err(self.unexpected("`table`, `chain`, `set`, `map` or `element` after `delete`")),
+        };
+        self.bump();
+        let table = self.table_name()?;
+        let what = if part == Part::Chain { "chain" } else { "set" };
+        Ok(Command::Delete(part, table, self.name(what)?))
     }
 
     /// A family, if one stands here.

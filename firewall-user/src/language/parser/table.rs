@@ -1,10 +1,10 @@
 //! What stands in a table's braces: chains, sets, definitions, a comment.
 
 use super::{Parsed, Parser, set::Declared, unsupported};
-use crate::language::{ast::TableBody, diagnostic::Diagnostic, names};
+use crate::language::{ast::TableBody, diagnostic::Diagnostic, lexer::Mark, names};
 
 /// Words that start a part of a table.
-const PARTS: &[&str] = &["chain", "set", "map", "comment", "define", "redefine", "undefine", "include"];
+const PARTS: &[&str] = &["chain", "set", "map", "flags", "comment", "define", "redefine", "undefine", "include"];
 
 impl Parser<'_> {
     pub(super) fn table_body(&mut self, body: &mut TableBody) -> Parsed<()> {
@@ -38,7 +38,32 @@ impl Parser<'_> {
                 self.comment(&mut body.comment)?;
                 self.end_statement("the comment")
             }
+            Some("flags") => self.table_flags(body),
             _ => Err(self.no_table_part()),
+        }
+    }
+
+    /// `flags dormant`
+    fn table_flags(&mut self, body: &mut TableBody) -> Parsed<()> {
+        self.bump();
+        loop {
+            let flag = self.required_word("a flag such as `dormant`")?;
+            match &*flag.text {
+                "dormant" => body.flags.push(flag),
+                "owner" | "persist" => {
+                    let error = Diagnostic::error(flag.span, format!("`flags {}` is not supported", flag.text));
+                    return Err(
+                        error.help("such a table belongs to a running program and ends with it; rampart runs none")
+                    );
+                }
+                other => {
+                    let error = Diagnostic::error(flag.span, format!("unknown table flag `{other}`"));
+                    return Err(error.help("known: dormant"));
+                }
+            }
+            if self.take_mark(Mark::Comma).is_none() {
+                return self.end_statement("the table's flags");
+            }
         }
     }
 

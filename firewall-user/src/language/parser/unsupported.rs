@@ -21,30 +21,10 @@ pub(super) const RESERVED: &[&str] = &[
 ];
 
 /// Commands that are not part of a ruleset file, or not yet.
-pub(super) const COMMANDS: &[&str] = &[
-    "flowtable",
-    "counter",
-    "quota",
-    "limit",
-    "ct",
-    "secmark",
-    "synproxy",
-    "replace",
-    "list",
-    "reset",
-    "rename",
-    "monitor",
-    "export",
-    "import",
-    "describe",
-    "get",
-    "destroy",
-    "meter",
-];
+pub(super) const COMMANDS: &[&str] = &["flowtable", "counter", "quota", "limit", "ct", "secmark", "synproxy", "meter"];
 
 /// Parts of a table.
-pub(super) const TABLE_PARTS: &[&str] =
-    &["flowtable", "counter", "quota", "limit", "ct", "secmark", "synproxy", "flags"];
+pub(super) const TABLE_PARTS: &[&str] = &["flowtable", "counter", "quota", "limit", "ct", "secmark", "synproxy"];
 
 /// Statements and the reason, or the way round, that is worth a word.
 #[rustfmt::skip]
@@ -77,6 +57,34 @@ const SELECTORS: &[&str] = &[
     "nftrace", "rtclassid", "pkttype", "cpu", "iifgroup", "oifgroup", "iiftype", "oiftype", "cgroup", "ibrname",
     "obrname", "ibriport", "obriport", "gre", "geneve", "vxlan", "gretap", "random", "secmark",
 ];
+
+/// Commands that a file of rules cannot have, and why.
+#[rustfmt::skip]
+const NOT_IN_A_FILE: &[(&str, &str)] = &[
+    ("replace", HANDLES),
+    ("rename", "give the chain its name where it is made: nft renames no chain of the same file either"),
+    ("list", "a file says what the rules are and prints nothing: `rampart list` shows those in force"),
+    ("reset", "a file says what the rules are: `rampart counters` shows what they counted"),
+    ("get", "a file says what the rules are and prints nothing: `rampart list` shows those in force"),
+    ("monitor", "`rampart monitor` follows what happens"),
+    ("describe", "docs/LANGUAGE.md lists what a match can be compared with"),
+    ("export", "`rampart --json list` prints the rules in force as JSON"),
+    ("import", "a JSON document is a file of its own: `rampart apply FILE.json`"),
+];
+
+const HANDLES: &str = "handles are the kernel's numbers for rules that are there; a file is the whole ruleset and starts from \
+                       nothing: write the rule where it belongs, or leave it out";
+
+/// The refusal of a command that makes no ruleset, when it is one.
+pub(super) fn command(word: &str, span: Span) -> Option<Diagnostic> {
+    let (_, reason) = NOT_IN_A_FILE.iter().find(|(known, _)| *known == word)?;
+    Some(Diagnostic::error(span, format!("`{word}` cannot be a command of a ruleset file")).help(*reason))
+}
+
+/// The refusal of what needs a handle.
+pub(super) fn handle(word: &str, span: Span) -> Diagnostic {
+    Diagnostic::error(span, format!("`{word}` is not supported: a file has no handles to refer to")).help(HANDLES)
+}
 
 /// A refusal of something that nftables has.
 pub(super) fn feature(span: Span, what: &str) -> Diagnostic {
