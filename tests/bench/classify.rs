@@ -7,6 +7,8 @@
 //! everything from the frame to the verdict: parsing, the look into the (empty) state table, rules, counting. The row
 //! `policy` has no rule: the difference to it is what the rules cost.
 //!
+//! `lines` are the cache lines of nodes and entries that a packet reads, counted by the same walk on the host.
+//!
 //! Arguments: files of rulesets with a chain at the input hook, each with a trace beside it, to measure instead of generated
 //! ones; `--quick` leaves the largest out.
 
@@ -18,6 +20,8 @@ mod driver;
 #[path = "../classifier/rules.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with a test")]
 mod rules;
+#[path = "classify/steps.rs"]
+mod steps;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -29,13 +33,19 @@ use std::{
 };
 
 use driver::{Driver, FRAME};
-use firewall_common::image::Forest;
+use firewall_common::{
+    conntrack::CtState,
+    image::{Forest, Image},
+    packet::{Field, NFPROTO_IPV6, Packet},
+    parse::{Start, parse},
+};
 use firewall_tests::{
     packet::{Frame, Ipv4, Ipv6, Network, Tcp, Udp, Upper, flag::SYN},
     topology::{INTERFACE, Neighbours, Pair},
 };
 use firewall_user::kernel::{ApplyOptions, Instance, StateOptions};
 use rules::{Header, Kind, Rule, generate, trace};
+use steps::Steps;
 use support::{FLOWS, compiled};
 
 const SEED: u64 = 0x5eed;
@@ -81,6 +91,28 @@ struct Measured {
     size: (usize, usize),
     cold: u64,
     warm: u64,
+    /// Cache lines of the trees that a packet reads: mean, and of the hundredth that reads most.
+    lines: (u64, u64),
+}
+
+/// The lines that the packets of a trace read, by the walk run on the host.
+fn lines(image: &Image, frames: &[[u8; FRAME]]) -> (u64, u64) {
+    let mut lines: Vec<u64> = frames.iter().map(|frame| lines_of(image, frame)).collect();
+    lines.sort_unstable();
+    let sum: u64 = lines.iter().sum();
+    ((sum + lines.len() as u64 / 2) / lines.len() as u64, lines[lines.len() * 99 / 100])
+}
+
+fn lines_of(image: &Image, frame: &[u8; FRAME]) -> u64 {
+    let mut packet = Packet::EMPTY;
+    // Where the parser stops, as at a frame that was cut to fit, the packet never comes to the rules.
+    if parse(&frame[..], Start::ETHERNET, &mut packet).is_err() {
+        return 0;
+    }
+    packet.set(Field::CtState, CtState::New as u32);
+    let Steps { nodes, entries } = steps::of(image, &packet);
+    let width = if packet.get(Field::NfProto) == NFPROTO_IPV6 { 2 } else { 1 };
+    u64::from(nodes) + u64::from(entries) * width
 }
 
 /// The pin of the program on interfaces' egress, of the generation in force.
@@ -111,6 +143,7 @@ fn measure(pair: &Pair, text: &str, headers: &[Header]) -> Measured {
             size: (narrow.len() + wide.len(), nodes.len()),
             cold,
             warm,
+            lines: lines(&compiled.image, &frames),
         }
     })
 }
@@ -127,9 +160,10 @@ fn difference(frames: &[[u8; FRAME]], instance: &Instance, times: u32) -> u64 {
 }
 
 fn row(name: &str, measured: &Measured) {
-    let Measured { compile, apply, verified, memory, size: (entries, nodes), cold, warm } = measured;
+    let Measured { compile, apply, verified, memory, size: (entries, nodes), cold, warm, lines: (mean, worst) } =
+        measured;
     println!(
-        "{name:24} {cold:>6} {warm:>6} {entries:>9} {nodes:>7} {:>8} {:>9} {:>8} {verified:>9}",
+        "{name:24} {cold:>6} {warm:>6} {mean:>6} {worst:>6} {entries:>9} {nodes:>7} {:>8} {:>9} {:>8} {verified:>9}",
         *memory / 1024,
         compile.as_millis(),
         apply.as_millis()
@@ -142,8 +176,8 @@ fn main() {
     let files: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     let pair = Pair::with(Neighbours::Known);
     println!(
-        "{:24} {:>6} {:>6} {:>9} {:>7} {:>8} {:>9} {:>8} {:>9}",
-        "rules", "cold ns", "warm ns", "entries", "nodes", "KiB", "build ms", "swap ms", "verified"
+        "{:24} {:>6} {:>6} {:>6} {:>6} {:>9} {:>7} {:>8} {:>9} {:>8} {:>9}",
+        "rules", "cold ns", "warm ns", "lines", "p99", "entries", "nodes", "KiB", "build ms", "swap ms", "verified"
     );
     if !files.is_empty() {
         for file in files {

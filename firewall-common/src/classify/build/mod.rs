@@ -1,5 +1,6 @@
 //! Building the trees of an image, in user space.
 
+mod choose;
 mod pack;
 mod reach;
 mod region;
@@ -42,11 +43,13 @@ pub struct Tuning {
     pub allowance: usize,
     /// Leaf entries that any number of rules may have.
     pub least_allowance: usize,
+    /// Try other values of `many` and `allowance` too, and take what packets read least of.
+    pub tries_others: bool,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { linear: 16, front: 4, short: 4, many: 48, allowance: 8, least_allowance: 4096 }
+        Self { linear: 16, front: 4, short: 4, many: 48, allowance: 8, least_allowance: 4096, tries_others: true }
     }
 }
 
@@ -143,7 +146,7 @@ fn root(mut items: Vec<Item>, tuning: &Tuning, packer: &mut Packer) -> Root {
         root.otherwise = last.target.0;
         root.rule = last.decides.unwrap_or(NO_RULE);
     }
-    for (place, tree) in tree::grow(&items, tuning).into_iter().enumerate() {
+    for (place, tree) in choose::grow(&items, tuning).into_iter().enumerate() {
         root.trees[place] = packer.add(&tree, &items);
     }
     root

@@ -447,7 +447,7 @@ proptest! {
         (front, short, many) in (0..5_usize, 1..4_usize, 1..12_usize),
     ) {
         let ruleset = parse(&text).expect("each rule was accepted alone");
-        let tuning = Tuning { linear: 0, front, short, many, allowance: 8, least_allowance: 64 };
+        let tuning = Tuning { linear: 0, front, short, many, allowance: 8, least_allowance: 64, tries_others: false };
         let compiled = compile_tuned(&ruleset, None, &tuning).expect("small");
         for probe in &probes {
             let expected = model::run(&ruleset, Hook::Input, probe);
