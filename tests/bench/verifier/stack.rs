@@ -1,13 +1,13 @@
 //! How much stack a program takes, read off its instructions: the kernel does not tell.
 //!
 //! A function's frame ends at the lowest address that it makes out of its frame pointer; what counts is the deepest chain of
-//! calls. The verifier rounds each frame up to 32 bytes and refuses chains above 512 (`check_max_stack_depth_subprog`,
-//! `kernel/bpf/verifier.c`, Linux 6.18).
+//! calls. The verifier rounds each frame up to 16 bytes for programs that are compiled, and refuses chains above 512
+//! (`round_up_stack_depth`, `kernel/bpf/verifier.c`, Linux 6.18).
 
 use std::collections::BTreeMap;
 
 /// Rounding of a frame.
-const ROUND: u32 = 32;
+const ROUND: u32 = 16;
 
 /// One instruction, taken apart.
 #[derive(Clone, Copy)]
@@ -83,5 +83,5 @@ pub(crate) fn depth(code: &[u64]) -> (u32, u32) {
 fn chain(from: usize, frames: &BTreeMap<usize, u32>, edges: &[(usize, usize)]) -> u32 {
     let below = edges.iter().filter(|(caller, callee)| *caller == from && *callee != from);
     let below = below.map(|(_, callee)| chain(*callee, frames, edges)).max().unwrap_or(0);
-    frames[&from].max(1).next_multiple_of(ROUND) + below
+    frames[&from].next_multiple_of(ROUND) + below
 }
