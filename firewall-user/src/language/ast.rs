@@ -2,9 +2,14 @@
 
 use std::{net::Ipv4Addr, net::Ipv6Addr, rc::Rc};
 
+mod sets;
+
 use super::{
-    ruleset::{Family, Selector, UpdateOperation},
+    ruleset::{Family, Selector},
     source::Span,
+};
+pub(super) use sets::{
+    Counter, Element, ElementOptions, Given, MapData, Set, SetBody, SetKey, Time, Update, UpdateData,
 };
 
 /// A name or a text with its place.
@@ -122,69 +127,6 @@ pub(super) enum Binary {
     ShiftRight,
 }
 
-/// An element of a set or map.
-#[derive(Clone, Debug)]
-pub(super) struct Element {
-    /// The key.
-    pub(super) key: Expr,
-    /// What a map gives for it.
-    pub(super) given: Option<Given>,
-    /// What stands between the two.
-    pub(super) options: ElementOptions,
-}
-
-/// What a map gives, as written.
-#[derive(Clone, Debug)]
-pub(super) enum Given {
-    /// A verdict.
-    Verdict(Verdict),
-    /// Data.
-    Value(Expr),
-}
-
-impl Given {
-    /// Where.
-    pub(super) const fn span(&self) -> Span {
-        match self {
-            Self::Verdict(verdict) => verdict.span,
-            Self::Value(value) => value.span,
-        }
-    }
-}
-
-/// A counter as written.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Counter {
-    /// `packets N bytes N`
-    pub(super) start: (u64, u64),
-    /// Where.
-    pub(super) span: Span,
-}
-
-/// A time in milliseconds and where it is written.
-pub(super) type Time = (u64, Span);
-
-/// What an element has behind its key.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ElementOptions {
-    /// `counter`
-    pub(super) counter: Option<Counter>,
-    /// `timeout 5m`
-    pub(super) timeout: Option<Time>,
-    /// `expires 3m`
-    pub(super) expires: Option<Time>,
-    /// `comment "..."`
-    pub(super) comment: Option<Spanned>,
-}
-
-impl ElementOptions {
-    /// Where the first of them is that an anonymous set cannot have.
-    pub(super) fn of_named(&self) -> Option<Span> {
-        let counter = self.counter.map(|counter| counter.span);
-        counter.or(self.timeout.map(|(_, span)| span)).or(self.expires.map(|(_, span)| span))
-    }
-}
-
 /// A verdict as written.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
@@ -275,30 +217,6 @@ pub(super) enum StatementKind {
     Verdict(Verdict),
 }
 
-/// `update @set { ip saddr timeout 5m counter : 7 }` as written.
-#[derive(Clone, Debug)]
-pub(super) struct Update {
-    /// `update`
-    pub(super) operation: UpdateOperation,
-    /// `@set`
-    pub(super) set: Spanned,
-    /// `ip saddr`, with what else is looked at in its `more`.
-    pub(super) key: Left,
-    /// What stands behind it.
-    pub(super) options: ElementOptions,
-    /// What stands behind `:`.
-    pub(super) data: Option<UpdateData>,
-}
-
-/// What a rule puts into a map.
-#[derive(Clone, Debug)]
-pub(super) enum UpdateData {
-    /// A constant.
-    Value(Expr),
-    /// What the packet has.
-    Of(Left),
-}
-
 /// A log statement as written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
@@ -354,60 +272,6 @@ pub(super) struct Chain {
     pub(super) name: Spanned,
     /// What stands in its braces.
     pub(super) body: ChainBody,
-}
-
-/// What a set is keyed by.
-#[derive(Clone, Debug)]
-pub(super) enum SetKey {
-    /// `type ipv4_addr . inet_service`
-    Type(Vec<Spanned>),
-    /// `typeof ip saddr . tcp dport`
-    TypeOf(Vec<Selector>),
-}
-
-/// What a map is to.
-#[derive(Clone, Debug)]
-pub(super) enum MapData {
-    /// `: verdict`
-    Verdicts,
-    /// `: mark`, with `interval` in front?
-    Values(SetKey, bool),
-}
-
-/// What stands in the braces of a set or map.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SetBody {
-    /// `type` or `typeof`.
-    pub(super) key: Option<SetKey>,
-    /// What stands behind `:` in a map.
-    pub(super) data: Option<MapData>,
-    /// `timeout 5m`
-    pub(super) timeout: Option<Time>,
-    /// `gc-interval 10s`
-    pub(super) gc_interval: Option<Time>,
-    /// `counter`
-    pub(super) counter: Option<Counter>,
-    /// `flags ...`
-    pub(super) flags: Vec<Spanned>,
-    /// `auto-merge`
-    pub(super) auto_merge: bool,
-    /// `size N`
-    pub(super) size: Option<(u128, Span)>,
-    /// `policy memory`
-    pub(super) policy: Option<Spanned>,
-    /// `comment "..."`
-    pub(super) comment: Option<Spanned>,
-    /// `elements = ...`
-    pub(super) elements: Option<Expr>,
-}
-
-/// A set as written.
-#[derive(Clone, Debug)]
-pub(super) struct Set {
-    /// Its name.
-    pub(super) name: Spanned,
-    /// What stands in its braces.
-    pub(super) body: SetBody,
 }
 
 /// What stands in a table's braces.
