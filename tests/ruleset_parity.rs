@@ -107,7 +107,8 @@ fn rules() -> Vec<String> {
 }
 
 fn table(family: &str, rule: &str) -> String {
-    format!("table {family} t {{\n\tchain c {{\n\t\ttype filter hook input priority 0;\n\t\t{rule}\n\t}}\n}}\n")
+    let hook = if family == "netdev" { "ingress device lo" } else { "input" };
+    format!("table {family} t {{\n\tchain c {{\n\t\ttype filter hook {hook} priority 0;\n\t\t{rule}\n\t}}\n}}\n")
 }
 
 /// Which of the rulesets nft takes, each into an empty kernel.
@@ -153,4 +154,9 @@ fn nft_accepts_the_same_in_a_table_of_both_families() {
 #[test]
 fn nft_accepts_the_same_in_a_table_of_one_family() {
     compare("ip");
+}
+
+#[test]
+fn nft_accepts_the_same_at_a_device() {
+    compare("netdev");
 }

@@ -10,6 +10,8 @@ mod chains;
 mod counters;
 #[path = "verdict/extensions.rs"]
 mod extensions;
+#[path = "verdict/hooks.rs"]
+mod hooks;
 #[path = "verdict/link.rs"]
 mod link;
 #[path = "verdict/malformed.rs"]

@@ -5,9 +5,10 @@
 
 use crate::{
     classify::{Narrow, Node, Root, Search, Wide},
-    image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_LOG, USES_REGISTERS, USES_SETS},
+    conntrack::CtState,
+    image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_LOG, USES_NOTRACK, USES_REGISTERS, USES_SETS},
     limits::MAX_SET_STEPS,
-    packet::{Packet, WORDS},
+    packet::{Field, Packet, WORDS},
 };
 
 /// Where an image's parts are, and what its statements do.
@@ -128,6 +129,9 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
         true
     } else if op == Op::Fetch as u8 && store.uses(USES_REGISTERS) {
         store.fetch(&insn, packet)
+    } else if op == Op::NoTrack as u8 && store.uses(USES_NOTRACK) {
+        leave_untracked(packet);
+        true
     } else {
         return None;
     };
@@ -148,6 +152,15 @@ fn compute(insn: &Insn, packet: &mut Packet) {
     let value = u64::from(packet.words[insn.field as usize & (WORDS - 1)] & insn.mask ^ insn.low);
     let (right, left) = (insn.high & 63, insn.high >> 8 & 63);
     packet.words[insn.extra as usize & (WORDS - 1)] = (value >> right << left) as u32;
+}
+
+/// Before connections are looked up, a packet has the state of one that belongs to none. One that has a connection keeps
+/// it (`nft_notrack_eval`, `net/netfilter/nft_ct.c`).
+#[inline(always)]
+fn leave_untracked(packet: &mut Packet) {
+    if packet.get(Field::CtState) == CtState::Invalid as u32 {
+        packet.set(Field::CtState, CtState::Untracked as u32);
+    }
 }
 
 /// The four words of an address or a name.
@@ -220,7 +233,7 @@ mod host {
     use super::{Cursor, Store, step};
     use crate::{
         classify::{self, IDLE, Narrow, Node, Root, Wide},
-        image::{Hook, Image, Insn, Interval, Target},
+        image::{Hook, Image, Insn, Interval, Part, Target},
         limits::MAX_STEPS,
         packet::{Field, NFPROTO_IPV6, Packet, WORDS},
     };
@@ -245,18 +258,18 @@ mod host {
 
         /// Runs a hook's chains over a packet: the verdict and who gave it, or `None` for a broken or endless image.
         pub fn run(&mut self, hook: Hook, packet: &Packet) -> Option<Cursor> {
-            self.run_in(hook, &mut { *packet })
+            self.run_part(hook.into(), &mut packet.clone())
         }
 
-        /// The same, with what statements set left in the packet.
-        pub fn run_in(&mut self, hook: Hook, packet: &mut Packet) -> Option<Cursor> {
-            let mut cursor = Cursor::new(self.image.settings.entry[hook as usize]);
+        /// The same with one part of a hook, and what it makes of the packet.
+        pub fn run_part(&mut self, part: Part, packet: &mut Packet) -> Option<Cursor> {
+            let mut cursor = Cursor::new(self.image.settings.entry[part as usize]);
             for _ in 0..MAX_STEPS {
                 if cursor.at.is_verdict() {
                     return Some(cursor);
                 }
                 if cursor.at.is_next() {
-                    self.search(hook, packet, &mut cursor)?;
+                    self.search(part, packet, &mut cursor)?;
                 } else {
                     step(self, packet, &mut cursor)?;
                 }
@@ -280,9 +293,9 @@ mod host {
             None
         }
 
-        fn search(&self, hook: Hook, packet: &Packet, cursor: &mut Cursor) -> Option<()> {
+        fn search(&self, part: Part, packet: &Packet, cursor: &mut Cursor) -> Option<()> {
             let is_v6 = packet.get(Field::NfProto) == NFPROTO_IPV6;
-            let root = self.root(classify::root_index(hook as u32, is_v6))?;
+            let root = self.root(classify::root_index(part as u32, is_v6))?;
             match (is_v6, cursor.search.tree) {
                 (_, IDLE) => classify::start(self, packet, root, is_v6, cursor),
                 (false, _) => classify::search::<_, Narrow>(self, packet, root, cursor),

@@ -74,11 +74,16 @@ pub enum Op {
     /// Fetches value `low` ([`crate::fetch::Fetch`]) into the words from `extra` on, then goes to `pass`; to `fail` when
     /// the packet has no such value. `mask` and `high` are for the value to use.
     Fetch = 17,
+    /// Leaves a packet that belongs to no connection out of connection tracking, then goes to `pass`.
+    NoTrack = 64,
 }
 
 impl Insn {
     /// The words besides the registers that the instruction writes, as bits.
     pub const fn written(&self) -> u64 {
+        if self.op == Op::NoTrack as u8 {
+            return 1 << Field::CtState as u64;
+        }
         if self.op == Op::Compute as u8 { (1 << (self.extra & (WORDS as u32 - 1))) & !REGISTER_WORDS } else { 0 }
     }
 }
@@ -141,7 +146,8 @@ pub struct Interval {
 
 crate::shared!(Interval = 8);
 
-/// The hooks a ruleset can have chains at, in the kernel's order (`NF_INET_*`, include/uapi/linux/netfilter.h).
+/// The hooks a ruleset can have chains at, in the kernel's order (`NF_INET_*`, include/uapi/linux/netfilter.h), then
+/// those of devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Hook {
@@ -155,14 +161,19 @@ pub enum Hook {
     Output = 3,
     /// Packets that leave, made here or forwarded.
     Postrouting = 4,
+    /// Everything that comes in by a device, before the stack looks at it.
+    Ingress = 5,
+    /// Everything that leaves by a device.
+    Egress = 6,
 }
 
 /// Number of [`Hook`]s.
-pub const HOOKS: usize = 5;
+pub const HOOKS: usize = 7;
 
 impl Hook {
     /// All hooks, in number order.
-    pub const ALL: [Self; HOOKS] = [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
+    pub const ALL: [Self; HOOKS] =
+        [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting, Self::Ingress, Self::Egress];
 
     /// The word nftables uses.
     pub const fn name(self) -> &'static str {
@@ -172,6 +183,129 @@ impl Hook {
             Self::Forward => "forward",
             Self::Output => "output",
             Self::Postrouting => "postrouting",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// Priority at which connections are looked up (`NF_IP_PRI_CONNTRACK`, `include/uapi/linux/netfilter_ipv4.h`): chains
+/// before it see packets that belong to none yet.
+pub const CONNTRACK: i32 = -200;
+/// Priority at which destinations are translated (`NF_IP_PRI_NAT_DST`), whatever the nat chains' own.
+pub const NAT_DST: i32 = -100;
+/// Priority at which sources are translated (`NF_IP_PRI_NAT_SRC`).
+pub const NAT_SRC: i32 = 100;
+
+/// The chains of a hook that a packet meets in one go: between two parts of the same hook something else happens to it
+/// (its connection is looked up, its addresses are translated).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Part {
+    /// All chains of the hook but those that have a part of their own.
+    Prerouting = 0,
+    /// As above.
+    Input = 1,
+    /// As above.
+    Forward = 2,
+    /// As above.
+    Output = 3,
+    /// As above.
+    Postrouting = 4,
+    /// As above.
+    Ingress = 5,
+    /// As above.
+    Egress = 6,
+    /// Chains before [`CONNTRACK`].
+    PreroutingRaw = 7,
+    /// Chains before [`CONNTRACK`].
+    OutputRaw = 8,
+    /// Where there are nat chains: chains before [`NAT_DST`].
+    PreroutingEarly = 9,
+    /// Where there are nat chains: chains before [`NAT_DST`].
+    OutputEarly = 10,
+    /// Where there are nat chains: chains behind [`NAT_SRC`].
+    InputLate = 11,
+    /// Where there are nat chains: chains behind [`NAT_SRC`].
+    PostroutingLate = 12,
+    /// Nat chains.
+    PreroutingNat = 13,
+    /// Nat chains.
+    OutputNat = 14,
+    /// Nat chains.
+    InputNat = 15,
+    /// Nat chains.
+    PostroutingNat = 16,
+}
+
+/// Number of [`Part`]s.
+pub const PARTS: usize = 17;
+
+impl Part {
+    /// All parts, in number order.
+    pub const ALL: [Self; PARTS] = [
+        Self::Prerouting,
+        Self::Input,
+        Self::Forward,
+        Self::Output,
+        Self::Postrouting,
+        Self::Ingress,
+        Self::Egress,
+        Self::PreroutingRaw,
+        Self::OutputRaw,
+        Self::PreroutingEarly,
+        Self::OutputEarly,
+        Self::InputLate,
+        Self::PostroutingLate,
+        Self::PreroutingNat,
+        Self::OutputNat,
+        Self::InputNat,
+        Self::PostroutingNat,
+    ];
+
+    /// The hook it is of.
+    #[inline(always)]
+    pub const fn hook(self) -> Hook {
+        match self {
+            Self::Prerouting | Self::PreroutingRaw | Self::PreroutingEarly | Self::PreroutingNat => Hook::Prerouting,
+            Self::Input | Self::InputLate | Self::InputNat => Hook::Input,
+            Self::Forward => Hook::Forward,
+            Self::Output | Self::OutputRaw | Self::OutputEarly | Self::OutputNat => Hook::Output,
+            Self::Postrouting | Self::PostroutingLate | Self::PostroutingNat => Hook::Postrouting,
+            Self::Ingress => Hook::Ingress,
+            Self::Egress => Hook::Egress,
+        }
+    }
+
+    /// What listings call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PreroutingRaw => "prerouting, raw",
+            Self::OutputRaw => "output, raw",
+            Self::PreroutingEarly => "prerouting, before nat",
+            Self::OutputEarly => "output, before nat",
+            Self::InputLate => "input, behind nat",
+            Self::PostroutingLate => "postrouting, behind nat",
+            Self::PreroutingNat => "prerouting, nat",
+            Self::OutputNat => "output, nat",
+            Self::InputNat => "input, nat",
+            Self::PostroutingNat => "postrouting, nat",
+            main => main.hook().name(),
+        }
+    }
+}
+
+impl From<Hook> for Part {
+    /// The part that a hook without nat chains has all chains from [`CONNTRACK`] on in.
+    fn from(hook: Hook) -> Self {
+        match hook {
+            Hook::Prerouting => Self::Prerouting,
+            Hook::Input => Self::Input,
+            Hook::Forward => Self::Forward,
+            Hook::Output => Self::Output,
+            Hook::Postrouting => Self::Postrouting,
+            Hook::Ingress => Self::Ingress,
+            Hook::Egress => Self::Egress,
         }
     }
 }
@@ -181,13 +315,13 @@ impl Hook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
-    /// First instruction of each hook; [`Target::ACCEPT`] for a hook without chains.
-    pub entry: [Target; HOOKS],
+    /// First instruction of each part; [`Target::ACCEPT`] for one without chains.
+    pub entry: [Target; PARTS],
     /// [`USES_NAMES`] and the like.
     pub uses: u32,
 }
 
-crate::shared!(Settings = 24);
+crate::shared!(Settings = 72);
 
 /// [`Settings::uses`]: some rule asks for an interface name, so the words of [`Field::IifName`] and
 /// [`Field::OifName`] must be filled.
@@ -204,10 +338,12 @@ pub const USES_REGISTERS: u32 = 1 << 12;
 pub const USES_CT_MARK: u32 = 1 << 13;
 /// [`Settings::uses`]: some rule asks for the packet's mark or priority, or sets one.
 pub const USES_MARK: u32 = 1 << 14;
+/// [`Settings::uses`]: some rule leaves packets out of connection tracking.
+pub const USES_NOTRACK: u32 = 1 << 8;
 
 impl Settings {
     /// A ruleset without chains: everything passes.
-    pub const EMPTY: Self = Self { entry: [Target::ACCEPT; HOOKS], uses: 0 };
+    pub const EMPTY: Self = Self { entry: [Target::ACCEPT; PARTS], uses: 0 };
 }
 
 /// A whole compiled ruleset.

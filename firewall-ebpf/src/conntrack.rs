@@ -53,13 +53,19 @@ use crate::{
 pub fn look_up<F: Frame>(frame: &F, work: &mut Work) {
     // A later fragment whose first one was not seen has no ports to be looked up by.
     let has_ports = work.packet.get(Field::L4Header) & L4_PRESENT != 0;
-    if has_ports && conntrack::is_looked_up(&work.packet) {
+    if has_ports && !maps::is_left_out(work) && conntrack::is_looked_up(&work.packet) {
         let (key, source_is_high) = Tuple::of(&work.packet).key(zone(work));
         aim(work, key, source_is_high);
         find(work);
     }
     let place = forget(&work.place);
-    let state = if place == 0 { judge_fresh(frame, work) } else { update(frame, work, place) };
+    let state = if place != 0 {
+        update(frame, work, place)
+    } else if maps::is_left_out(work) {
+        CtState::Untracked
+    } else {
+        judge_fresh(frame, work)
+    };
     work.packet.set(Field::CtState, state as u32);
 }
 

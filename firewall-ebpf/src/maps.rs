@@ -27,14 +27,15 @@ use aya_ebpf::{
 };
 use firewall_common::{
     classify::{Narrow, Node, Root, Wide},
-    conntrack::{LOOSE, Timeouts, ZONES},
+    conntrack::{CtState, LOOSE, Timeouts, ZONES},
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
-    image::{Insn, Interval},
+    image::{Insn, Interval, Part, Target, USES_NOTRACK},
     interface::Interface,
     ledger::{self, DroppedSet},
     limits::{MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
+    packet::Field,
     table::Bucket,
     trail::{Trail, TrailFilter},
 };
@@ -108,15 +109,57 @@ pub static TRAIL_FILTER: Array<TrailFilter> = Array::with_max_entries(1, 0);
 #[map]
 static TRAILS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// First instruction of the input hook, [`firewall_common::image::Settings::entry`].
-#[unsafe(no_mangle)]
-pub static ENTRY_INPUT: Global<u32> = Global::new(0x8000_0000);
-/// First instruction of the forward hook.
-#[unsafe(no_mangle)]
-pub static ENTRY_FORWARD: Global<u32> = Global::new(0x8000_0000);
-/// First instruction of the output hook.
-#[unsafe(no_mangle)]
-pub static ENTRY_OUTPUT: Global<u32> = Global::new(0x8000_0000);
+/// The first instruction of each part of a ruleset, [`firewall_common::image::Settings::entry`]: constants that the
+/// verifier knows, so what happens only where there are such chains is not there where there are none.
+macro_rules! entries {
+    ($($part:ident = $name:ident),+ $(,)?) => {
+        $(
+            #[unsafe(no_mangle)]
+            static $name: Global<u32> = Global::new(0x8000_0000);
+        )+
+
+        /// The first instruction of a part.
+        #[inline(always)]
+        pub fn entry(part: Part) -> Target {
+            Target(match part {
+                $(Part::$part => $name.load(),)+
+            })
+        }
+    };
+}
+
+entries! {
+    Prerouting = ENTRY_PREROUTING,
+    Input = ENTRY_INPUT,
+    Forward = ENTRY_FORWARD,
+    Output = ENTRY_OUTPUT,
+    Postrouting = ENTRY_POSTROUTING,
+    Ingress = ENTRY_INGRESS,
+    Egress = ENTRY_EGRESS,
+    PreroutingRaw = ENTRY_PREROUTING_RAW,
+    OutputRaw = ENTRY_OUTPUT_RAW,
+    PreroutingEarly = ENTRY_PREROUTING_EARLY,
+    OutputEarly = ENTRY_OUTPUT_EARLY,
+    InputLate = ENTRY_INPUT_LATE,
+    PostroutingLate = ENTRY_POSTROUTING_LATE,
+    PreroutingNat = ENTRY_PREROUTING_NAT,
+    OutputNat = ENTRY_OUTPUT_NAT,
+    InputNat = ENTRY_INPUT_NAT,
+    PostroutingNat = ENTRY_POSTROUTING_NAT,
+}
+
+/// Did a rule say `notrack`?
+#[inline(always)]
+pub fn is_left_out(work: &Work) -> bool {
+    USES.load() & USES_NOTRACK != 0 && work.packet.get(Field::CtState) == CtState::Untracked as u32
+}
+
+/// Are there chains of this part?
+#[inline(always)]
+pub fn has(part: Part) -> bool {
+    !entry(part).is_verdict()
+}
+
 /// [`firewall_common::image::Settings::uses`].
 #[unsafe(no_mangle)]
 pub static USES: Global<u32> = Global::new(u32::MAX);
@@ -168,7 +211,13 @@ pub fn now_ns() -> u64 {
 /// The work area of a kind of program on this CPU.
 #[inline(always)]
 pub fn work(path: Path) -> Option<&'static mut Work> {
-    let pointer = WORK.get_ptr_mut(path as u32)?;
+    work_of(path as u32)
+}
+
+/// The same by the number of the kind, [`Path`].
+#[inline(always)]
+pub fn work_of(path: u32) -> Option<&'static mut Work> {
+    let pointer = WORK.get_ptr_mut(path)?;
     // SAFETY: one CPU runs one program of a kind at a time, and no stage looks its own work up again.
     Some(unsafe { &mut *pointer })
 }

@@ -11,12 +11,14 @@ use aya_ebpf::{
 use firewall_common::{
     bytes::{HeaderBytes, PacketBytes},
     parse::Start,
+    verdict::Reason,
     wire::ethernet,
 };
 
 use crate::{
     act::Act,
-    pipeline::Path,
+    pipeline::{self, Path},
+    rules,
     verifier::{forget, load_packet_pointer, load_u8, load_u16, load_u32, opaque},
 };
 
@@ -43,6 +45,10 @@ pub trait Frame: PacketBytes + Act {
     fn mark(&self) -> u32;
     /// Gives the packet a mark.
     fn set_mark(&self, mark: u32);
+    /// Parses it once more, [`crate::pipeline::parse_tc`]: the number of the reason to drop it.
+    fn parse_again(&self, path: u32) -> u32;
+    /// Runs the rules from where the packet stands in them: [`crate::rules::walk_xdp`] and its like.
+    fn walk(&self, path: u32);
     /// The context, for helpers that want it.
     fn context(&self) -> *mut core::ffi::c_void;
     /// Copies the first `length` bytes to `to`, which has room for them; `false` if the packet is shorter.
@@ -170,6 +176,16 @@ impl Frame for XdpFrame {
     fn set_mark(&self, _: u32) {}
 
     #[inline(always)]
+    fn parse_again(&self, _: u32) -> u32 {
+        Reason::Internal as u32
+    }
+
+    #[inline(always)]
+    fn walk(&self, path: u32) {
+        let _ = rules::walk_xdp(self.ctx.ctx, path);
+    }
+
+    #[inline(always)]
     fn context(&self) -> *mut core::ffi::c_void {
         self.ctx.as_ptr()
     }
@@ -270,6 +286,16 @@ impl Frame for TcFrame {
     fn set_mark(&self, mark: u32) {
         // SAFETY: as above.
         unsafe { (*self.skb).mark = mark };
+    }
+
+    #[inline(always)]
+    fn parse_again(&self, path: u32) -> u32 {
+        pipeline::parse_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn walk(&self, path: u32) {
+        let _ = rules::walk_tc(self.skb, path);
     }
 
     #[inline(always)]

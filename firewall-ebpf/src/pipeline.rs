@@ -1,8 +1,9 @@
 //! The path of a packet, top to bottom.
 
+use aya_ebpf::bindings::__sk_buff;
 use firewall_common::{
     conntrack::CtState,
-    image::{Hook, USES_NAMES},
+    image::{Hook, Part, USES_NAMES},
     interface::RAW_IP,
     packet::Field,
     parse::{self, Start},
@@ -10,7 +11,11 @@ use firewall_common::{
 };
 
 use crate::{
-    conntrack, count, emit, explain, fragment, maps, marks, packet::Frame, route, rules, verifier::forget, work::Work,
+    conntrack, count, emit, explain, fragment, maps, marks,
+    packet::{Frame, TcFrame},
+    route, rules,
+    verifier::forget,
+    work::Work,
 };
 
 /// Which way a packet crosses the interface.
@@ -31,6 +36,10 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     };
     begin(frame, work, path);
     work.outcome = decide(frame, work, path).number();
+    if path == Path::Egress && maps::has(Part::Egress) && forget(&work.outcome) == Verdict::PASS.number() {
+        work.outcome = device(frame, work, Part::Egress).number();
+        marks::write(frame, work);
+    }
     // Read back, so that what follows is verified once and not once for every reason to drop.
     let verdict = Verdict::stored(forget(&work.outcome));
     count::packet(work, path, verdict);
@@ -44,35 +53,128 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
 #[inline(always)]
 fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     if frame.is_forwarded(path) {
+        return forwarded(frame, work);
+    }
+    let verdict = parse(frame, work);
+    explain::parsed(frame, work);
+    if !verdict.is_pass() {
+        return verdict;
+    }
+    marks::read(frame, work);
+    name_interfaces(work, path);
+    if path == Path::Ingress {
+        let verdict = device(frame, work, Part::Ingress);
+        if !verdict.is_pass() {
+            return verdict;
+        }
+    }
+    if work.packet.get(Field::NfProto) == 0 {
+        marks::write(frame, work);
+        return Verdict::PASS;
+    }
+    stack(frame, work, path)
+}
+
+/// A forwarded packet on its way out has met its chains where it came in; only the device's are left.
+#[inline(always)]
+fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    if !maps::has(Part::Egress) {
         work.packet.frame_length = frame.length();
         return Verdict::PASS;
     }
-    if let Err(reason) = parse(frame, work) {
-        explain::parsed(frame, work);
-        return Verdict::drop(reason);
+    let verdict = Verdict::stored(frame.parse_again(work.path));
+    if !verdict.is_pass() {
+        return verdict;
     }
-    explain::parsed(frame, work);
-    if work.packet.get(Field::NfProto) == 0 {
-        return Verdict::PASS;
-    }
-    fragment::restore(work);
     marks::read(frame, work);
+    name_interfaces(work, Path::Egress);
+    Verdict::PASS
+}
+
+/// What crosses the stack is an IP packet and may belong to a connection.
+#[inline(always)]
+fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
+    fragment::restore(work);
+    let verdict = before_connections(frame, work, path);
+    if !verdict.is_pass() {
+        return verdict;
+    }
     conntrack::look_up(frame, work);
-    let Some(hook) = route::hook(frame, work, path) else {
-        return Verdict::PASS;
-    };
     conntrack::read_mark(work);
-    let verdict = rules::run(frame, work, hook);
+    let verdict = chains(frame, work, path);
     conntrack::write_mark(work);
     if !verdict.is_pass() {
         return verdict;
     }
     marks::write(frame, work);
+    if work.left != 0 {
+        return Verdict::PASS;
+    }
     fragment::remember(work);
     conntrack::commit(frame, work)
 }
 
-/// Which interface, and when.
+/// Chains of devices see everything, and as it is there: no connection yet, padding counted.
+#[inline(always)]
+fn device<F: Frame>(frame: &F, work: &mut Work, part: Part) -> Verdict {
+    if !maps::has(part) {
+        return Verdict::PASS;
+    }
+    let length = work.packet.get(Field::Length);
+    // The kernel's data starts behind the link's header on the way in, at it on the way out.
+    let start = if part.hook() == Hook::Ingress { work.packet.l3_offset } else { 0 };
+    work.packet.set(Field::Length, work.packet.frame_length.wrapping_sub(start));
+    let verdict = rules::run_rare(frame, work, part);
+    work.packet.set(Field::Length, length);
+    verdict
+}
+
+/// Chains of priority `raw` and all others that come before connections are looked up.
+#[inline(always)]
+fn before_connections<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
+    let part = if path == Path::Ingress { Part::PreroutingRaw } else { Part::OutputRaw };
+    if !maps::has(part) {
+        return Verdict::PASS;
+    }
+    // What the kernel says of a packet that has no connection.
+    work.packet.set(Field::CtState, CtState::Invalid as u32);
+    rules::run_rare(frame, work, part)
+}
+
+/// The chains that a packet meets once its connection is known.
+#[inline(always)]
+fn chains<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
+    if path == Path::Ingress {
+        let verdict = rules::run_rare(frame, work, Part::Prerouting);
+        if !verdict.is_pass() {
+            return verdict;
+        }
+    }
+    let Some(hook) = route::hook(frame, work, path) else {
+        work.left = 1;
+        return Verdict::PASS;
+    };
+    if hook == Hook::Forward {
+        name_outgoing(work);
+    }
+    // One copy of the rules' code for all hooks.
+    let verdict = rules::run(frame, work, hook.into());
+    if verdict.is_pass() && forget(&work.hook) != Hook::Input as u32 { postrouting(frame, work) } else { verdict }
+}
+
+/// The last chains. A connection remembers the rule that let it pass before them.
+#[inline(always)]
+fn postrouting<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    let rule = work.cursor.rule;
+    let verdict = rules::run_rare(frame, work, Part::Postrouting);
+    if verdict.is_pass() {
+        work.cursor.rule = rule;
+    }
+    verdict
+}
+
+/// Which interface, and when. A packet that comes in has no outgoing interface yet, one made here no incoming one, as in
+/// the kernel.
 #[inline(always)]
 fn begin<F: Frame>(frame: &F, work: &mut Work, path: Path) {
     explain::begin();
@@ -80,27 +182,42 @@ fn begin<F: Frame>(frame: &F, work: &mut Work, path: Path) {
     let interface = maps::interface(ifindex);
     let now = maps::now_ns();
     work.begin(now, (now >> firewall_common::conntrack::TICK_NS_SHIFT) as u32, interface);
-    work.hook = if path == Path::Egress { Hook::Output } else { Hook::Prerouting } as u32;
+    let (hook, iif, oif) = match path {
+        Path::Ingress => (Hook::Prerouting, ifindex, 0),
+        Path::Egress => (Hook::Output, 0, ifindex),
+    };
+    work.hook = hook as u32;
+    work.path = path as u32;
     work.packet.set(Field::CtState, CtState::Untracked as u32);
-    work.packet.set(Field::IifIndex, ifindex);
-    work.packet.set(Field::OifIndex, 0);
+    work.packet.set(Field::IifIndex, iif);
+    work.packet.set(Field::OifIndex, oif);
     work.packet.set(Field::CtZone, maps::zone(interface));
 }
 
 #[inline(always)]
-fn parse<F: Frame>(frame: &F, work: &mut Work) -> Result<(), Reason> {
+fn parse<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     let start = start(frame, work);
-    let first = parse::parse(frame, start, &mut work.packet);
-    if first.is_err() && frame.pull() {
-        return parse_again(frame, start, work);
+    match parse::parse(frame, start, &mut work.packet) {
+        Ok(()) => Verdict::PASS,
+        Err(_) if frame.pull() => Verdict::stored(frame.parse_again(work.path)),
+        Err(reason) => Verdict::drop(reason),
     }
-    first
 }
 
-/// Not inlined: the parser is most of the program, and few packets need it twice.
+/// The parser as a function of its own: it is most of the program, and few packets need it twice. Looked at once by the
+/// verifier, see [`crate::rules::walk_tc`]. The number of the reason to drop, 0 for none.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn parse_again<F: Frame>(frame: &F, start: Start, work: &mut Work) -> Result<(), Reason> {
-    parse::parse(frame, start, &mut work.packet)
+pub extern "C" fn parse_tc(context: *mut __sk_buff, path: u32) -> u32 {
+    let Some(work) = maps::work_of(path) else {
+        return Reason::Internal as u32;
+    };
+    let frame = TcFrame::of_context(context.cast());
+    let start = start(&frame, work);
+    match parse::parse(&frame, start, &mut work.packet) {
+        Ok(()) => Reason::None as u32,
+        Err(reason) => reason as u32,
+    }
 }
 
 #[inline(always)]
@@ -108,27 +225,29 @@ fn start<F: Frame>(frame: &F, work: &Work) -> Start {
     frame.start(maps::INTERFACES.get(work.interface).is_none_or(|interface| interface.flags & RAW_IP == 0))
 }
 
-/// Sets the interface words for a hook: a packet for this host has no outgoing interface, one made here no incoming
-/// one, as in the kernel.
+/// Sets the words of the interfaces' names.
 #[inline(always)]
-pub fn name_interfaces(work: &mut Work, hook: Hook) {
-    let ifindex = work.packet.get(Field::IifIndex);
-    if hook == Hook::Output {
-        work.packet.set(Field::OifIndex, ifindex);
-        work.packet.set(Field::IifIndex, 0);
-    }
+fn name_interfaces(work: &mut Work, path: Path) {
     if maps::USES.load() & USES_NAMES == 0 {
         return;
     }
     let name = maps::interface_name(work.interface);
-    let (iif, oif) = match hook {
-        Hook::Output => ([0; 4], name),
-        Hook::Forward => (name, maps::interface_name(maps::interface(work.packet.get(Field::OifIndex)))),
-        Hook::Prerouting | Hook::Input | Hook::Postrouting => (name, [0; 4]),
-    };
+    let (iif, oif) = if path == Path::Egress { ([0; 4], name) } else { (name, [0; 4]) };
     for index in 0..4 {
         work.packet.set_at(Field::IifName, index, iif[index]);
         work.packet.set_at(Field::OifName, index, oif[index]);
+    }
+}
+
+/// The same for the interface by which a packet will leave that came in by another one.
+#[inline(always)]
+fn name_outgoing(work: &mut Work) {
+    if maps::USES.load() & USES_NAMES == 0 {
+        return;
+    }
+    let name = maps::interface_name(maps::interface(work.packet.get(Field::OifIndex)));
+    for (index, word) in name.into_iter().enumerate() {
+        work.packet.set_at(Field::OifName, index, word);
     }
 }
 

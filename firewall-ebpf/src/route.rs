@@ -2,7 +2,7 @@
 
 use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, helpers::generated::bpf_fib_lookup};
 use firewall_common::{
-    image::{Hook, Target},
+    image::{Hook, Part},
     packet::{Field, NFPROTO_IPV4},
 };
 
@@ -14,20 +14,20 @@ const AF_INET6: u8 = 10;
 
 /// The hook whose rules the packet meets; `None` for one that none meets.
 ///
-/// While there are no chains at the forward hook, packets on their way through pass and are not tracked, and one of a
-/// known connection needs no look at the routes: only connections that begin or end here are in the table then.
+/// While there are no chains for packets on their way through, these pass and are not tracked, and one of a known
+/// connection needs no look at the routes: only connections that begin or end here are in the table then.
 #[inline(always)]
 pub fn hook<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Option<Hook> {
     if path == Path::Egress {
         return Some(Hook::Output);
     }
-    let has_forward_chains = !Target(maps::ENTRY_FORWARD.load()).is_verdict();
-    if !has_forward_chains && work.place != 0 {
+    let has_chains = maps::has(Part::Forward) || maps::has(Part::Postrouting) || maps::has(Part::Prerouting);
+    if !has_chains && work.place != 0 {
         return Some(Hook::Input);
     }
-    match route(frame, work, has_forward_chains) {
+    match route(frame, work, has_chains) {
         Route::LOCAL => Some(Hook::Input),
-        out if has_forward_chains && out != Route::REFUSED && !is_last_hop(work) => {
+        out if has_chains && out != Route::REFUSED && !is_last_hop(work) => {
             work.packet.set(Field::OifIndex, if out == Route::TUNNEL { 0 } else { out.0 });
             Some(Hook::Forward)
         }

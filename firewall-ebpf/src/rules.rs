@@ -2,11 +2,14 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_md},
+    helpers::generated::bpf_loop,
+};
 use firewall_common::{
     classify::{self, Narrow, Node, Root, Wide},
     eval::{Cursor, Store, step, step_range},
-    image::{Hook, Insn, Interval, POLICY, Target, USES_TREES},
+    image::{Insn, Interval, POLICY, Part, Target, USES_TREES},
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV6, Packet},
     verdict::{Reason, Verdict},
@@ -14,33 +17,46 @@ use firewall_common::{
 
 use crate::{
     emit, explain, fetch, maps,
-    packet::Frame,
-    pipeline,
+    packet::{Frame, TcFrame, XdpFrame},
     verifier::{self, forget},
     work::Work,
 };
 
-/// The verdict of a hook's chains.
+/// The verdict of a part's chains: one that most rulesets have.
 #[inline(always)]
-pub fn run<F: Frame>(frame: &F, work: &mut Work, hook: Hook) -> Verdict {
-    work.hook = hook as u32;
-    pipeline::name_interfaces(work, hook);
-    let entry = Target(match hook {
-        Hook::Input => maps::ENTRY_INPUT.load(),
-        Hook::Forward => maps::ENTRY_FORWARD.load(),
-        Hook::Output => maps::ENTRY_OUTPUT.load(),
-        Hook::Prerouting | Hook::Postrouting => Target::ACCEPT.0,
-    });
+pub fn run<F: Frame>(frame: &F, work: &mut Work, part: Part) -> Verdict {
+    // Also without chains: it says what became of the packet.
+    work.hook = part.hook() as u32;
+    let entry = maps::entry(part);
     if entry.is_verdict() {
         return Verdict::PASS;
     }
-    work.cursor = Cursor::new(entry);
-    explain::hook(hook);
-    explain::step(entry.0);
+    begin(work, part, entry);
     if !run_ranges(frame, work) && !run_trees(frame, work) {
         run_all(frame, work);
     }
     verdict(work.cursor)
+}
+
+/// The same for the other parts: one call, and the program is not longer for each of them.
+#[inline(always)]
+pub fn run_rare<F: Frame>(frame: &F, work: &mut Work, part: Part) -> Verdict {
+    let entry = maps::entry(part);
+    if entry.is_verdict() {
+        return Verdict::PASS;
+    }
+    begin(work, part, entry);
+    run_all(frame, work);
+    verdict(work.cursor)
+}
+
+#[inline(always)]
+fn begin(work: &mut Work, part: Part, entry: Target) {
+    work.hook = part.hook() as u32;
+    work.part = part as u32;
+    work.cursor = Cursor::new(entry);
+    explain::hook(part.hook());
+    explain::step(entry.0);
 }
 
 /// Finds the first rule that matches; `true` when that came to a verdict.
@@ -57,7 +73,7 @@ fn run_trees<F: Frame>(frame: &F, work: &mut Work) -> bool {
 #[inline(always)]
 fn find<F: Frame>(frame: &F, work: &mut Work) {
     let is_v6 = work.packet.get(Field::NfProto) == NFPROTO_IPV6;
-    let Some(root) = maps::ROOTS.get(classify::root_index(work.hook, is_v6)) else {
+    let Some(root) = maps::ROOTS.get(classify::root_index(work.part, is_v6)) else {
         return;
     };
     let store = MapStore::of(frame, work);
@@ -90,10 +106,35 @@ fn run_ranges<F: Frame>(frame: &F, work: &mut Work) -> bool {
 
 /// Runs instructions of every kind, as many as there are.
 #[inline(always)]
-fn run_all<F: Frame>(frame: &F, work: &mut Work) {
-    let mut walk = Walk { work: core::ptr::from_mut(work), context: frame.context() };
+fn run_all<F: Frame>(frame: &F, work: &Work) {
+    frame.walk(work.path);
+}
+
+/// The walk through the rules as functions that the verifier looks at once, whoever calls them: it knows nothing about
+/// their argument but that it is the program's context, and nothing about what they leave behind. (Global functions,
+/// Linux 5.6: 51c39bb1d5d1; what makes them global is that they are exported.)
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn walk_xdp(context: *mut xdp_md, path: u32) -> u32 {
+    walk::<XdpFrame>(context.cast(), path)
+}
+
+/// As above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn walk_tc(context: *mut __sk_buff, path: u32) -> u32 {
+    walk::<TcFrame>(context.cast(), path)
+}
+
+#[inline(always)]
+fn walk<F: Frame>(context: *mut c_void, path: u32) -> u32 {
+    let Some(work) = maps::work_of(path) else {
+        return 0;
+    };
+    let mut walk = Walk { work: core::ptr::from_mut(work), context };
     // SAFETY: the callback has the signature that the helper calls it with, and the context outlives the call.
     unsafe { bpf_loop(MAX_STEPS, walk_step::<F> as *mut c_void, (&raw mut walk).cast(), 0) };
+    0
 }
 
 #[inline(always)]
@@ -138,7 +179,7 @@ extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
 #[inline(always)]
 fn search<F: Frame>(frame: &F, work: &mut Work) -> Option<()> {
     let is_v6 = work.packet.get(Field::NfProto) == NFPROTO_IPV6;
-    let root = maps::ROOTS.get(classify::root_index(work.hook, is_v6))?;
+    let root = maps::ROOTS.get(classify::root_index(work.part, is_v6))?;
     let store = MapStore::of(frame, work);
     if is_v6 {
         classify::search::<_, Wide>(&store, &work.packet, root, &mut work.cursor)

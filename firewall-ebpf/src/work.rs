@@ -51,12 +51,18 @@ pub struct Work {
     pub ct_mark: u32,
     /// The hook ([`firewall_common::image::Hook`]) whose rules the packet meets; before that, the first one of its way.
     pub hook: u32,
+    /// The part of the hook, [`firewall_common::image::Part`].
+    pub part: u32,
     /// What became of it: [`firewall_common::verdict::Reason`] as a number, 0 for passed.
     pub outcome: u32,
     /// The place of its source in the drop ledger.
     pub choice: u32,
     /// Where it stands in them.
     pub cursor: Cursor,
+    /// Whose work it is, [`crate::pipeline::Path`].
+    pub path: u32,
+    /// Does the packet leave the firewall without a connection, whatever was said of it? 0 or 1.
+    pub left: u32,
     /// How far a SYN's options were read.
     pub scan: Scan,
     /// What a SYN offers, [`firewall_common::conntrack::Terms`] as a number.
@@ -73,6 +79,7 @@ impl Work {
         self.place = 0;
         self.pending = 0;
         self.quoted = 0;
+        self.left = 0;
         self.cursor.rule = firewall_common::image::NO_RULE;
     }
 }

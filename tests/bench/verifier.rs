@@ -23,7 +23,17 @@ const BUDGET: u32 = 250_000;
 const STACK: u32 = 512;
 
 /// Constants that put every feature to use: each hook has chains, every instruction occurs.
-const ENTRIES: [&str; 3] = ["ENTRY_INPUT", "ENTRY_FORWARD", "ENTRY_OUTPUT"];
+const ENTRIES: [&str; 9] = [
+    "ENTRY_INGRESS",
+    "ENTRY_PREROUTING_RAW",
+    "ENTRY_PREROUTING",
+    "ENTRY_INPUT",
+    "ENTRY_FORWARD",
+    "ENTRY_OUTPUT_RAW",
+    "ENTRY_OUTPUT",
+    "ENTRY_POSTROUTING",
+    "ENTRY_EGRESS",
+];
 
 fn main() -> ExitCode {
     let mut loader = EbpfLoader::new();

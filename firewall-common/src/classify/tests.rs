@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     eval::HostRun,
-    image::{DECIDES, Forest, HOOKS, Hook, Image, Insn, Interval, Op, POLICY, Settings, Target},
+    image::{DECIDES, Forest, Hook, Image, Insn, Interval, Op, PARTS, POLICY, Settings, Target},
     limits::MAX_LEAF_ENTRIES,
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6, NO_L4, Packet},
 };
@@ -44,7 +44,7 @@ fn image(rules: &[Vec<Test>], constants: Vec<[u32; 4]>) -> Image {
     let mut settings = Settings::EMPTY;
     settings.entry[Hook::Input as usize] = Target::at(0);
     let mut image = Image { insns, constants, intervals: Vec::new(), settings, forest: Forest::default() };
-    let mut hooks = [const { Vec::new() }; HOOKS];
+    let mut hooks = [const { Vec::new() }; PARTS];
     hooks[Hook::Input as usize] = starts;
     build(&mut image, &hooks, &Tuning::default()).expect("within limits");
     image
@@ -274,7 +274,7 @@ fn what_needs_too_many_entries_is_refused_and_the_dearest_rules_named() {
     };
     let mut insns: Vec<Insn> = (0..rules).map(rule).collect();
     insns.push(Insn::always(POLICY, DECIDES, Target::ACCEPT));
-    let mut hooks = [const { Vec::new() }; HOOKS];
+    let mut hooks = [const { Vec::new() }; PARTS];
     hooks[Hook::Input as usize] =
         (0..=rules).map(|index| Start { index, next: (index < rules).then_some(index + 1) }).collect();
     let mut image =

@@ -119,7 +119,7 @@ fn a_computed_word(#[case] how: (u32, u32, u32), #[case] expected: u32) {
             ..Insn::default()
         },
     ]);
-    let cursor = HostRun::new(&image).run_in(Hook::Input, &mut packet).expect("a whole image");
+    let cursor = HostRun::new(&image).run_part(Hook::Input.into(), &mut packet).expect("a whole image");
     assert_eq!((cursor.at, packet.get(Field::Register)), (Target::DROP, expected));
     assert_eq!(packet.get(Field::Mark), 0x8765_4321);
 }
@@ -137,9 +137,9 @@ fn what_a_packet_does_not_have_is_not_fetched() {
     let image = image(vec![fetch]);
     let mut packet = Packet::EMPTY;
     let mut run = HostRun::new(&image);
-    assert_eq!(run.run_in(Hook::Input, &mut packet).expect("a whole image").at, Target::ACCEPT);
+    assert_eq!(run.run_part(Hook::Input.into(), &mut packet).expect("a whole image").at, Target::ACCEPT);
     run.facts.push((Fetch::Cpu as u32, vec![3]));
-    assert_eq!(run.run_in(Hook::Input, &mut packet).expect("a whole image").at, Target::DROP);
+    assert_eq!(run.run_part(Hook::Input.into(), &mut packet).expect("a whole image").at, Target::DROP);
     assert_eq!(packet.get_at(Field::Register, 2), 3);
 }
 

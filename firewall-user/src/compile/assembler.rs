@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use firewall_common::{
     classify::build::Start,
-    image::{Forest, HOOKS, Image, Insn, Interval, Settings, Target, USES_CT_MARK, USES_MARK},
+    image::{Forest, Image, Insn, Interval, PARTS, Settings, Target, USES_CT_MARK, USES_MARK},
 };
 
 use crate::language::ruleset::Selector;
@@ -124,7 +124,7 @@ impl Assembler {
     }
 
     /// Puts every label's place in: the image, and where each hook's rules are.
-    pub(super) fn finish(mut self, entry: [Place; HOOKS], rules: &[Vec<Begun>; HOOKS]) -> (Image, [Vec<Start>; HOOKS]) {
+    pub(super) fn finish(mut self, entry: [Place; PARTS], rules: &[Vec<Begun>; PARTS]) -> (Image, [Vec<Start>; PARTS]) {
         for at in 0..self.insns.len() {
             let Insn { pass, fail, .. } = self.insns[at];
             self.insns[at].pass = self.resolve(pass);

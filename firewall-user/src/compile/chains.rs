@@ -1,11 +1,12 @@
 //! Chains and rules as instructions.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::collections::HashMap;
 
 use firewall_common::{
     classify::build::{self, TooLarge, Tuning},
-    image::{DECIDES, HOOKS, Hook, Image, Insn, NO_RULE, Op, POLICY, Target, USES_LOG},
+    image::{DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, Target, USES_LOG, USES_NAMES, USES_NOTRACK},
     limits::MAX_STEPS,
+    packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6},
 };
 
 use super::{
@@ -14,11 +15,14 @@ use super::{
     concat, data,
     manifest::Manifest,
     numbers::Numbers,
+    parts::{self, Hung},
     words::{self, Way},
 };
 use crate::language::{
     Ruleset,
-    ruleset::{Base, Chain, ConcatKeys, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
+    ruleset::{
+        Base, Chain, ChainType, ConcatKeys, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict,
+    },
 };
 
 /// Compiles all hooks.
@@ -53,11 +57,16 @@ fn written(ruleset: &Ruleset, manifest: &Manifest, trees: Option<&Tuning>) -> Re
         waiting: Vec::new(),
         begun: Vec::new(),
     };
-    let mut entry = [Place::Accept; HOOKS];
-    let mut rules = [const { Vec::new() }; HOOKS];
-    for hook in Hook::ALL {
-        entry[hook as usize] = writer.hook(hook)?;
-        rules[hook as usize] = std::mem::take(&mut writer.begun);
+    let mut entry = [Place::Accept; PARTS];
+    let mut rules = [const { Vec::new() }; PARTS];
+    for part in Part::ALL {
+        entry[part as usize] = writer.part(part)?;
+        let begun = std::mem::take(&mut writer.begun);
+        // Trees know IPv4 and IPv6: what crosses a device can be something else.
+        let at_device = matches!(part.hook(), Hook::Ingress | Hook::Egress);
+        if !at_device {
+            rules[part as usize] = begun;
+        }
     }
     let (mut image, starts) = writer.out.finish(entry, &rules);
     if let Some(tuning) = trees {
@@ -106,37 +115,34 @@ struct Frame<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Base chains in the order in which packets meet them. Of those with the same priority the kernel runs the one
-    /// that was registered last first (`nf_hook_entries_grow`, net/netfilter/core.c, Linux 6.18): so do we.
-    fn base_chains(&self, hook: Hook) -> Vec<(usize, usize, Base)> {
-        let tables = self.ruleset.tables().iter().enumerate().filter(|(_, table)| !table.dormant);
-        let chains = tables.flat_map(|(table, content)| {
-            content.chains.iter().enumerate().filter_map(move |(chain, content)| Some((table, chain, content.base?)))
-        });
-        let mut found: Vec<_> = chains.filter(|(_, _, base)| base.hook == hook).collect();
-        found.sort_by_key(|(table, chain, base)| (base.priority, Reverse((*table, *chain))));
-        found
-    }
-
-    fn hook(&mut self, hook: Hook) -> Result<Place, CompileError> {
-        let chains = self.base_chains(hook);
+    fn part(&mut self, part: Part) -> Result<Place, CompileError> {
+        let chains = parts::chains(self.ruleset, part);
         let labels: Vec<Label> = chains.iter().map(|_| self.out.label()).collect();
         let entry = |at: usize| labels.get(at).map_or(Place::Accept, |label| Place::Label(*label));
-        for (at, (table, chain, base)) in chains.iter().enumerate() {
+        for (at, hung) in chains.iter().enumerate() {
             self.out.bind_here(labels[at]);
-            self.base_chain((*table, *chain), *base, entry(at + 1))?;
+            self.base_chain(*hung, entry(at + 1))?;
             self.write_waiting()?;
         }
         Ok(entry(0))
     }
 
-    fn base_chain(&mut self, (table, chain): (usize, usize), base: Base, after: Place) -> Result<(), CompileError> {
+    fn base_chain(&mut self, Hung { table, chain, base }: Hung, after: Place) -> Result<(), CompileError> {
+        if base.kind == ChainType::Nat {
+            let (table, chain) = (&self.ruleset.tables()[table], chain);
+            return Err(CompileError::NotEnforced {
+                table: table.name.clone(),
+                chain: table.chains[chain].name.clone(),
+                what: "chains of type nat are read and checked, but addresses are not translated yet",
+            });
+        }
         let policy = self.out.label();
         let attribution = POLICY | self.numbers.chain(table, chain);
+        self.devices((table, chain), base, Way { rule: attribution, flags: 0, pass: after, fail: after });
         let network = match self.ruleset.tables()[table].family {
             Family::Ip => Some(Network::Ip),
             Family::Ip6 => Some(Network::Ip6),
-            Family::Inet => None,
+            Family::Inet | Family::Netdev => None,
         };
         if let Some(network) = network {
             let start = self.out.label();
@@ -151,6 +157,44 @@ impl<'a> Writer<'a> {
         let verdict = if base.drops { Place::Drop } else { after };
         self.always(attribution, DECIDES, verdict);
         Ok(())
+    }
+
+    /// Only packets of its devices meet the chain, and at a device one of family inet only IP packets.
+    fn devices(&mut self, (table, chain): (usize, usize), base: Base, way: Way) {
+        let field = match base.hook {
+            Hook::Ingress => Field::IifName,
+            Hook::Egress => Field::OifName,
+            Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Output | Hook::Postrouting => return,
+        };
+        let table = &self.ruleset.tables()[table];
+        self.out.uses |= USES_NAMES;
+        let start = self.out.label();
+        let is_ip = (table.family == Family::Inet).then(|| self.out.label());
+        let found = is_ip.unwrap_or(start);
+        let devices = &table.chains[chain].devices;
+        for (at, device) in devices.iter().enumerate() {
+            let next = self.out.label();
+            let fail = if at + 1 < devices.len() { Place::Label(next) } else { way.fail };
+            let (low, high) = (self.out.constant(parts::device_name(device)), self.out.constant(u128::MAX));
+            let insn =
+                Insn { op: Op::Masked128 as u8, field: field as u8, rule: way.rule, low, high, ..Insn::default() };
+            self.out.push(insn, Place::Label(found), fail);
+            self.out.bind_here(next);
+        }
+        if let Some(is_ip) = is_ip {
+            self.out.bind_here(is_ip);
+            let insn = Insn {
+                op: Op::Range as u8,
+                field: Field::NfProto as u8,
+                rule: way.rule,
+                mask: u32::MAX,
+                low: NFPROTO_IPV4,
+                high: NFPROTO_IPV6,
+                ..Insn::default()
+            };
+            self.out.push(insn, Place::Label(start), way.fail);
+        }
+        self.out.bind_here(start);
     }
 
     /// The next instruction is a rule's first.
@@ -271,6 +315,10 @@ impl<'a> Writer<'a> {
                 *logs += 1;
                 self.out.uses |= USES_LOG;
                 self.act(Op::Log, number, way);
+            }
+            Statement::NoTrack => {
+                self.out.uses |= USES_NOTRACK;
+                self.act(Op::NoTrack, 0, way);
             }
             // Taken off the rule's end, or says nothing; a set that rules change was refused before.
             Statement::Verdict(_) | Statement::Update(_) => {}

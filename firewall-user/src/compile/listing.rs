@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use firewall_common::{
-    image::{DECIDES, HOOKS, Hook, Image, Insn, NEGATE, NO_RULE, POLICY, Target},
+    image::{DECIDES, Hook, Image, Insn, NEGATE, NO_RULE, POLICY, Part, Target},
     packet::Field,
 };
 
@@ -16,11 +16,14 @@ use crate::language::{
 /// Every instruction on a line, then constants and intervals: for tests and for debugging.
 pub fn image_listing(image: &Image) -> String {
     let mut out = String::new();
-    for hook in Hook::ALL {
-        let _ = writeln!(out, "{} -> {}", hook.name(), target(image.settings.entry[hook as usize]));
+    for part in Part::ALL {
+        let entry = image.settings.entry[part as usize];
+        // The hooks that every ruleset has, and what else there is.
+        if entry != Target::ACCEPT || part as usize <= Hook::Postrouting as usize {
+            let _ = writeln!(out, "{} -> {}", part.name(), target(entry));
+        }
     }
     let _ = writeln!(out, "uses {:#x}", image.settings.uses);
-    debug_assert_eq!(Hook::ALL.len(), HOOKS);
     for (at, insn) in image.insns.iter().enumerate() {
         let _ = writeln!(out, "{at:4} {}", instruction(insn));
     }
@@ -72,6 +75,7 @@ fn instruction(insn: &Insn) -> String {
             high >> 8
         ),
         17 => format!("{} = fetch {low}", field_name(extra as u8)),
+        64 => "notrack".to_owned(),
         _ => format!("op {op}"),
     };
     format!("[{}]{decides} {not}{body} ? {} : {}", attribution(rule), target(pass), target(fail))

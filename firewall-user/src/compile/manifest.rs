@@ -390,6 +390,7 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
         | Statement::Assign { .. }
         | Statement::Counter { .. }
         | Statement::Log { .. }
+        | Statement::NoTrack
         | Statement::Verdict(_) => false,
     });
     described.next_handle += sets.count() as u64;

@@ -10,6 +10,7 @@ mod concat;
 mod data;
 mod manifest;
 mod numbers;
+mod parts;
 mod sets;
 mod slots;
 #[cfg(test)]
@@ -75,6 +76,16 @@ pub enum CompileError {
         entries: usize,
         /// Rules, by place and text.
         most: Vec<String>,
+    },
+    /// What the programs do not do yet.
+    #[error("chain `{chain}` of table `{table}`: {what}")]
+    NotEnforced {
+        /// The table.
+        table: String,
+        /// The chain.
+        chain: String,
+        /// What it asks for, and what to do.
+        what: &'static str,
     },
     /// What the language has and the programs do not do yet.
     #[error("{} `{name}` of table `{table}`: {what} not supported yet", .kind)]

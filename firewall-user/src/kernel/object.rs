@@ -8,7 +8,7 @@ use aya::{
 };
 use firewall_common::{
     conntrack::Timeouts,
-    image::{Forest, Hook, Image, Settings},
+    image::{Forest, Image, PARTS, Settings},
 };
 
 use super::{KernelError, Side, maps, pins::Pins};
@@ -80,6 +80,27 @@ pub(super) const ENTER_XDP: &str = "enter_xdp";
 pub(super) const ENTER_TC_INGRESS: &str = "enter_tc_ingress";
 pub(super) const ENTER_TC_EGRESS: &str = "enter_tc_egress";
 
+/// The constants of [`Settings::entry`], in the order of [`firewall_common::image::Part`].
+const ENTRIES: [&str; PARTS] = [
+    "ENTRY_PREROUTING",
+    "ENTRY_INPUT",
+    "ENTRY_FORWARD",
+    "ENTRY_OUTPUT",
+    "ENTRY_POSTROUTING",
+    "ENTRY_INGRESS",
+    "ENTRY_EGRESS",
+    "ENTRY_PREROUTING_RAW",
+    "ENTRY_OUTPUT_RAW",
+    "ENTRY_PREROUTING_EARLY",
+    "ENTRY_OUTPUT_EARLY",
+    "ENTRY_INPUT_LATE",
+    "ENTRY_POSTROUTING_LATE",
+    "ENTRY_PREROUTING_NAT",
+    "ENTRY_OUTPUT_NAT",
+    "ENTRY_INPUT_NAT",
+    "ENTRY_POSTROUTING_NAT",
+];
+
 /// Loads the object's maps: state maps from their pins or new and pinned, the others made to measure.
 pub(super) fn load(pins: &Pins, measures: &Shape<'_>) -> Result<Ebpf, KernelError> {
     let mut loader = loader()?;
@@ -115,12 +136,10 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         tracking,
         generation,
     } = shape;
-    let [input, forward, output] =
-        [Hook::Input, Hook::Forward, Hook::Output].map(|hook| &settings.entry[hook as usize].0);
+    for (name, entry) in ENTRIES.iter().zip(&settings.entry) {
+        loader.override_global(name, &entry.0, true);
+    }
     loader
-        .override_global("ENTRY_INPUT", input, true)
-        .override_global("ENTRY_FORWARD", forward, true)
-        .override_global("ENTRY_OUTPUT", output, true)
         .override_global("USES", &settings.uses, true)
         .override_global("BUCKET_MASK", mask, true)
         .override_global("TIMEOUTS", timeouts, true)

@@ -213,6 +213,8 @@ pub(super) enum StatementKind {
     Counter(u64, u64),
     /// `log ...`
     Log(Log),
+    /// `notrack`
+    NoTrack,
     /// `accept` and the like
     Verdict(Verdict),
 }
@@ -244,6 +246,8 @@ pub(super) struct Hook {
     pub(super) kind: Spanned,
     /// `input`
     pub(super) name: Spanned,
+    /// `device eth0`, `devices = { eth0, eth1 }`
+    pub(super) devices: Vec<Spanned>,
     /// The priority's name, if it has one.
     pub(super) priority: Option<Spanned>,
     /// Its number, or what is added to the name.

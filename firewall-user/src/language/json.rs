@@ -133,7 +133,12 @@ impl Printer<'_> {
     }
 
     fn chain(&self, at: usize, chain: &Chain) -> Value {
-        let Chain { name, base, comment, rules: _ } = chain;
+        let Chain { name, base, devices, comment, rules: _ } = chain;
+        let dev = match &devices[..] {
+            [] => None,
+            [one] => Some(one.as_str().into()),
+            several => Some(several.into()),
+        };
         let policy = |base: &Base| if base.drops { "drop" } else { "accept" };
         object(
             "chain",
@@ -143,8 +148,9 @@ impl Printer<'_> {
                 ("name", Some(name.as_str().into())),
                 ("handle", self.handle(Object::Chain(self.number, at))),
                 ("comment", text(comment.as_ref())),
-                ("type", base.map(|_| "filter".into())),
+                ("type", base.map(|base| base.kind.name().into())),
                 ("hook", base.map(|base| base.hook.name().into())),
+                ("dev", dev),
                 ("prio", base.map(|base| base.priority.into())),
                 ("policy", base.as_ref().map(|base| policy(base).into())),
             ],
@@ -182,6 +188,7 @@ impl Printer<'_> {
                     json!({ "mangle": { "key": left(*target), "value": self.data(value, ty) } })
                 }
                 Statement::Log { prefix, level } => log(prefix.as_ref(), *level),
+                Statement::NoTrack => json!({ "notrack": null }),
                 Statement::Verdict(verdict) => self.verdict(*verdict),
             })
             .collect();

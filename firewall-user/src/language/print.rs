@@ -9,7 +9,7 @@ use self::statement::Names;
 use super::{
     check::available_priority,
     names,
-    ruleset::{Base, Chain, Rule, Ruleset, Set, Statement, Table},
+    ruleset::{Base, Chain, Family, Rule, Ruleset, Set, Statement, Table},
 };
 
 /// An object that has a handle. Numbers count from 0 in the order of [`Ruleset::tables`] and within a table.
@@ -128,13 +128,15 @@ impl Printer<'_> {
     }
 
     fn chain(&self, at: usize, chain: &Chain, out: &mut String) {
-        let Chain { name, base, comment, rules } = chain;
+        let Chain { name, base, devices, comment, rules } = chain;
         let _ = writeln!(out, "\tchain {name} {{{}", self.handle(Object::Chain(self.number, at)));
         comment_line(comment.as_deref(), "\t\t", out);
         if let Some(base) = base {
-            let Base { hook, priority: _, drops } = base;
+            let Base { kind, hook, priority: _, drops } = base;
             let policy = if *drops { "drop" } else { "accept" };
-            let _ = writeln!(out, "\t\ttype filter hook {} priority {}; policy {policy};", hook.name(), priority(base));
+            let (kind, hook, devices) = (kind.name(), hook.name(), devices_text(devices));
+            let priority = priority(base, self.table.family);
+            let _ = writeln!(out, "\t\ttype {kind} hook {hook} {devices}priority {priority}; policy {policy};");
         }
         for (number, rule) in rules.iter().enumerate() {
             let _ = write!(out, "\t\t{}", self.rule(at, number, rule));
@@ -173,12 +175,20 @@ fn words((group, field): (&str, &str)) -> String {
     if field.is_empty() { group.to_owned() } else { format!("{group} {field}") }
 }
 
+fn devices_text(devices: &[String]) -> String {
+    match devices {
+        [] => String::new(),
+        [one] => format!("device \"{one}\" "),
+        several => format!("devices = {{ {} }} ", several.join(", ")),
+    }
+}
+
 /// A priority by the nearest name, as nftables prints it: names are used up to ten away.
-pub fn priority(base: &Base) -> String {
-    let Base { hook, priority, drops: _ } = *base;
+pub fn priority(base: &Base, family: Family) -> String {
+    let Base { kind: _, hook, priority, drops: _ } = *base;
     let near = names::PRIORITIES
         .iter()
-        .filter(|(name, _)| available_priority(name, hook))
+        .filter(|(name, _)| available_priority(name, hook, family))
         .map(|(name, number)| (name, i64::from(priority) - i64::from(*number)))
         .filter(|(_, distance)| distance.abs() <= 10)
         .min_by_key(|(_, distance)| distance.abs());

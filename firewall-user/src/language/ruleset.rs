@@ -22,6 +22,8 @@ pub enum Family {
     Ip6,
     /// Both.
     Inet,
+    /// Whatever crosses a device.
+    Netdev,
 }
 
 impl Family {
@@ -31,6 +33,7 @@ impl Family {
             Self::Ip => "ip",
             Self::Ip6 => "ip6",
             Self::Inet => "inet",
+            Self::Netdev => "netdev",
         }
     }
 }
@@ -208,6 +211,8 @@ pub enum Statement {
         /// Bytes.
         bytes: u64,
     },
+    /// Leaves the packet out of connection tracking.
+    NoTrack,
     /// Logs.
     Log {
         /// Text in front.
@@ -247,9 +252,36 @@ impl PartialEq for Rule {
     }
 }
 
+/// What a base chain is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainType {
+    /// Every packet meets it.
+    Filter,
+    /// The first packet of a connection meets it, to have its addresses translated.
+    Nat,
+    /// As `Filter`, and what it changes is routed anew.
+    Route,
+}
+
+impl ChainType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Filter, Self::Nat, Self::Route];
+
+    /// The word nftables uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Nat => "nat",
+            Self::Route => "route",
+        }
+    }
+}
+
 /// A base chain's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base {
+    /// What it is there for.
+    pub kind: ChainType,
     /// Its hook.
     pub hook: Hook,
     /// Its priority: lower ones see packets first.
@@ -265,6 +297,8 @@ pub struct Chain {
     pub name: String,
     /// Where it hangs; `None` for one that is only jumped to.
     pub base: Option<Base>,
+    /// The interfaces it hangs at, of a base chain at the hooks of devices.
+    pub devices: Vec<String>,
     /// Its comment.
     pub comment: Option<String>,
     /// Its rules.

@@ -91,8 +91,8 @@ impl<'a> Seen<'a> {
     /// One line, without its end.
     pub fn line(&self, clock: Clock) -> String {
         let way = match self.hook {
-            Hook::Output | Hook::Postrouting => "out",
-            Hook::Prerouting | Hook::Input | Hook::Forward => "in",
+            Hook::Output | Hook::Postrouting | Hook::Egress => "out",
+            Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Ingress => "in",
         };
         let mut line = format!("{} {:<7} ", clock.at(self.event.time_ns).time(), self.kind.name());
         if let Some(prefix) = self.log().and_then(|log| log.prefix.as_deref()) {

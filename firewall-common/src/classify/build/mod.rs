@@ -13,7 +13,7 @@ use self::{
 };
 use super::{EMPTY, Root, TREES};
 use crate::{
-    image::{HOOKS, Image, NO_RULE, Target, USES_TREES},
+    image::{Image, NO_RULE, PARTS, Target, USES_TREES},
     limits::MAX_LEAF_ENTRIES,
 };
 
@@ -69,10 +69,10 @@ pub struct TooLarge {
 }
 
 /// Gives an image trees. `starts` are the rules of each hook, in order, all of the image's instructions being theirs.
-pub fn build(image: &mut Image, starts: &[Vec<Start>; HOOKS], tuning: &Tuning) -> Result<(), TooLarge> {
+pub fn build(image: &mut Image, starts: &[Vec<Start>; PARTS], tuning: &Tuning) -> Result<(), TooLarge> {
     let mut packer = Packer::default();
     let mut roots =
-        vec![Root { trees: [EMPTY; TREES], otherwise: Target::DROP.0, rule: NO_RULE, reserved: [0; 2] }; 2 * HOOKS];
+        vec![Root { trees: [EMPTY; TREES], otherwise: Target::DROP.0, rule: NO_RULE, reserved: [0; 2] }; 2 * PARTS];
     let mut has_trees = false;
     for (hook, starts) in starts.iter().enumerate() {
         if starts.len() <= tuning.linear {

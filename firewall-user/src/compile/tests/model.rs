@@ -362,6 +362,7 @@ impl Run<'_> {
                 Statement::Match(held) if !holds(self.table, held, self.probe) => return Said::Nothing,
                 Statement::Match(_)
                 | Statement::Update(_)
+                | Statement::NoTrack
                 | Statement::Log { .. }
                 | Statement::Verdict(Verdict::Continue) => {}
                 Statement::Assign { target, value } => match self.data(value) {
@@ -472,7 +473,7 @@ pub(super) fn run(ruleset: &Ruleset, hook: Hook, probe: &Probe) -> Outcome {
         let seen = match table.family {
             Family::Ip => !probe.v6,
             Family::Ip6 => probe.v6,
-            Family::Inet => true,
+            Family::Inet | Family::Netdev => true,
         };
         if !seen {
             continue;

@@ -405,7 +405,7 @@ fn probe() -> impl Strategy<Value = Probe> {
 fn run_image(ruleset: &Ruleset, image: &Image, manifest: &Manifest, probe: &Probe) -> Outcome {
     let mut run = HostRun::new(image);
     let mut packet = probe.packet();
-    let cursor = run.run_in(Hook::Input, &mut packet).expect("a whole image");
+    let cursor = run.run_part(Hook::Input.into(), &mut packet).expect("a whole image");
     let numbers = Numbers::of(ruleset);
     let mut by_slot = std::collections::HashMap::new();
     for (table, content) in ruleset.tables().iter().enumerate() {

@@ -1,17 +1,20 @@
 //! Chains: hooks, priorities, policies.
 
-use firewall_common::image::Hook;
+use firewall_common::{
+    image::{CONNTRACK, Hook},
+    limits::IFNAMSIZ,
+};
 
 use super::{Checked, Checker, tables::ChainState};
 use crate::language::{
     ast::{self, Spanned},
     diagnostic::Diagnostic,
     names,
-    ruleset::Base,
+    ruleset::{Base, ChainType, Family},
 };
 
-/// Hooks that the programs run chains at.
-const SUPPORTED_HOOKS: &[Hook] = &[Hook::Input, Hook::Forward, Hook::Output];
+/// Hooks of packets that the network stack has taken up.
+const STACK_HOOKS: &[Hook] = &[Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
 
 impl Checker<'_> {
     /// `add chain ..`: the chain and its rules.
@@ -26,13 +29,15 @@ impl Checker<'_> {
 
     /// Makes a chain, or adds to the one that is there.
     pub(super) fn declare_chain(&mut self, table: usize, chain: &ast::Chain) -> Checked<usize> {
-        let base = chain.body.hook.as_ref().map(base).transpose()?;
+        let family = self.tables[table].family;
+        let base = chain.body.hook.as_ref().map(|hook| base(hook, family)).transpose()?;
+        let devices = chain.body.hook.as_ref().zip(base).map(|(hook, base)| devices(hook, base)).transpose()?;
         let policy = chain.body.policy.as_ref().map(policy).transpose()?;
         let known = self.tables[table].chain_index.get(&*chain.name.text).copied();
         let number = known.unwrap_or_else(|| self.new_chain(table, &chain.name));
         let state = &mut self.tables[table].chains[number];
         if let Some(base) = base {
-            hang(state, base, known.is_some(), chain)?;
+            hang(state, (base, devices.unwrap_or_default()), known.is_some(), chain)?;
         }
         if let Some(drops) = policy {
             set_policy(state, drops, chain)?;
@@ -51,14 +56,16 @@ impl Checker<'_> {
     }
 }
 
-fn hang(state: &mut ChainState, base: Base, known: bool, chain: &ast::Chain) -> Checked<()> {
-    let same = state.base.is_some_and(|old| old.hook == base.hook && old.priority == base.priority);
+fn hang(state: &mut ChainState, (base, devices): (Base, Vec<String>), known: bool, chain: &ast::Chain) -> Checked<()> {
+    let place = |base: Base| (base.kind, base.hook, base.priority);
+    let same = state.base.is_some_and(|old| place(old) == place(base)) && state.devices == devices;
     if known && !same {
-        let message = format!("chain `{}` is already defined with another hook or priority, or none", chain.name.text);
+        let message =
+            format!("chain `{}` is already defined with another type, hook or priority, or none", chain.name.text);
         return Err(Diagnostic::error(chain.name.span, message));
     }
     if !known {
-        state.base = Some(base);
+        (state.base, state.devices) = (Some(base), devices);
     }
     Ok(())
 }
@@ -85,58 +92,121 @@ fn policy(policy: &Spanned) -> Checked<bool> {
     }
 }
 
-fn base(written: &ast::Hook) -> Checked<Base> {
-    chain_type(&written.kind)?;
-    let hook = hook(&written.name)?;
-    let priority = priority(written, hook)?;
-    Ok(Base { hook, priority, drops: false })
+fn base(written: &ast::Hook, family: Family) -> Checked<Base> {
+    let kind = chain_type(&written.kind)?;
+    let hook = hook(&written.name, family)?;
+    type_fits(&written.kind, kind, hook)?;
+    let priority = priority(written, hook, family)?;
+    if kind == ChainType::Nat && priority <= CONNTRACK {
+        let message = format!("a nat chain needs a priority above {CONNTRACK}, where connections are found");
+        return Err(Diagnostic::error(written.priority_span, message).help("usual: `dstnat`, `srcnat`"));
+    }
+    Ok(Base { kind, hook, priority, drops: false })
 }
 
-fn chain_type(kind: &Spanned) -> Checked<()> {
-    match &*kind.text {
-        "filter" => Ok(()),
-        "nat" | "route" => {
-            let error = Diagnostic::error(kind.span, format!("chains of type `{}` are not supported yet", kind.text));
-            Err(error.help("supported: `type filter`"))
-        }
-        other => {
-            let error = Diagnostic::error(kind.span, format!("unknown chain type `{other}`"));
-            Err(error.help("supported: `type filter`"))
-        }
+fn chain_type(kind: &Spanned) -> Checked<ChainType> {
+    if let Some(known) = ChainType::ALL.into_iter().find(|known| known.name() == &*kind.text) {
+        return Ok(known);
     }
-}
-
-fn hook(written: &Spanned) -> Checked<Hook> {
-    let supported = SUPPORTED_HOOKS.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
-    if let Some(hook) = Hook::ALL.into_iter().find(|hook| hook.name() == &*written.text) {
-        if SUPPORTED_HOOKS.contains(&hook) {
-            return Ok(hook);
-        }
-        let error = Diagnostic::error(written.span, format!("chains at hook `{}` are not supported yet", written.text));
-        return Err(error.help(format!("supported hooks: {supported}")));
-    }
-    if ["ingress", "egress"].contains(&&*written.text) {
-        let error = Diagnostic::error(written.span, format!("hook `{}` is not supported yet", written.text));
-        return Err(error.help(format!("supported hooks: {supported}")));
-    }
-    let error = Diagnostic::error(written.span, format!("unknown hook `{}`", written.text));
-    Err(match names::nearest(&written.text, Hook::ALL.into_iter().map(Hook::name)) {
+    let error = Diagnostic::error(kind.span, format!("unknown chain type `{}`", kind.text));
+    Err(match names::nearest(&kind.text, ChainType::ALL.into_iter().map(ChainType::name)) {
         Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help(format!("supported hooks: {supported}")),
+        None => error.help("chain types: filter, nat, route"),
     })
 }
 
-fn priority(written: &ast::Hook, hook: Hook) -> Checked<i32> {
+/// `nft_chain_filter.c`, `nft_chain_nat.c`, `nft_chain_route.c` (net/netfilter, Linux 6.18).
+fn type_fits(written: &Spanned, kind: ChainType, hook: Hook) -> Checked<()> {
+    let (fits, hooks) = match kind {
+        ChainType::Filter => (true, ""),
+        ChainType::Nat => (
+            matches!(hook, Hook::Prerouting | Hook::Input | Hook::Output | Hook::Postrouting),
+            "prerouting, input, output, postrouting",
+        ),
+        ChainType::Route => (hook == Hook::Output, "output"),
+    };
+    if fits {
+        return Ok(());
+    }
+    let message = format!("no chain of type `{}` can be at hook {}", written.text, hook.name());
+    Err(Diagnostic::error(written.span, message).help(format!("hooks of this type: {hooks}")))
+}
+
+/// The hooks of a family.
+const fn hooks_of(family: Family) -> &'static [Hook] {
+    match family {
+        Family::Ip | Family::Ip6 => STACK_HOOKS,
+        Family::Inet => &[Hook::Ingress, Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting],
+        Family::Netdev => &[Hook::Ingress, Hook::Egress],
+    }
+}
+
+fn hook(written: &Spanned, family: Family) -> Checked<Hook> {
+    let hooks = hooks_of(family);
+    let names = || hooks.iter().map(|hook| hook.name());
+    let list = names().collect::<Vec<_>>().join(", ");
+    if let Some(hook) = hooks.iter().find(|hook| hook.name() == &*written.text) {
+        return Ok(*hook);
+    }
+    if Hook::ALL.iter().any(|hook| hook.name() == &*written.text) {
+        let message = format!("family {} has no hook `{}`", family.name(), written.text);
+        return Err(Diagnostic::error(written.span, message).help(format!("its hooks: {list}")));
+    }
+    let error = Diagnostic::error(written.span, format!("unknown hook `{}`", written.text));
+    Err(match names::nearest(&written.text, names()) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error.help(format!("hooks of family {}: {list}", family.name())),
+    })
+}
+
+/// The interfaces a chain hangs at: for the hooks of devices, and only for them.
+fn devices(written: &ast::Hook, base: Base) -> Checked<Vec<String>> {
+    let at_device = matches!(base.hook, Hook::Ingress | Hook::Egress);
+    match written.devices.first() {
+        Some(first) if !at_device => {
+            let message = format!("a chain at hook {} hangs at no device", base.hook.name());
+            return Err(
+                Diagnostic::error(first.span, message).help("ask for the interface in its rules: `iifname`, `oifname`")
+            );
+        }
+        None if at_device => {
+            let message = format!("hook {} needs a device", base.hook.name());
+            return Err(Diagnostic::error(written.name.span, message).help("such as `hook ingress device eth0`"));
+        }
+        Some(_) | None => {}
+    }
+    let mut names: Vec<String> = Vec::new();
+    for device in &written.devices {
+        let name = device.text.to_string();
+        if name.is_empty() || name.len() >= IFNAMSIZ {
+            return Err(Diagnostic::error(
+                device.span,
+                format!("the name of an interface has 1 to {} bytes", IFNAMSIZ - 1),
+            ));
+        }
+        if name.contains('*') {
+            return Err(Diagnostic::error(device.span, "a device is named in full, without `*`"));
+        }
+        if names.contains(&name) {
+            return Err(Diagnostic::error(device.span, format!("device `{name}` a second time")));
+        }
+        names.push(name);
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn priority(written: &ast::Hook, hook: Hook, family: Family) -> Checked<i32> {
     let named = match &written.priority {
-        Some(name) => i128::from(named_priority(name, hook)?),
+        Some(name) => i128::from(named_priority(name, hook, family)?),
         None => 0,
     };
     i32::try_from(named + written.offset)
         .map_err(|_| Diagnostic::error(written.priority_span, "a priority has 32 bits"))
 }
 
-fn named_priority(name: &Spanned, hook: Hook) -> Checked<i32> {
-    let known = names::PRIORITIES.iter().filter(|(known, _)| available(known, hook));
+fn named_priority(name: &Spanned, hook: Hook, family: Family) -> Checked<i32> {
+    let known = names::PRIORITIES.iter().filter(|(known, _)| available(known, hook, family));
     if let Some((_, number)) = known.clone().find(|(known, _)| *known == &*name.text) {
         return Ok(*number);
     }
@@ -152,11 +222,12 @@ fn named_priority(name: &Spanned, hook: Hook) -> Checked<i32> {
     })
 }
 
-/// `dstnat` and `srcnat` only mean something where addresses are translated.
-pub(in crate::language) fn available(name: &str, hook: Hook) -> bool {
+/// `dstnat` and `srcnat` only mean something where addresses are translated, and a device knows `filter` alone.
+pub(in crate::language) fn available(name: &str, hook: Hook, family: Family) -> bool {
     match name {
         "dstnat" => matches!(hook, Hook::Prerouting),
         "srcnat" => matches!(hook, Hook::Postrouting),
-        _ => true,
+        "filter" => true,
+        _ => family != Family::Netdev,
     }
 }

@@ -62,7 +62,7 @@ impl Context {
         let networks = match family {
             Family::Ip => vec![Network::Ip],
             Family::Ip6 => vec![Network::Ip6],
-            Family::Inet => Vec::new(),
+            Family::Inet | Family::Netdev => Vec::new(),
         };
         let (protocols, ether_types, icmp_types) = (Vec::new(), Vec::new(), Vec::new());
         let (link_known, tag_known) = (false, false);
@@ -100,6 +100,7 @@ impl Context {
             (_, Selector::SourcePort(transport) | Selector::DestinationPort(transport)) => {
                 self.transport(transport, span)?
             }
+            (("ct", _), _) if self.family == Family::Netdev => return Err(no_connection(span)),
             (_, Selector::NfProto) if self.family != Family::Inet => return Err(nfproto(span)),
             _ => None,
         };
@@ -120,7 +121,7 @@ impl Context {
             return Err(Diagnostic::error(span, message).help("write a rule for each: `ether type 8021ad vlan id 5`"));
         }
         // In a table of one family, what was asked about the link has made it that of the family.
-        let settled = self.family == Family::Inet || self.link_known;
+        let settled = matches!(self.family, Family::Inet | Family::Netdev) || self.link_known;
         match self.networks.last() {
             Some(network) if settled && !self.tag_known => Err(conflict(network_name(*network), "vlan", span)),
             Some(_) | None => Ok(true),
@@ -224,6 +225,7 @@ impl Context {
                 self.ether_types = values;
             }
             Selector::VlanType => self.learn_networks(&values),
+            Selector::Protocol if self.family == Family::Netdev => self.learn_networks(&values),
             Selector::IcmpType | Selector::Icmp6Type => self.icmp_types = values,
             _ => {}
         }
@@ -286,4 +288,9 @@ fn conflict(before: &str, now: &str, span: Span) -> Diagnostic {
 fn nfproto(span: Span) -> Diagnostic {
     let error = Diagnostic::error(span, "`meta nfproto` only makes sense in a table of family inet");
     error.help("this table sees packets of one family only: leave the match out")
+}
+
+fn no_connection(span: Span) -> Diagnostic {
+    let error = Diagnostic::error(span, "`ct` in a table of family netdev: packets there belong to no connection yet");
+    error.help("connections are looked up before the hooks of families inet, ip and ip6")
 }

@@ -109,6 +109,7 @@ impl Checker<'_> {
             StatementKind::Assign(target, value) => self.assignment(target, value, context)?,
             StatementKind::Counter(packets, bytes) => Statement::Counter { packets: *packets, bytes: *bytes },
             StatementKind::Log(log) => checked_log(log)?,
+            StatementKind::NoTrack => Statement::NoTrack,
             StatementKind::Verdict(verdict) => Statement::Verdict(self.verdict(place, verdict)?),
         })
     }
@@ -288,7 +289,7 @@ fn always_goes_on(statement: &Statement) -> bool {
         | Statement::Update(_) => false,
         // What is read, or the header that is written to, may not be there.
         Statement::Assign { target, value } => target.network.is_none() && matches!(value, Data::Constant(_)),
-        Statement::Counter { .. } | Statement::Log { .. } | Statement::Verdict(_) => true,
+        Statement::Counter { .. } | Statement::Log { .. } | Statement::NoTrack | Statement::Verdict(_) => true,
     }
 }
 
@@ -306,6 +307,7 @@ fn is_final(statement: &Statement) -> bool {
         | Statement::Update(_)
         | Statement::Assign { .. }
         | Statement::Counter { .. }
+        | Statement::NoTrack
         | Statement::Log { .. } => false,
     }
 }

@@ -32,6 +32,7 @@ pub(super) struct TableState {
 pub(super) struct ChainState {
     pub(super) name: String,
     pub(super) base: Option<Base>,
+    pub(super) devices: Vec<String>,
     /// Was its policy written down?
     pub(super) policy: Option<bool>,
     pub(super) comment: Option<String>,
@@ -50,8 +51,20 @@ pub(super) struct ChainState {
 
 impl ChainState {
     pub(super) fn new(name: String) -> Self {
-        let (rules, jumps, maps, sets) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { name, base: None, policy: None, comment: None, rules, jumps, maps, sets, flushed: 0, closed: false }
+        let (rules, jumps, maps, sets, devices) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self {
+            name,
+            base: None,
+            devices,
+            policy: None,
+            comment: None,
+            rules,
+            jumps,
+            maps,
+            sets,
+            flushed: 0,
+            closed: false,
+        }
     }
 
     pub(super) fn flush(&mut self) {
@@ -64,8 +77,9 @@ impl ChainState {
     }
 
     fn finish(self) -> Chain {
-        let Self { name, base, policy: _, comment, rules, jumps: _, maps: _, sets: _, flushed: _, closed: _ } = self;
-        Chain { name, base, comment, rules: rules.into() }
+        let Self { name, base, devices, policy: _, comment, rules, jumps: _, maps: _, sets: _, flushed: _, closed: _ } =
+            self;
+        Chain { name, base, devices, comment, rules: rules.into() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser};
 use crate::language::{
-    ast::{Chain, ChainBody, Hook, Spanned},
+    ast::{Chain, ChainBody, Expr, ExprKind, Hook, Spanned},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
     source::Span,
@@ -42,9 +42,7 @@ impl Parser<'_> {
                 self.comment(&mut body.comment)?;
                 self.end_statement("the comment")
             }
-            Some("flags" | "devices") => {
-                Err(super::unsupported::feature(self.here(), "chain flags (hardware offload)"))
-            }
+            Some("flags") => Err(super::unsupported::feature(self.here(), "chain flags (hardware offload)")),
             _ => {
                 body.rules.push(self.rule()?);
                 self.end_statement("the rule")
@@ -58,17 +56,59 @@ impl Parser<'_> {
         let kind = self.required_word("`filter` after `type`")?;
         self.keyword("hook", "`hook` after the chain's type")?;
         let hook = self.required_word("a hook such as `input`")?;
-        if self.at_word("device") || self.at_word("devices") {
-            return Err(super::unsupported::feature(self.here(), "a chain bound to devices"));
-        }
+        let devices = self.devices()?;
         self.keyword("priority", "`priority` after the hook")?;
         let (priority, offset, priority_span) = self.priority()?;
         let span = start.to(priority_span);
         if body.hook.is_some() {
             return Err(Diagnostic::error(span, "a second `type`: a chain hangs at one hook"));
         }
-        body.hook = Some(Hook { kind, name: hook, priority, offset, priority_span });
+        body.hook = Some(Hook { kind, name: hook, devices, priority, offset, priority_span });
         self.end_statement("the priority")
+    }
+
+    /// `device eth0` or `devices = { eth0, eth1 }`, if one stands here.
+    fn devices(&mut self) -> Parsed<Vec<Spanned>> {
+        if self.take_word("device").is_some() {
+            return Ok(vec![self.device()?]);
+        }
+        if self.take_word("devices").is_none() {
+            return Ok(Vec::new());
+        }
+        self.expect_mark(Mark::Equals, "`=` after `devices`")?;
+        if self.at_mark(Mark::Dollar) {
+            let value = self.variable()?;
+            let ExprKind::Set(elements) = &value.resolved().kind else {
+                return Err(Diagnostic::error(value.span, "expected a set of interfaces in this variable"));
+            };
+            return elements.iter().map(|element| named_device(&element.key, value.span)).collect();
+        }
+        self.expect_mark(Mark::BraceOpen, "`{` after `devices =`")?;
+        let mut devices = Vec::new();
+        loop {
+            self.skip_newlines();
+            if !devices.is_empty() && self.at_mark(Mark::BraceClose) {
+                break;
+            }
+            devices.push(self.device()?);
+            self.skip_newlines();
+            if self.take_mark(Mark::Comma).is_none() {
+                break;
+            }
+        }
+        self.expect_mark(Mark::BraceClose, "`,` or `}` after an interface")?;
+        Ok(devices)
+    }
+
+    fn device(&mut self) -> Parsed<Spanned> {
+        if self.at_mark(Mark::Dollar) {
+            let value = self.variable()?;
+            return named_device(&value, value.span);
+        }
+        if self.peek().kind == Kind::Wildcard {
+            return Err(Diagnostic::error(self.here(), "a device is named in full, without `*`"));
+        }
+        self.string("the name of an interface")
     }
 
     fn keyword(&mut self, word: &str, expected: &str) -> Parsed<Span> {
@@ -117,5 +157,13 @@ impl Parser<'_> {
         }
         body.policy = Some(policy);
         self.end_statement("the policy")
+    }
+}
+
+/// The interface that a variable names.
+fn named_device(value: &Expr, span: Span) -> Parsed<Spanned> {
+    match &value.resolved().kind {
+        ExprKind::Word(name) | ExprKind::Text(name) => Ok(Spanned { text: name.clone(), span }),
+        _ => Err(Diagnostic::error(span, "expected the name of an interface in this variable")),
     }
 }

@@ -7,6 +7,7 @@ use crate::language::{
     lexer::{Kind, Mark},
     names,
     ruleset::Family,
+    source::Span,
 };
 
 /// Words that start a command.
@@ -243,10 +244,8 @@ impl Parser<'_> {
             Some("ip") => Family::Ip,
             Some("ip6") => Family::Ip6,
             Some("inet") => Family::Inet,
-            Some(word @ ("netdev" | "bridge" | "arp")) => {
-                let error = Diagnostic::error(self.here(), format!("family `{word}` is not supported yet"));
-                return Err(error.help("supported families: inet, ip, ip6"));
-            }
+            Some("netdev") => Family::Netdev,
+            Some(word @ ("bridge" | "arp")) => return Err(no_such_packets(word, self.here())),
             Some(_) | None => return Ok(None),
         };
         self.bump();
@@ -265,9 +264,9 @@ impl Parser<'_> {
             return None;
         }
         let error = Diagnostic::error(self.here(), format!("unknown family `{word}`"));
-        Some(match names::nearest(word, ["inet", "ip", "ip6"]) {
+        Some(match names::nearest(word, ["inet", "ip", "ip6", "netdev"]) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error.help("supported families: inet, ip, ip6"),
+            None => error.help("supported families: inet, ip, ip6, netdev"),
         })
     }
 
@@ -278,4 +277,13 @@ impl Parser<'_> {
         }
         Ok(self.spanned())
     }
+}
+
+/// Families whose packets do not come by here, and what sees them instead.
+fn no_such_packets(family: &str, span: Span) -> Diagnostic {
+    let error = Diagnostic::error(span, format!("family `{family}` is not supported"));
+    error.help(match family {
+        "arp" => "ARP comes by chains of family netdev: `type filter hook ingress device eth0 priority filter`, `meta protocol arp`",
+        _ => "what goes from port to port of a bridge is seen at its ports: family netdev, hook ingress",
+    })
 }

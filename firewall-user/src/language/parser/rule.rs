@@ -57,6 +57,7 @@ fn ends_rule(statement: &Statement) -> bool {
         | StatementKind::Update(_)
         | StatementKind::Assign(..)
         | StatementKind::Counter(..)
+        | StatementKind::NoTrack
         | StatementKind::Log(_) => false,
     }
 }

@@ -15,6 +15,10 @@ impl Parser<'_> {
             Some("counter") => self.counter()?,
             Some("log") => self.log()?,
             Some("add" | "update" | "delete" | "set") => self.set_update()?,
+            Some("notrack") => {
+                self.bump();
+                StatementKind::NoTrack
+            }
             Some("accept" | "drop" | "return" | "continue" | "jump" | "goto") => {
                 StatementKind::Verdict(self.verdict()?)
             }

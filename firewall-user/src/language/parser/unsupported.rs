@@ -37,7 +37,6 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("masquerade", ""),
     ("redirect", ""),
     ("queue", "packets cannot be handed to a program in user space from XDP"),
-    ("notrack", ""),
     ("dup", ""),
     ("fwd", ""),
     ("tproxy", "packets at XDP do not have a socket yet"),
@@ -96,7 +95,9 @@ pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
     if let Some((_, reason)) = STATEMENTS.iter().find(|(known, _)| *known == word) {
         let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
         let error = if reason.is_empty() { error } else { error.help(*reason) };
-        return Some(error.help("supported statements: accept, drop, jump, goto, return, continue, counter, log"));
+        return Some(
+            error.help("supported statements: accept, drop, jump, goto, return, continue, counter, log, notrack"),
+        );
     }
     if SELECTORS.contains(&word) {
         let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
@@ -108,4 +109,4 @@ pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
 
 /// Words that start a statement, for "did you mean".
 pub(super) const KNOWN_STATEMENTS: &[&str] =
-    &["accept", "drop", "return", "continue", "jump", "goto", "counter", "log", "comment", "policy", "type"];
+    &["accept", "drop", "return", "continue", "jump", "goto", "counter", "log", "notrack", "comment", "policy", "type"];

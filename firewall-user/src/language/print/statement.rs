@@ -42,6 +42,7 @@ impl Names<'_> {
             }
             Statement::Counter { packets, bytes } => format!("counter packets {packets} bytes {bytes}"),
             Statement::Log { prefix, level } => log(prefix.as_deref(), *level),
+            Statement::NoTrack => "notrack".to_owned(),
             Statement::Verdict(verdict) => self.verdict(*verdict),
         }
     }
