@@ -31,7 +31,7 @@ const PACKETS: usize = 400;
 /// A packet for every number: its length is like no other's, so a counter's bytes tell which packets it counted.
 fn packets(ruleset: &str, seed: u64, count: usize) -> Vec<(Way, Frame)> {
     let (values, mut random) = (Values::of(ruleset), Random::new(seed));
-    let has_output = ruleset.contains("hook output");
+    let has_output = ["hook output", "hook postrouting"].iter().any(|hook| ruleset.contains(hook));
     (0..count)
         .map(|number| {
             let way = if has_output && random.one_in(2) { Way::Out } else { Way::In };

@@ -166,13 +166,17 @@ fn rules(chains: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// A table with two chains to jump to and up to three base chains.
 pub(crate) fn ruleset() -> impl Strategy<Value = String> {
     let policy = || prop_oneof![Just("accept"), Just("drop")];
-    let hook = || prop_oneof![3 => Just("input"), 1 => Just("output")];
-    let base = (hook(), policy(), rules(&["leaf", "branch"]));
+    let hook = || {
+        prop_oneof![3 => Just("input"), 2 => Just("output"), 2 => Just("prerouting"), 1 => Just("postrouting")]
+    };
+    // Before and behind connection tracking; each priority once: nft leaves the order of chains with one priority to the
+    // kernel.
+    let early = || prop_oneof![2 => Just(0), 1 => Just(-260)];
+    let base = (hook(), early(), policy(), rules(&["leaf", "branch"]));
     (rules(&[]), rules(&["leaf"]), vec(base, 1..4)).prop_map(|(leaf, branch, bases)| {
         let mut text = format!("table inet dice {{\n\tchain leaf {{\n{leaf}\t}}\n\tchain branch {{\n{branch}\t}}\n");
-        // Each priority once: nft leaves the order of chains with one priority to the kernel.
-        for (number, (hook, policy, rules)) in bases.into_iter().enumerate() {
-            let priority = [0, -20, 30][number];
+        for (number, (hook, early, policy, rules)) in bases.into_iter().enumerate() {
+            let priority = [0, -20, 30][number] + early;
             let head = format!("type filter hook {hook} priority {priority}; policy {policy};");
             text.push_str(&["\tchain base", &number.to_string(), " {\n\t\t", &head, "\n", &rules, "\t}\n"].concat());
         }
