@@ -87,7 +87,7 @@ fn without_types(text: &str) -> String {
 /// What nft 1.0.6 tells in JSON: no comments of tables and chains, no `auto-merge`.
 fn told(text: &str) -> String {
     let untold = |line: &str| line.trim().starts_with("comment ") || line.trim() == "auto-merge";
-    without_types(text).lines().filter(|line| !untold(line)).map(|line| format!("{line}\n")).collect()
+    without_types(text).lines().filter(|line| !untold(line)).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
