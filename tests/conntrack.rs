@@ -13,6 +13,8 @@ mod crowd;
 mod errors;
 #[path = "conntrack/open.rs"]
 mod open;
+#[path = "conntrack/sctp.rs"]
+mod sctp;
 #[path = "conntrack/settings.rs"]
 mod settings;
 #[path = "conntrack/tcp.rs"]

@@ -35,13 +35,13 @@ use firewall_common::{
     table::{self, Bucket, Entry, OVERFLOWED, Slot, SlotWords, Victim, WAYS},
     verdict::{Reason, Verdict},
     wire::{
-        icmp,
+        icmp, sctp as sctp_wire,
         tcp::{self, SYN},
     },
 };
 
 use crate::{
-    emit, maps,
+    association, emit, maps,
     packet::Frame,
     verifier,
     verifier::{forget, forget_u64},
@@ -124,7 +124,7 @@ fn find_in_bucket(work: &mut Work) -> bool {
 
 /// The entry in a place of a bucket. The place counts from 1, so that any three bits are within the bucket.
 #[inline(always)]
-fn entry(bucket: *mut Bucket, place: u32) -> *mut Entry {
+pub fn entry(bucket: *mut Bucket, place: u32) -> *mut Entry {
     const SIZE: usize = size_of::<Entry>();
     bucket.cast::<u8>().wrapping_add((place as usize & 7) * SIZE).cast()
 }
@@ -219,7 +219,7 @@ fn index(work: &Work, entry: &Entry) -> usize {
 }
 
 #[inline(always)]
-fn direction(work: &Work, entry: &Entry) -> Direction {
+pub fn direction(work: &Work, entry: &Entry) -> Direction {
     if work.source_is_high == u32::from(entry.originator_is_high) { Direction::Original } else { Direction::Reply }
 }
 
@@ -228,6 +228,10 @@ fn change<F: Frame>(frame: &F, work: &mut Work, entry: &mut Entry, direction: Di
     let state = Slot(work.slot).state();
     if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 {
         return Change::stay(conntrack::noted(state, direction));
+    }
+    if work.packet.get(Field::L4Proto) as u8 == sctp_wire::PROTOCOL {
+        association::follow(frame, work);
+        return Change::of_word(forget_u64(&work.change));
     }
     let age = work.tick.wrapping_sub(entry.created);
     let change = conntrack::update(state, &work.packet, direction, age);
@@ -363,6 +367,8 @@ fn judge_fresh<F: Frame>(frame: &F, work: &mut Work) -> CtState {
         }
         Fresh::Invalid => CtState::Invalid,
         Fresh::Untracked => CtState::Untracked,
+        Fresh::Association if association::begin(frame, work) => CtState::New,
+        Fresh::Association => CtState::Invalid,
         Fresh::Error if is_related(frame, work) => CtState::Related,
         Fresh::Error => CtState::Invalid,
     }
@@ -495,6 +501,9 @@ fn write(work: &Work, entry: &mut Entry) {
     entry.generation = maps::GENERATION.load();
     entry.mark = work.packet.get(Field::CtMark);
     entry.ifindex = work.packet.get(Field::IifIndex);
+    if work.packet.get(Field::L4Proto) as u8 == sctp_wire::PROTOCOL {
+        association::keep(entry, &work.walk.association);
+    }
     if work.packet.get(Field::L4Proto) as u8 == tcp::PROTOCOL {
         let (window, original, reply) = conntrack::begin(&Segment::of(&work.packet), Terms(forget(&work.offer) as u8));
         entry.windows = [window, Window::default()];

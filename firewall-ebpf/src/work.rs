@@ -1,7 +1,10 @@
 //! What the stages of one packet tell each other.
 
 use firewall_common::{
-    conntrack::{Scan, Tracked},
+    conntrack::{
+        Scan, Tracked,
+        sctp::{Chunks, Walk},
+    },
     eval::Cursor,
     flow::FlowKey,
     packet::Packet,
@@ -65,6 +68,10 @@ pub struct Work {
     pub left: u32,
     /// How far a SYN's options were read.
     pub scan: Scan,
+    /// Chunks of an SCTP packet.
+    pub chunks: Chunks,
+    /// What is known of its association.
+    pub walk: Walk,
     /// What a SYN offers, [`firewall_common::conntrack::Terms`] as a number.
     pub offer: u32,
 }

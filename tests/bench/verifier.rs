@@ -40,7 +40,11 @@ fn main() -> ExitCode {
     for entry in ENTRIES {
         loader.override_global(entry, &0_u32, true);
     }
-    loader.override_global("USES", &u32::MAX, true).override_global("BUCKET_MASK", &1023_u32, true);
+    loader.override_global("USES", &u32::MAX, true).override_global("TRACKING", &u32::MAX, true).override_global(
+        "BUCKET_MASK",
+        &1023_u32,
+        true,
+    );
     let mut ebpf = loader.map_max_entries("FLOWS", 1024).load(embedded_object()).expect("the object loads");
     println!(
         "{:22} {:>12} {:>12} {:>12} {:>16} {:>10}",

@@ -4,6 +4,7 @@
 //! says so. A TCP segment is judged by its flags first ([`update`]), then by its numbers ([`follow`]).
 
 mod offer;
+pub mod sctp;
 mod state;
 mod tcp;
 mod timeout;
@@ -21,7 +22,7 @@ use crate::{
     wire::{
         gre,
         icmp::{self, Query},
-        tcp as tcp_wire, udp,
+        sctp as sctp_wire, tcp as tcp_wire, udp,
     },
 };
 
@@ -148,6 +149,8 @@ pub enum Fresh {
     Untracked,
     /// It quotes another packet, and is related if that one's connection is known.
     Error,
+    /// It is SCTP: its chunks say ([`sctp::begin`]).
+    Association,
 }
 
 /// Judges a packet that no connection is known for. `ways` are those in which connections are tracked ([`LOOSE`]).
@@ -165,6 +168,7 @@ pub fn fresh(packet: &Packet, ways: u32) -> Fresh {
         icmp::PROTOCOL if is_v4(packet) => fresh_icmp(packet, icmp::is_error, icmp::query),
         icmp::PROTOCOL_V6 if !is_v4(packet) && icmp::is_untracked_v6(icmp_kind(packet)) => Fresh::Untracked,
         icmp::PROTOCOL_V6 if !is_v4(packet) => fresh_icmp(packet, icmp::is_error_v6, icmp::query_v6),
+        sctp_wire::PROTOCOL => Fresh::Association,
         _ => Fresh::Start(State::new(Phase::Open), Timeout::of_open(protocol, false)),
     }
 }

@@ -36,7 +36,7 @@ fn begins(phase: Phase, timeout: Timeout) -> Fresh {
 #[case::all_flags(v4(TCP, &tcp(0xff, 5, 0)), Fresh::Invalid)]
 #[case::udp(v4(UDP, &udp(4)), begins(Phase::Open, Timeout::Udp))]
 #[case::udp_lite(v6(UDP_LITE, &udp_saying(8, 4)), begins(Phase::Open, Timeout::Udp))]
-#[case::sctp(v4(SCTP, &sctp()), begins(Phase::Open, Timeout::Generic))]
+#[case::sctp(v4(SCTP, &sctp()), Fresh::Association)]
 #[case::gre(v4(GRE, &[0; 8]), begins(Phase::Open, Timeout::Gre))]
 #[case::icmp_number_in_ipv6(v6(ICMP, &icmp(8, 0, &[])), begins(Phase::Open, Timeout::Icmp))]
 fn a_packet_without_connection(#[case] packet: Packet, #[case] expected: Fresh) {
