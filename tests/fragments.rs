@@ -2,6 +2,12 @@
 
 mod support;
 
+use std::{
+    cell::Cell,
+    thread,
+    time::{Duration, Instant},
+};
+
 use firewall_common::verdict::Reason;
 use firewall_tests::{
     packet::{Extension, Frame, Icmp, IcmpVersion, Ipv4, Ipv6, Network, Tcp, Upper, flag},
@@ -133,9 +139,11 @@ fn a_later_fragment_has_no_state_and_no_port_of_its_own() {
 #[test]
 fn tiny_and_overlapping_fragments_are_dropped() {
     let firewall = Firewall::new("table inet t { chain c { type filter hook input priority 0; policy accept; }; }");
+    let packets = Cell::new(0_u16);
     let piece = |offset, more, upper: Upper| {
-        let ipv4 = Ipv4 { fragment_offset: offset, more_fragments: more, id: 5, ..Ipv4::new(CLIENT, SERVER) };
-        let ipv6 = Ipv6::new(CLIENT6, SERVER6).with([Extension::fragment(offset, more, 5)]);
+        let id = packets.replace(packets.get() + 1);
+        let ipv4 = Ipv4 { fragment_offset: offset, more_fragments: more, id, ..Ipv4::new(CLIENT, SERVER) };
+        let ipv6 = Ipv6::new(CLIENT6, SERVER6).with([Extension::fragment(offset, more, id.into())]);
         [Frame::new(ipv4, upper.clone()), Frame::new(ipv6, upper)]
     };
     let tcp = |length: usize| Upper::Raw(6, tcp_bytes()[..length].to_vec());
@@ -156,6 +164,88 @@ fn tiny_and_overlapping_fragments_are_dropped() {
     for (name, both, outcome) in rows {
         firewall.check_ingress(both.map(|frame| (name, frame, outcome)));
         firewall.check_egress(piece(2, true, bytes(6, 16)).map(|frame| (name, frame, PASS)));
+    }
+}
+
+/// A packet to port 53 in pieces, by numbers: from which byte, how many, the last one of the packet or not.
+fn piece(version: u8, id: u32, (offset, length, more): (u16, usize, bool)) -> Frame {
+    let whole = Frame::new(Ipv4::new(CLIENT, SERVER), datagram(53)).payload(&[0x16; 2000]);
+    let start = usize::from(offset);
+    let upper = Upper::Raw(17, whole.packet()[20 + start..20 + start + length].to_vec());
+    if version == 4 {
+        let ipv4 =
+            Ipv4 { fragment_offset: offset / 8, more_fragments: more, id: id as u16, ..Ipv4::new(CLIENT, SERVER) };
+        Frame::new(ipv4, upper)
+    } else {
+        Frame::new(Ipv6::new(CLIENT6, SERVER6).with([Extension::fragment(offset / 8, more, id)]), upper)
+    }
+}
+
+/// RFC 1858, RFC 5722. `nf_conntrack` throws the whole packet away when it puts it together; so does rampart, from the
+/// overlapping fragment on.
+#[rstest]
+#[case::of_ipv4(4)]
+#[case::of_ipv6(6)]
+fn overlapping_fragments_are_dropped(#[case] version: u8) {
+    let firewall = Firewall::new(OPEN);
+    let overlap = Err(Reason::FragmentOverlap);
+    let piece = |id, offset, length, more| piece(version, id, (offset, length, more));
+    firewall.check_ingress([
+        ("the first", piece(1, 0, 64, true), PASS),
+        ("over its end", piece(1, 56, 64, true), overlap),
+        ("the right one, too late", piece(1, 64, 64, true), overlap),
+        ("the last", piece(1, 128, 20, false), overlap),
+        ("another packet's first", piece(2, 0, 64, true), PASS),
+        ("its last", piece(2, 128, 20, false), PASS),
+        ("its middle", piece(2, 64, 64, true), PASS),
+        ("its middle again", piece(2, 64, 64, true), PASS),
+        ("across middle and last, all there", piece(2, 72, 64, true), PASS),
+        ("beyond the last", piece(2, 144, 64, true), overlap),
+        ("the number used again", piece(2, 0, 64, true), PASS),
+        ("goes on as new", piece(2, 64, 64, true), PASS),
+    ]);
+}
+
+#[rstest]
+#[case::of_ipv4(4)]
+#[case::of_ipv6(6)]
+fn fragments_come_in_any_order_that_leaves_few_gaps(#[case] version: u8) {
+    let firewall = Firewall::new(OPEN);
+    let piece = |id, number: u16| piece(version, id, (number * 64, 64, number < 20));
+    let rows = |id, numbers: Vec<u16>| {
+        numbers.into_iter().map(move |number| ((id, number), piece(id, number), PASS)).collect::<Vec<_>>()
+    };
+    firewall.check_ingress(rows(1, (0..21).collect()));
+    firewall.check_ingress(rows(2, std::iter::once(0).chain((1..21).rev()).collect()));
+    // Eight pieces with gaps are kept apart, not nine.
+    firewall.check_ingress(rows(3, (0..8).map(|number| number * 2).collect()));
+    assert_eq!(firewall.ingress(&piece(3, 16)), Err(Reason::FragmentScattered));
+    assert_eq!(firewall.ingress(&piece(3, 1)), Err(Reason::FragmentScattered));
+}
+
+/// One that comes before its first has no ports: it is counted, and judged as a fragment. `nft` waits for the whole packet.
+#[test]
+fn fragments_before_their_first_are_counted() {
+    let firewall = Firewall::new(OPEN);
+    let early = || firewall.open(|instance| instance.flow_stats().expect("statistics").fragments_early);
+    let piece = |offset, more| piece(4, 1, (offset, 64, more));
+    firewall.check_ingress([("early", piece(64, true), POLICY), ("the last", piece(128, false), POLICY)]);
+    assert_eq!(early(), 2);
+    firewall.check_ingress([("the first", piece(0, true), PASS), ("again", piece(64, true), PASS)]);
+    assert_eq!(early(), 2);
+}
+
+/// What never becomes whole is forgotten.
+#[test]
+fn a_packet_that_is_never_completed_is_forgotten() {
+    let firewall = Firewall::new(OPEN);
+    firewall.apply_set(OPEN, "[conntrack.timeouts]\nfrag_timeout = 1\n");
+    let piece = |offset, more| piece(4, 1, (offset, 64, more));
+    firewall.check_ingress([("the first", piece(0, true), PASS), ("the second", piece(64, true), PASS)]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while firewall.ingress(&piece(128, true)) != POLICY {
+        assert!(Instant::now() < deadline, "it outlives its second");
+        thread::sleep(Duration::from_millis(100));
     }
 }
 

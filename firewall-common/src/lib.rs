@@ -14,6 +14,7 @@
 //! | [`packet`] | the words that rules are tested against |
 //! | [`quoted`] | the packet that an ICMP error quotes |
 //! | [`flow`] | the key under which both directions of a connection are found |
+//! | [`fragment`] | what is kept of a fragmented packet |
 //! | [`conntrack`] | connection states and how a packet changes them |
 //! | [`table`] | the state table: a set-associative array, its slot words and how a place is chosen |
 //! | [`image`] | a compiled ruleset: instructions, constants, interval sets |
@@ -42,6 +43,7 @@ pub mod eval;
 pub mod event;
 pub mod fetch;
 pub mod flow;
+pub mod fragment;
 pub mod image;
 pub mod interface;
 pub mod ledger;

@@ -13,13 +13,7 @@ use firewall_common::{
     table::{Entry, Slot},
 };
 
-use crate::{
-    conntrack::{direction, entry},
-    maps,
-    packet::Frame,
-    verifier::forget,
-    work::Work,
-};
+use crate::{bucket::entry, conntrack::direction, maps, packet::Frame, verifier::forget, work::Work};
 
 /// What an SCTP packet does to its association: sets `work.change`.
 #[inline(never)]

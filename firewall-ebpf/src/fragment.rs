@@ -1,52 +1,69 @@
 //! Fragments: a later one has no ports of its own and takes those of the first.
 //!
 //! The kernel's netfilter sees packets put together again; here each fragment is judged as the whole would be, once
-//! its first fragment was accepted. Fragments that overtake their first one are judged as fragments: without ports,
-//! `ct state invalid`.
+//! its first fragment was accepted. Fragments that overtake their first one, or come long after it, are judged as
+//! fragments: without ports, `ct state invalid`.
 
-use firewall_common::packet::{FRAGMENT_LATER, FRAGMENT_MORE, Field};
+use firewall_common::{
+    conntrack::Timeout,
+    fragment::{Fit, Pieces},
+    packet::{FRAGMENT_LATER, FRAGMENT_MORE, Field},
+    verdict::{Reason, Verdict},
+};
 
-use crate::{maps, work::Work};
+use crate::{maps, verifier::forget, work::Work};
 
-/// What is kept: [`WORDS`], and the identifier of an ICMP query.
-pub type Words = [u32; 5];
-
-/// The words that only the first fragment knows.
-const WORDS: [Field; 4] = [Field::L4Header, Field::SourcePort, Field::DestinationPort, Field::IcmpType];
-
-/// Gives a later fragment what its first one had.
+/// Gives a later fragment what its first one had. A drop where its bytes cannot be.
 #[inline(always)]
-pub fn restore(work: &mut Work) {
+pub fn restore(work: &mut Work) -> Verdict {
     if work.packet.get(Field::Fragment) & FRAGMENT_LATER == 0 {
-        return;
+        return Verdict::PASS;
     }
+    work.outcome = Verdict::PASS.number();
+    join(work);
+    Verdict::stored(forget(&work.outcome))
+}
+
+/// Not inlined: few packets are fragments, and it is long when unrolled.
+#[inline(never)]
+fn join(work: &mut Work) {
     let key = key(work);
-    // SAFETY: the value is copied at once; being overwritten meanwhile is the price of a reused identification.
-    let Some(words) = (unsafe { maps::FRAGMENTS.get(&key) }).copied() else {
+    let pieces = maps::FRAGMENTS.get_ptr_mut(&key);
+    // SAFETY: a value of the map. Being overwritten meanwhile, or used by two CPUs at once, is the price of a map without
+    // locks: an overlap may be missed then, and who puts the packet together finds it.
+    let pieces = pieces.and_then(|pieces| unsafe { pieces.as_mut() }).filter(|pieces| pieces.is_alive(work.tick));
+    let Some(pieces) = pieces else {
+        maps::flow_stats(|stats| stats.fragments_early += 1);
         return;
     };
-    let [l4_header, source, destination, icmp_type, icmp_id] = words;
-    for (field, word) in WORDS.into_iter().zip([l4_header, source, destination, icmp_type]) {
-        work.packet.set(field, word);
-    }
-    work.packet.icmp_id = icmp_id;
+    let verdict = match pieces.note(&work.packet) {
+        Fit::Fits => Verdict::PASS,
+        Fit::Overlaps => Verdict::drop(Reason::FragmentOverlap),
+        Fit::Scattered => Verdict::drop(Reason::FragmentScattered),
+    };
+    pieces.lend(&mut work.packet);
+    work.outcome = verdict.number();
 }
 
 /// Keeps what later fragments of an accepted packet will need.
 #[inline(always)]
-pub fn remember(work: &Work) {
-    if work.packet.get(Field::Fragment) != FRAGMENT_MORE {
-        return;
+pub fn remember(work: &mut Work) {
+    if work.packet.get(Field::Fragment) == FRAGMENT_MORE {
+        keep(work);
     }
-    let [l4_header, source, destination, icmp_type] = WORDS.map(|field| work.packet.get(field));
-    let words: Words = [l4_header, source, destination, icmp_type, work.packet.icmp_id];
-    let key = key(work);
-    // The map forgets its oldest entry when it is full, so this cannot fail for want of room; if it fails, later
-    // fragments are judged as fragments.
-    let _ = maps::FRAGMENTS.insert(&key, &words, 0);
 }
 
-/// Addresses, protocol and identification (RFC 791 section 3.2, RFC 8200 section 4.5).
+#[inline(never)]
+fn keep(work: &mut Work) {
+    let key = key(work);
+    let expires = work.tick.wrapping_add(maps::ticks(Timeout::Fragment as u32));
+    work.pieces = Pieces::of_first(&work.packet, expires);
+    // The map forgets its oldest entry when it is full, so this cannot fail for want of room; if it fails, later
+    // fragments are judged as fragments.
+    let _ = maps::FRAGMENTS.insert(&key, &work.pieces, 0);
+}
+
+/// Addresses, protocol, zone and identification (RFC 791 section 3.2, RFC 8200 section 4.5).
 #[inline(always)]
 fn key(work: &Work) -> [u64; 5] {
     let half =
@@ -54,11 +71,12 @@ fn key(work: &Work) -> [u64; 5] {
     let is_v4 = work.packet.get(Field::NfProto) == firewall_common::packet::NFPROTO_IPV4;
     let wide = |field, at| if is_v4 { u64::from(work.packet.get(field)) } else { half(field, at) };
     let protocol = u64::from(work.packet.get(Field::L4Proto)) << 32;
+    let zone = u64::from(crate::conntrack::zone(work)) << 40;
     [
         wide(Field::SourceAddress, 0),
         wide(Field::SourceAddress, 2),
         wide(Field::DestinationAddress, 0),
         wide(Field::DestinationAddress, 2),
-        protocol | u64::from(work.packet.fragment_id),
+        zone | protocol | u64::from(work.packet.fragment_id),
     ]
 }

@@ -11,6 +11,7 @@
 
 mod act;
 mod association;
+mod bucket;
 mod conntrack;
 mod count;
 mod emit;

@@ -31,6 +31,7 @@ use firewall_common::{
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
+    fragment::Pieces,
     image::{Insn, Interval, Part, Target, USES_NOTRACK},
     interface::Interface,
     ledger::{self, DroppedSet},
@@ -41,7 +42,7 @@ use firewall_common::{
 };
 
 use crate::{
-    explain, fragment,
+    explain,
     pipeline::Path,
     route::{REMEMBERED, Remembered},
     work::Work,
@@ -62,7 +63,7 @@ pub static TC_EGRESS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
 #[map]
 static FLOWS: Array<Bucket> = Array::with_max_entries(1, 0);
 #[map]
-pub static FRAGMENTS: LruHashMap<[u64; 5], fragment::Words> = LruHashMap::with_max_entries(4096, 0);
+pub static FRAGMENTS: LruHashMap<[u64; 5], Pieces> = LruHashMap::with_max_entries(4096, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_RULE_COUNTERS, 0);
 #[map]

@@ -94,7 +94,10 @@ fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
 /// What crosses the stack is an IP packet and may belong to a connection.
 #[inline(always)]
 fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
-    fragment::restore(work);
+    let verdict = fragment::restore(work);
+    if !verdict.is_pass() {
+        return verdict;
+    }
     let verdict = before_connections(frame, work, path);
     if !verdict.is_pass() {
         return verdict;

@@ -7,6 +7,7 @@ use firewall_common::{
     },
     eval::Cursor,
     flow::FlowKey,
+    fragment::Pieces,
     packet::Packet,
 };
 
@@ -68,6 +69,8 @@ pub struct Work {
     pub left: u32,
     /// How far a SYN's options were read.
     pub scan: Scan,
+    /// What is kept of a first fragment.
+    pub pieces: Pieces,
     /// Chunks of an SCTP packet.
     pub chunks: Chunks,
     /// What is known of its association.

@@ -12,6 +12,7 @@ use crate::{
     eval::Cursor,
     event::{Budget, Event},
     flow::{FlowKey, Secret},
+    fragment::Pieces,
     image::{Insn, Interval, Settings, Target},
     interface::Interface,
     ledger::{Dropped, DroppedSet},
@@ -81,6 +82,7 @@ fn snapshot() -> String {
         Counter { packets, bytes }
         InterfaceCounters { ingress, egress }
         Timeouts { 0 }
+        Pieces { words, expires, ranges, broken }
         FlowStats {
             entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, told,
         }

@@ -138,7 +138,7 @@ pub fn read_one<P: PacketBytes + ?Sized>(bytes: &P, chunks: &mut Chunks) -> bool
     chunks.present = present | 1 << kind;
     chunks.reflected |= u32::from(header.u8(1) & 1) << (index % 32);
     chunks.count = index + 1;
-    chunks.at = at + (length + 3 & !3);
+    chunks.at = at + ((length + 3) & !3);
     length != 0
 }
 
@@ -151,6 +151,7 @@ pub fn close(chunks: &mut Chunks) {
 }
 
 /// What a chunk does to an association in `phase` ([`Phase::Free`]: there is none); `None` where it cannot be.
+#[expect(clippy::match_same_arms, reason = "a first match decides, so the order of the arms means something")]
 pub(super) const fn transition(direction: Direction, kind: u8, phase: Phase) -> Option<Phase> {
     use Phase::{
         Free, SctpClosed as Closed, SctpCookieEchoed as CookieEchoed, SctpCookieWait as CookieWait,
