@@ -6,7 +6,10 @@
 use crate::{
     classify::{Narrow, Node, Root, Search, Wide},
     conntrack::CtState,
-    image::{DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_LOG, USES_NOTRACK, USES_REGISTERS, USES_SETS},
+    image::{
+        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_FETCH, USES_LOG, USES_NOTRACK, USES_REGISTERS,
+        USES_SETS,
+    },
     limits::MAX_SET_STEPS,
     packet::{Field, Packet, WORDS},
 };
@@ -127,7 +130,7 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
     } else if op == Op::Compute as u8 && store.uses(USES_REGISTERS) {
         compute(&insn, packet);
         true
-    } else if op == Op::Fetch as u8 && store.uses(USES_REGISTERS) {
+    } else if op == Op::Fetch as u8 && store.uses(USES_FETCH) {
         store.fetch(&insn, packet)
     } else if op == Op::NoTrack as u8 && store.uses(USES_NOTRACK) {
         leave_untracked(packet);

@@ -5,6 +5,8 @@
 //! verdict. So `tcp dport { 22, 443 } ip saddr 192.0.2.0/24 counter accept` is five instructions wired as the words
 //! stand, first failing test to the next rule, and nothing is evaluated that nftables would not evaluate.
 
+#[cfg(any(test, feature = "user"))]
+use crate::fetch::{self, Fetch};
 use crate::packet::{Field, REGISTERS, WORDS};
 
 /// One instruction of a ruleset image. 32 bytes: two to a cache line.
@@ -340,6 +342,8 @@ pub const USES_CT_MARK: u32 = 1 << 13;
 pub const USES_MARK: u32 = 1 << 14;
 /// [`Settings::uses`]: some rule leaves packets out of connection tracking.
 pub const USES_NOTRACK: u32 = 1 << 8;
+/// [`Settings::uses`]: some rule asks for something beside the packet's words: [`Op::Fetch`].
+pub const USES_FETCH: u32 = 1 << 15;
 
 impl Settings {
     /// A ruleset without chains: everything passes.
@@ -374,6 +378,18 @@ pub struct Forest {
     pub narrow: Vec<crate::classify::Narrow>,
     /// Leaves for IPv6.
     pub wide: Vec<crate::classify::Wide>,
+}
+
+#[cfg(any(test, feature = "user"))]
+impl Image {
+    /// Generators of numbers that the image's instructions refer to.
+    pub fn generators(&self) -> usize {
+        let number = |insn: &Insn| {
+            let is_generator = insn.op == Op::Fetch as u8 && insn.low as u8 == Fetch::Increment as u8;
+            is_generator.then(|| fetch::argument(insn.low) as usize + 1)
+        };
+        self.insns.iter().filter_map(number).max().unwrap_or(0)
+    }
 }
 
 impl Insn {

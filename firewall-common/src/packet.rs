@@ -90,6 +90,8 @@ pub enum Field {
     TcpWindow = 44,
     /// Bytes 16 to 19 of a TCP header: checksum, urgent pointer.
     TcpUrgent = 45,
+    /// The packet's priority, a traffic class.
+    Priority = 46,
     /// Conntrack zone of the interface it crosses.
     CtZone = 52,
     /// [`REGISTERS`] words for what a rule computes: see [`crate::image::Op::Compute`]. They mean something only within
@@ -98,6 +100,36 @@ pub enum Field {
     /// A value of up to 32 bits is one word. A longer one is four, with its first bits first and zeros behind it, as the
     /// tests of 128 bits want it.
     Register = 56,
+    /// The next one.
+    Register1 = 57,
+    /// The next one.
+    Register2 = 58,
+    /// The next one.
+    Register3 = 59,
+    /// The next one.
+    Register4 = 60,
+    /// The next one.
+    Register5 = 61,
+    /// The next one.
+    Register6 = 62,
+    /// The next one.
+    Register7 = 63,
+}
+
+impl Field {
+    /// Register `index`.
+    pub const fn register(index: usize) -> Self {
+        [
+            Self::Register,
+            Self::Register1,
+            Self::Register2,
+            Self::Register3,
+            Self::Register4,
+            Self::Register5,
+            Self::Register6,
+            Self::Register7,
+        ][index & (REGISTERS - 1)]
+    }
 }
 
 /// Words from [`Field::Register`] on.

@@ -95,6 +95,8 @@ pub static NARROW: Array<Narrow> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static WIDE: Array<Wide> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
+pub static GENERATORS: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
 static MANIFEST: Array<[u8; 4096]> = Array::with_max_entries(1, 0);
 #[map]
 pub static ROUTES: PerCpuArray<Remembered> = PerCpuArray::with_max_entries(REMEMBERED, 0);
@@ -164,6 +166,12 @@ pub fn has(part: Part) -> bool {
 /// [`firewall_common::image::Settings::uses`].
 #[unsafe(no_mangle)]
 pub static USES: Global<u32> = Global::new(u32::MAX);
+/// Seconds that International Atomic Time is ahead of this host's clock.
+#[unsafe(no_mangle)]
+pub static ATOMIC_AHEAD: Global<u32> = Global::new(0);
+/// Seconds that the local time is ahead of UTC, two's complement.
+#[unsafe(no_mangle)]
+pub static LOCAL_AHEAD: Global<u32> = Global::new(0);
 /// Number of buckets of the state table, less one.
 #[unsafe(no_mangle)]
 pub static BUCKET_MASK: Global<u32> = Global::new(0);

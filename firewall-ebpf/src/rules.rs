@@ -9,14 +9,16 @@ use aya_ebpf::{
 use firewall_common::{
     classify::{self, Narrow, Node, Root, Wide},
     eval::{Cursor, Store, step, step_range},
-    image::{Insn, Interval, POLICY, Part, Target, USES_TREES},
+    image::{Insn, Interval, POLICY, Part, Target, USES_FETCH, USES_TREES},
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV6, Packet},
     verdict::{Reason, Verdict},
 };
 
 use crate::{
-    emit, explain, fetch, maps,
+    emit, explain,
+    fetch::{self, Facts},
+    maps,
     packet::{Frame, TcFrame, XdpFrame},
     verifier::{self, forget},
     work::Work,
@@ -190,16 +192,19 @@ fn search<F: Frame>(frame: &F, work: &mut Work) -> Option<()> {
 
 /// A ruleset image in maps.
 struct MapStore<'a, F> {
+    #[expect(dead_code, reason = "for values that are read from the packet's bytes")]
     frame: &'a F,
     now_ns: u64,
     tick: u32,
     hook: u32,
+    facts: Option<Facts>,
 }
 
 impl<'a, F: Frame> MapStore<'a, F> {
     #[inline(always)]
-    const fn of(frame: &'a F, work: &Work) -> Self {
-        Self { frame, now_ns: work.now_ns, tick: work.tick, hook: work.hook }
+    fn of(frame: &'a F, work: &Work) -> Self {
+        let facts = if maps::USES.load() & USES_FETCH != 0 { Some(Facts::of(work)) } else { None };
+        Self { frame, now_ns: work.now_ns, tick: work.tick, hook: work.hook, facts }
     }
 }
 
@@ -269,6 +274,6 @@ impl<F: Frame> Store for MapStore<'_, F> {
 
     #[inline(always)]
     fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool {
-        fetch::fetch(self.frame, insn, packet)
+        self.facts.is_some_and(|facts| fetch::fetch(&facts, insn, packet))
     }
 }

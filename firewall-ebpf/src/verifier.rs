@@ -160,3 +160,22 @@ pub unsafe fn set_bits(address: *mut u64, bits: u64) {
     // SAFETY: the caller's promise.
     unsafe { asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) address, in(reg) bits, options(nostack)) };
 }
+
+/// Adds one to the word at `address`; what it was before.
+///
+/// # Safety
+/// As for [`compare_exchange`].
+#[inline(always)]
+pub unsafe fn increment(address: *mut u64) -> u64 {
+    let mut value = 1_u64;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "{value} = atomic_fetch_add((u64 *)({address} + 0), {value})",
+            address = in(reg) address,
+            value = inout(reg) value,
+            options(nostack)
+        );
+    }
+    value
+}

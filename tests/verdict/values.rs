@@ -3,13 +3,16 @@
 use firewall_common::verdict::Reason;
 use firewall_tests::{
     packet::{Ethernet, Frame, Icmp, Ipv4, Tcp, Udp},
-    topology::{ROUTER, SERVER},
+    topology::{CLIENT, ROUTER, SERVER},
 };
+
+use firewall_user::kernel::Side;
 
 use super::support::{
     Firewall,
     packets::{back_v4, syn, v4, v6},
     sequence::flags,
+    table::check_rows,
 };
 
 /// A chain at the input hook, and one at the output hook.
@@ -106,4 +109,210 @@ fn without_a_connection_there_is_no_mark() {
     assert_eq!(firewall.ingress(&v4(out_of_nothing.clone())), PASSED, "nothing is set, nothing is read");
     assert_eq!(firewall.ingress(&v6(out_of_nothing)), PASSED);
     assert_eq!(firewall.ingress(&v4(syn(22))), DROPPED);
+}
+
+/// Do these matches hold for the packet? All of them are in one chain, each with a counter.
+#[track_caller]
+fn check(matches: &[(&str, bool)], prepare: impl Fn(&Firewall), packet: &Frame) {
+    let firewall = Firewall::new(&chains("", ""));
+    prepare(&firewall);
+    let rules: String =
+        matches.iter().enumerate().map(|(at, (rule, _))| format!("{rule} counter comment \"{at}\"; ")).collect();
+    firewall.apply(&chains(&rules, ""));
+    let counted = firewall.counted_by(Side::Xdp, &[packet.bytes()]).remove(0);
+    check_rows(
+        matches.iter().enumerate().map(|(at, (rule, wanted))| (*rule, *wanted, counted.contains(&at.to_string()))),
+    );
+}
+
+#[test]
+fn numbers_come_one_after_the_other() {
+    let firewall = Firewall::new(&chains("numgen inc mod 3 offset 7 vmap { 7 : accept, 8 : drop, 9 : accept };", ""));
+    let got: Vec<bool> = (0..7).map(|_| firewall.ingress(&v4(syn(22))).is_ok()).collect();
+    assert_eq!(got, [true, false, true, true, false, true, true]);
+    // A rule that two chains jump to counts once.
+    let firewall = Firewall::new(
+        "table inet t {
+            chain n { numgen inc mod 2 1 drop; }
+            chain i { type filter hook input priority 0; tcp dport 22 jump n; tcp dport 23 jump n; }
+        }",
+    );
+    let got: Vec<bool> = [22, 23, 22, 22, 23].map(|port| firewall.ingress(&v4(syn(port))).is_ok()).to_vec();
+    assert_eq!(got, [true, false, true, false, true]);
+}
+
+#[test]
+fn random_numbers_are_in_their_range() {
+    let firewall = Firewall::new(&chains("numgen random mod 4 offset 3 != 3-6 drop; meta random != 0 accept;", ""));
+    for _ in 0..64 {
+        assert_eq!(firewall.ingress(&v4(syn(22))), PASSED);
+    }
+    let firewall = Firewall::new(&chains("numgen random mod 2 0 drop;", ""));
+    let dropped = (0..400).filter(|_| firewall.ingress(&v4(syn(22))).is_err()).count();
+    // 2^-40 of all runs would be outside.
+    assert!((100..300).contains(&dropped), "{dropped} of 400");
+}
+
+#[test]
+fn both_directions_have_one_symmetric_hash() {
+    let firewall = Firewall::new(&chains(
+        "ct state new ct mark set symhash mod 1000000 offset 5;",
+        "meta mark set symhash mod 1000000 offset 5; ct mark 0 drop;",
+    ));
+    for port in 1..20 {
+        assert_eq!(firewall.ingress(&v4(syn(port))), PASSED);
+        assert_eq!(firewall.egress(&back_v4(Tcp::new(port, 40000, flags("SA")))), PASSED);
+    }
+    let marks: std::collections::BTreeSet<u32> = firewall.flows().iter().map(|flow| flow.entry.mark).collect();
+    assert_eq!(marks.len(), 19, "{marks:?}");
+    assert!(marks.iter().all(|mark| (5..1_000_005).contains(mark)));
+}
+
+#[test]
+fn what_the_first_packet_of_a_connection_has() {
+    let rules = [
+        ("ct direction original", true),
+        ("ct direction reply", false),
+        ("ct status 0", false),
+        ("ct status == 0", true),
+        ("ct status confirmed", false),
+        ("ct zone 0", true),
+        ("ct expiration < 1s", true),
+        ("ct packets 1", true),
+        ("ct original packets 1", true),
+        ("ct reply packets 0", true),
+        ("ct bytes 40", true),
+        ("ct original bytes 40", true),
+        ("ct reply bytes > 0", false),
+        ("ct avgpkt 40", true),
+        ("ct reply avgpkt 0", true),
+        ("ct l3proto ipv4", true),
+        ("ct l3proto ipv6", false),
+        ("ct protocol tcp", true),
+        ("ct original ip saddr 192.0.2.1", true),
+        ("ct original ip daddr 192.0.2.2", true),
+        ("ct reply ip saddr 192.0.2.2", true),
+        ("ct reply ip daddr 192.0.2.1", true),
+        ("ct original ip6 saddr ::/0", false),
+        ("ct original ip6 saddr != ::1", false),
+        ("meta l4proto tcp ct original proto-src 40000", true),
+        ("meta l4proto tcp ct original proto-dst 22", true),
+        ("meta l4proto tcp ct reply proto-src 22", true),
+        ("meta l4proto tcp ct reply proto-dst { 39999, 40000 }", true),
+        ("ct id 0-4294967295", true),
+    ];
+    check(&rules, |_| {}, &v4(syn(22)));
+    let six = [
+        ("ct original ip6 saddr 2001:db8:1::1", true),
+        ("ct reply ip6 saddr 2001:db8:1::2", true),
+        ("ct original ip6 daddr 2001:db8:1::/112", true),
+        ("ct original ip6 daddr { 2001:db8::7, 2001:db8::9 }", false),
+        ("ct original ip saddr 0.0.0.0/0", false),
+        ("ct l3proto ipv6", true),
+        ("ct bytes 60", true),
+    ];
+    check(&six, |_| {}, &v6(syn(22)));
+}
+
+#[test]
+fn what_a_connection_has_later() {
+    let begin = |firewall: &Firewall| {
+        assert_eq!(firewall.ingress(&v4(syn(22))), PASSED);
+        assert_eq!(firewall.egress(&back_v4(Tcp::new(22, 40000, flags("SA")))), PASSED);
+    };
+    let rules = [
+        ("ct direction original", true),
+        ("ct direction reply", false),
+        ("ct status assured", true),
+        ("ct status == seen-reply,assured,confirmed", true),
+        ("ct status snat,dnat", false),
+        ("ct expiration > 1h", true),
+        ("ct packets 3", true),
+        ("ct original packets 2", true),
+        ("ct reply packets 1", true),
+        ("ct bytes 120", true),
+        ("ct reply bytes 40", true),
+        ("ct avgpkt 40", true),
+        ("ct original ip saddr 192.0.2.1", true),
+        ("ct reply ip saddr 192.0.2.2", true),
+        ("tcp dport 22 ct original proto-dst 22", true),
+        ("tcp dport 22 ct reply proto-dst 40000", true),
+        ("ct protocol tcp", true),
+    ];
+    check(&rules, begin, &v4(Tcp::new(40000, 22, flags("A"))));
+}
+
+#[test]
+fn the_way_back_is_the_reply() {
+    let firewall = Firewall::new(&chains("", ""));
+    assert_eq!(firewall.ingress(&v4(syn(22))), PASSED);
+    let rules = "meta l4proto tcp ct direction reply ct original proto-dst 22 ct original ip saddr 192.0.2.1 ct reply ip saddr 192.0.2.2 accept; drop;";
+    firewall.apply(&chains("", rules));
+    assert_eq!(firewall.egress(&back_v4(Tcp::new(22, 40000, flags("SA")))), PASSED);
+    assert_eq!(firewall.egress(&back_v4(Tcp::new(5, 40000, flags("S")))), DROPPED);
+    // An error about a packet goes the other way.
+    let error = Frame::error(Ipv4::new(SERVER, CLIENT), Icmp::v4(3, 3), &v4(syn(22)));
+    firewall
+        .apply(&chains("", "ct state related ct direction reply ct protocol tcp ct original ip saddr 192.0.2.1 drop;"));
+    assert_eq!(firewall.egress(&error), DROPPED);
+}
+
+#[test]
+fn packets_without_a_connection_have_nothing_of_one() {
+    let rules = [
+        ("ct direction original", false),
+        ("ct direction != reply", false),
+        ("ct packets 0-100", false),
+        ("ct original ip saddr 192.0.2.1", false),
+        ("ct zone 0", false),
+        ("ct status ! snat", false),
+    ];
+    check(&rules, |_| {}, &v4(Tcp::new(5, 22, flags("R"))));
+}
+
+#[test]
+fn whom_a_frame_is_for() {
+    let to = |receiver: [u8; 6]| Frame {
+        ethernet: Ethernet { destination: receiver, ..v4(syn(22)).ethernet },
+        ..v4(syn(22))
+    };
+    let rows = [
+        (v4(syn(22)), "host"),
+        (to([0xff; 6]), "broadcast"),
+        (to([1, 0, 0x5e, 0, 0, 1]), "multicast"),
+        (to([0x33, 0x33, 0, 0, 0, 1]), "multicast"),
+    ];
+    for (frame, kind) in rows {
+        let mut rules = Vec::new();
+        for other in ["host", "broadcast", "multicast", "other"] {
+            rules.push((format!("meta pkttype {other}"), kind == other));
+        }
+        let rules: Vec<(&str, bool)> = rules.iter().map(|(rule, matches)| (&**rule, *matches)).collect();
+        check(&rules, |_| {}, &frame);
+    }
+}
+
+#[test]
+fn what_time_it_is() {
+    let rules = [
+        ("meta time > \"2020-01-01\"", true),
+        ("meta time \"2020-01-01\"-\"2090-01-01 10:00:30\"", true),
+        ("meta time < \"2020-01-01 00:00:00\"", false),
+        ("meta hour \"00:00\"-\"23:59:59\"", true),
+        ("meta hour > \"23:59:59\"", false),
+        ("meta day 0-6", true),
+        (
+            "meta day { \"Sunday\", \"Monday\", \"Tuesday\", \"Wednesday\", \"Thursday\", \"Friday\", \"Saturday\" }",
+            true,
+        ),
+        ("meta day 7", false),
+        ("meta cpu 0-1023", true),
+        ("meta cpu 70000", false),
+        ("meta priority none", true),
+        ("meta priority 1:2", false),
+    ];
+    check(&rules, |_| {}, &v4(syn(22)));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let around = format!("meta time {}-{}", now - 60, now + 3600);
+    check(&[(&around, true), (&format!("meta time < {}", now - 60), false)], |_| {}, &v4(syn(22)));
 }

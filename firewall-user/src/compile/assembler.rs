@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use firewall_common::{
     classify::build::Start,
     image::{Forest, Image, Insn, Interval, PARTS, Settings, Target, USES_CT_MARK, USES_MARK},
+    packet::{Field, REGISTERS},
 };
 
 use crate::language::ruleset::Selector;
@@ -56,6 +57,16 @@ pub(super) struct Assembler {
     intervals: Vec<Interval>,
     sets: HashMap<Vec<(u32, u32)>, u32>,
     pub(super) uses: u32,
+    /// Values that are in registers, since the statement began.
+    in_registers: Vec<(Selector, Field)>,
+    /// Registers that are taken.
+    registers: usize,
+    /// Some statement needs more registers than there are.
+    pub(super) too_few_registers: bool,
+    /// Generators of numbers, by rule and which of the rule's: a rule that is copied has one of each.
+    generators: HashMap<(u32, u32), u32>,
+    /// Generators in this copy of a rule.
+    generators_met: (u32, u32),
     /// How many intervals the largest set has.
     pub(super) largest_set: usize,
 }
@@ -74,10 +85,45 @@ impl Assembler {
     /// A rule looks at this: what the program has to find out for it.
     pub(super) fn note_use(&mut self, selector: Selector) {
         match selector {
-            Selector::Mark => self.uses |= USES_MARK,
+            Selector::Mark | Selector::Priority => self.uses |= USES_MARK,
             Selector::CtMark => self.uses |= USES_CT_MARK,
             _ => {}
         }
+    }
+
+    /// A statement begins: what is in registers is not needed any more.
+    pub(super) fn begin_statement(&mut self) {
+        self.in_registers.clear();
+        self.registers = 0;
+    }
+
+    /// A copy of a rule begins.
+    pub(super) fn begin_rule(&mut self, rule: u32) {
+        self.generators_met = (rule, 0);
+    }
+
+    /// Takes so many registers for a value.
+    pub(super) fn take_register(&mut self, selector: Selector, count: usize) -> Field {
+        let field = Field::register(self.registers);
+        self.registers += count;
+        self.too_few_registers |= self.registers > REGISTERS;
+        self.in_registers.push((selector, field));
+        field
+    }
+
+    /// The register that a value was put into.
+    pub(super) fn loaded(&self, selector: Selector) -> Field {
+        let found = self.in_registers.iter().rev().find(|(known, _)| *known == selector);
+        debug_assert!(found.is_some(), "{selector:?} is in no register");
+        found.map_or(Field::Register, |(_, field)| *field)
+    }
+
+    /// The number of a rule's next generator.
+    pub(super) fn generator(&mut self, rule: u32) -> u32 {
+        let (_, nth) = self.generators_met;
+        self.generators_met = (rule, nth + 1);
+        let next = self.generators.len() as u32;
+        *self.generators.entry((rule, nth)).or_insert(next)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -260,6 +260,10 @@ impl<'a> Writer<'a> {
             let (table, chain) = names();
             return Err(CompileError::TooLong { table, chain });
         }
+        if self.out.too_few_registers {
+            let (table, chain) = names();
+            return Err(CompileError::TooManyValues { table, chain });
+        }
         if self.out.largest_set > MAX_INTERVALS {
             let (table, chain) = names();
             return Err(CompileError::SetTooLarge { table, chain });
@@ -268,6 +272,7 @@ impl<'a> Writer<'a> {
     }
 
     fn rule(&mut self, frame: &Frame<'_>, rule: &Rule) {
+        self.out.begin_rule(frame.number);
         let (statements, verdict) = split(rule);
         let (end, flags) = match verdict {
             Some(verdict) => self.verdict(frame, verdict, frame.next),
@@ -293,6 +298,7 @@ impl<'a> Writer<'a> {
         (counters, logs): (&mut usize, &mut usize),
     ) {
         let record = &self.manifest.rules[frame.number as usize];
+        self.out.begin_statement();
         match statement {
             Statement::Match(held) => {
                 let test = (held.subject, held.comparison, &held.operand);

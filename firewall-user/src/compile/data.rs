@@ -65,12 +65,12 @@ fn read(out: &mut Assembler, subject: Subject, into: u32, way: Way) -> Insn {
     words::write_preconditions(out, subject, tests);
     words::write_presence(out, subject, tests);
     out.note_use(subject.selector);
-    match words::word(subject.selector) {
+    match words::word(out, subject.selector) {
         Word::Tagged { field, protocol: _, shift, max } | Word::Part(field, shift, max) => {
             Insn { high: shift.into(), ..compute((field as u8, max << shift), into) }
         }
         Word::AnyPort(field) => compute((field as u8, 0xffff), into),
-        Word::Plain(field, _) | Word::Wide(field) | Word::Hardware(field) => compute((field as u8, u32::MAX), into),
+        Word::Plain(field, _) | Word::Wide(field) | Word::Left(field, _) => compute((field as u8, u32::MAX), into),
     }
 }
 

@@ -8,6 +8,7 @@ mod assembler;
 mod chains;
 mod concat;
 mod data;
+mod fetch;
 mod manifest;
 mod numbers;
 mod parts;
@@ -23,6 +24,7 @@ use firewall_common::{
     classify::build::Tuning,
     image::Image,
     limits::{MAX_LEAF_ENTRIES, MAX_RULE_COUNTERS, MAX_SET_STEPS, MAX_STEPS},
+    packet::REGISTERS,
 };
 
 pub use self::manifest::{
@@ -64,6 +66,17 @@ pub enum CompileError {
         /// The table.
         table: String,
         /// The chain that looks into the set.
+        chain: String,
+    },
+    /// More values that have to be computed first than there is room for.
+    #[error(
+        "chain `{chain}` of table `{table}`: a concatenation of more computed values than fit into {REGISTERS} words of 32 bits; \
+         write some of them as matches of their own"
+    )]
+    TooManyValues {
+        /// The table.
+        table: String,
+        /// The chain that has it.
         chain: String,
     },
     /// Rules that overlap in too many ways.

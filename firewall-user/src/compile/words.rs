@@ -5,7 +5,10 @@ use firewall_common::{
     packet::{FRAGMENT_LATER, Field, L4_PRESENT, LINK_ETHERNET, NFPROTO_IPV4, NFPROTO_IPV6},
 };
 
-use super::assembler::{Assembler, Place};
+use super::{
+    assembler::{Assembler, Place},
+    fetch,
+};
 use crate::language::ruleset::{Comparison, Network, Operand, Selector, Subject, Table, Transport, Values};
 
 /// Intervals that are cheaper tested one by one than looked up in a set: a lookup halves, and reads memory each time.
@@ -46,11 +49,24 @@ pub(super) enum Word {
     Part(Field, u8, u32),
     /// Four words.
     Wide(Field),
-    /// 48 bits of two words; whatever the rest of the second word and two more are.
-    Hardware(Field),
+    /// What is left of four words when they are shifted right by this; whatever the rest of them is.
+    Left(Field, u32),
 }
 
-pub(super) fn word(selector: Selector) -> Word {
+pub(super) fn word(out: &Assembler, selector: Selector) -> Word {
+    if let Some(wanted) = fetch::wanted(selector) {
+        let register = out.loaded(selector);
+        return match wanted.bits {
+            128 => Word::Wide(register),
+            33.. => Word::Left(register, 128 - wanted.bits),
+            _ => Word::Plain(register, selector.max()),
+        };
+    }
+    packet_word(selector)
+}
+
+/// Where the parser has put a value.
+fn packet_word(selector: Selector) -> Word {
     let tagged = |field, protocol, shift, max| Word::Tagged { field, protocol, shift, max };
     match selector {
         Selector::Iif => Word::Plain(Field::IifIndex, 0xffff_ffff),
@@ -64,8 +80,8 @@ pub(super) fn word(selector: Selector) -> Word {
         Selector::Mark => Word::Plain(Field::Mark, 0xffff_ffff),
         Selector::CtState => Word::Plain(Field::CtState, 0xffff_ffff),
         Selector::CtMark => Word::Plain(Field::CtMark, 0xffff_ffff),
-        Selector::EtherSaddr => Word::Hardware(Field::EtherSource),
-        Selector::EtherDaddr => Word::Hardware(Field::EtherDestination),
+        Selector::EtherSaddr => Word::Left(Field::EtherSource, HARDWARE_SHIFT),
+        Selector::EtherDaddr => Word::Left(Field::EtherDestination, HARDWARE_SHIFT),
         Selector::EtherType => Word::Part(Field::OuterEtherType, 0, 0xffff),
         Selector::VlanId => Word::Part(Field::Vlan, 0, 0xfff),
         Selector::VlanDei => Word::Part(Field::Vlan, 12, 1),
@@ -105,6 +121,15 @@ pub(super) fn word(selector: Selector) -> Word {
         Selector::IcmpCode => tagged(Field::IcmpType, 1, 0, 0xff),
         Selector::Icmp6Type => tagged(Field::IcmpType, 58, 8, 0xff),
         Selector::Icmp6Code => tagged(Field::IcmpType, 58, 0, 0xff),
+        Selector::Priority => Word::Plain(Field::Priority, 0xffff_ffff),
+        Selector::Cpu
+        | Selector::Random
+        | Selector::PktType
+        | Selector::Time
+        | Selector::Hour
+        | Selector::Day
+        | Selector::Ct(_)
+        | Selector::Generated(_) => unreachable!("fetched"),
     }
 }
 
@@ -219,18 +244,22 @@ pub(super) fn write_preconditions(out: &mut Assembler, subject: Subject, way: Wa
     for test in header_tests(subject) {
         step(out, way, test);
     }
-    match (subject.selector, word(subject.selector)) {
+    fetch::write(out, subject.selector, way);
+    match (subject.selector, word(out, subject.selector)) {
         // No protocol number has the bits that are set in the word of a packet without ports.
         (_, Word::AnyPort(field)) => step(out, way, range(field, 0xff00_0000, (0, 0))),
         // Without a connection there is no mark to look at: not even `ct mark != 1` matches.
         (Selector::CtMark, _) => step(out, way, range(Field::CtState, CONNECTIONLESS, (0, 0))),
-        (_, Word::Plain(..) | Word::Tagged { .. } | Word::Part(..) | Word::Wide(_) | Word::Hardware(_)) => {}
+        (_, Word::Plain(..) | Word::Tagged { .. } | Word::Part(..) | Word::Wide(_) | Word::Left(..)) => {}
     }
 }
 
 /// What must hold for the words of a header to be those of this packet.
 fn header_tests(subject: Subject) -> Vec<Insn> {
-    let protocol = match (subject.selector.words().0, word(subject.selector)) {
+    if fetch::wanted(subject.selector).is_some() {
+        return Vec::new();
+    }
+    let protocol = match (subject.selector.words().0, packet_word(subject.selector)) {
         ("ether" | "vlan", _) => return link_tests(subject.tagged),
         ("tcp", Word::Part(..)) => 6,
         ("udp", Word::Part(..)) => 17,
@@ -279,13 +308,13 @@ pub(super) fn write_keys(out: &mut Assembler, subject: Subject, mut keys: Vec<(u
 
 /// Writes a test that holds for every packet which has the value at all: what `*` in a map stands for.
 pub(super) fn write_any(out: &mut Assembler, subject: Subject, way: Way) {
-    let everything = Wanted { intervals: vec![(0, subject.selector.value_type().max())], inside: true };
+    let everything = Wanted { intervals: vec![(0, subject.selector.max())], inside: true };
     write_test(out, (subject.selector, None), &everything, way);
 }
 
 /// Tests that the packet has the value at all, where nothing else says so: in front of what holds without an element.
 pub(super) fn write_presence(out: &mut Assembler, subject: Subject, way: Way) {
-    if matches!(word(subject.selector), Word::Tagged { .. }) {
+    if matches!(word(out, subject.selector), Word::Tagged { .. }) {
         let next = out.label();
         write_any(out, subject, Way { flags: 0, pass: Place::Label(next), ..way });
         out.bind_here(next);
@@ -294,7 +323,7 @@ pub(super) fn write_presence(out: &mut Assembler, subject: Subject, way: Way) {
 
 fn write_test(out: &mut Assembler, (selector, bits): (Selector, Option<u128>), wanted: &Wanted, way: Way) {
     out.note_use(selector);
-    match word(selector) {
+    match word(out, selector) {
         Word::Wide(field) => {
             if matches!(field, Field::IifName | Field::OifName) {
                 out.uses |= USES_NAMES;
@@ -302,11 +331,10 @@ fn write_test(out: &mut Assembler, (selector, bits): (Selector, Option<u128>), w
             wide(out, (field, bits), wanted, way);
         }
         Word::Plain(field, max) => plain(out, (field, max, bits), wanted, way),
-        Word::Hardware(field) => {
-            let bits = bits.map(|bits| bits << HARDWARE_SHIFT);
-            let rest = (1 << HARDWARE_SHIFT) - 1;
-            let runs =
-                wanted.intervals.iter().map(|(low, high)| (low << HARDWARE_SHIFT, high << HARDWARE_SHIFT | rest));
+        Word::Left(field, shift) => {
+            let bits = bits.map(|bits| bits << shift);
+            let rest = (1 << shift) - 1;
+            let runs = wanted.intervals.iter().map(|(low, high)| (low << shift, high << shift | rest));
             wide(out, (field, bits), &Wanted { intervals: runs.collect(), inside: wanted.inside }, way);
         }
         Word::Part(field, shift, max) => {

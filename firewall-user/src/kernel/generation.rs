@@ -37,6 +37,7 @@ impl Instance {
         let verified_instructions = verify(&mut ebpf)?;
         probe::run(&mut ebpf)?;
         self.forget_probes()?;
+        maps::fill(&mut ebpf, maps::GENERATORS, &vec![0_u64; shape.generators])?;
         let mut generation = Generation { number, ebpf, verified_instructions };
         self.pin(&mut generation)?;
         Ok(generation)

@@ -39,6 +39,7 @@ pub(super) const ROOTS: &str = "ROOTS";
 pub(super) const NODES: &str = "NODES";
 pub(super) const NARROW: &str = "NARROW";
 pub(super) const WIDE: &str = "WIDE";
+pub(super) const GENERATORS: &str = "GENERATORS";
 pub(super) const MANIFEST: &str = "MANIFEST";
 pub(super) const LEDGER: &str = "LEDGER";
 pub(super) const TRAIL: &str = "TRAIL";
@@ -82,7 +83,8 @@ pub(super) const STATE: [Shape; 15] = [
 ];
 
 /// Names of a generation's own maps that are pinned with it.
-pub(super) const OF_GENERATION: [&str; 8] = [INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE, MANIFEST];
+pub(super) const OF_GENERATION: [&str; 9] =
+    [INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE, GENERATORS, MANIFEST];
 
 impl Shape {
     /// Compares with what is pinned at `path`; how many entries it has.

@@ -6,6 +6,7 @@ mod apply;
 mod attach;
 #[expect(unsafe_code, reason = "system calls that aya has no form for")]
 mod batch;
+mod clocks;
 mod confirm;
 #[cfg(feature = "debug-log")]
 mod debug_log;

@@ -11,7 +11,7 @@ use firewall_common::{
     image::{Forest, Image, PARTS, Settings},
 };
 
-use super::{KernelError, Side, maps, pins::Pins};
+use super::{KernelError, Side, clocks, maps, pins::Pins};
 use crate::compile::Compiled;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RAMPART_EBPF_OBJECT"));
@@ -36,6 +36,8 @@ pub(super) struct Shape<'a> {
     pub(super) intervals: usize,
     /// As above.
     pub(super) forest: &'a Forest,
+    /// As above.
+    pub(super) generators: usize,
     /// As above, in chunks.
     pub(super) manifest: usize,
     /// Buckets of the state table; a power of two.
@@ -46,6 +48,10 @@ pub(super) struct Shape<'a> {
     pub(super) timeouts: Timeouts,
     /// How connections are tracked.
     pub(super) tracking: u32,
+    /// How clocks differ here, see [`clocks`].
+    pub(super) atomic_ahead: u32,
+    /// As above.
+    pub(super) local_ahead: u32,
     /// Number of the generation.
     pub(super) generation: u32,
 }
@@ -61,6 +67,9 @@ impl<'a> Shape<'a> {
             constants: constants.len(),
             intervals: intervals.len(),
             forest,
+            generators: compiled.image.generators(),
+            atomic_ahead: clocks::atomic_ahead(),
+            local_ahead: clocks::local_ahead(),
             manifest,
             buckets,
             mask: buckets - 1,
@@ -129,11 +138,14 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         constants,
         intervals,
         forest,
+        generators,
         manifest,
         mask,
         buckets,
         timeouts,
         tracking,
+        atomic_ahead,
+        local_ahead,
         generation,
     } = shape;
     for (name, entry) in ENTRIES.iter().zip(&settings.entry) {
@@ -141,6 +153,8 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
     }
     loader
         .override_global("USES", &settings.uses, true)
+        .override_global("ATOMIC_AHEAD", atomic_ahead, true)
+        .override_global("LOCAL_AHEAD", local_ahead, true)
         .override_global("BUCKET_MASK", mask, true)
         .override_global("TIMEOUTS", timeouts, true)
         .override_global("TRACKING", tracking, true)
@@ -153,6 +167,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         .map_max_entries(maps::NODES, at_least_one(forest.nodes.len()))
         .map_max_entries(maps::NARROW, at_least_one(forest.narrow.len()))
         .map_max_entries(maps::WIDE, at_least_one(forest.wide.len()))
+        .map_max_entries(maps::GENERATORS, at_least_one(*generators))
         .map_max_entries(maps::MANIFEST, at_least_one(*manifest));
 }
 

@@ -65,6 +65,8 @@ pub(super) enum ExprKind {
     Named(Rc<str>),
     /// `*` as an element.
     Any,
+    /// `1h30m`, in milliseconds.
+    Time(u64),
     /// `ct mark` where a value stands.
     Selector(Box<Left>),
     /// `$name`: the value and where it is used.
@@ -102,6 +104,7 @@ impl Expr {
             | ExprKind::Mac(_)
             | ExprKind::Named(_)
             | ExprKind::Selector(_)
+            | ExprKind::Time(_)
             | ExprKind::Any => (1, 1),
         }
     }

@@ -328,8 +328,11 @@ impl Printer<'_> {
                 known.map_or_else(|| value.to_string(), |(_, name)| name.clone()).into()
             }
             Style::Flags => joined_flags(ty, value),
-            Style::Address | Style::IfName => printed(ty, value).trim_matches('"').into(),
-            Style::Name | Style::NameOrHex(_) => name(ty, value),
+            Style::Duration => ((value / 1000) as u64).into(),
+            Style::Address | Style::IfName | Style::ClassId | Style::Clock => {
+                printed(ty, value).trim_matches('"').into()
+            }
+            Style::Name | Style::Quoted | Style::NameOrHex(_) => name(ty, value),
         }
     }
 }

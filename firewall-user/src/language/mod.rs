@@ -9,6 +9,8 @@
 
 mod ast;
 mod check;
+pub mod clock;
+mod connection;
 mod data;
 mod diagnostic;
 pub mod json;

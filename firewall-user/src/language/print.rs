@@ -3,6 +3,8 @@
 mod set;
 mod statement;
 
+pub(super) use self::set::time;
+
 use std::fmt::Write;
 
 use self::statement::Names;
@@ -169,10 +171,6 @@ fn comment_line(comment: Option<&str>, indent: &str, out: &mut String) {
     if let Some(comment) = comment {
         let _ = writeln!(out, "{indent}comment \"{comment}\"");
     }
-}
-
-fn words((group, field): (&str, &str)) -> String {
-    if field.is_empty() { group.to_owned() } else { format!("{group} {field}") }
 }
 
 fn devices_text(devices: &[String]) -> String {

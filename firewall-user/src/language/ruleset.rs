@@ -5,8 +5,9 @@
 use firewall_common::image::Hook;
 
 pub use super::{
+    connection::{CtField, End, Side},
     data::{Computed, Data, Step},
-    selector::{Selector, Transport},
+    selector::{Generator, Selector, Source, Transport},
     sets::{
         CatchAll, Concat, ConcatKeys, Extras, Given, MapData, Set, SetElement, Tuple, Update, UpdateData,
         UpdateOperation,

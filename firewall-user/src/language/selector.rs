@@ -1,6 +1,39 @@
 //! What a match can look at.
 
-use super::types::Type;
+use super::{connection::CtField, types::Type};
+
+/// Where a generated number comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// One more than for the packet before.
+    Increment,
+    /// Any.
+    Random,
+    /// The same for both directions of a connection.
+    SymmetricHash,
+}
+
+impl Source {
+    /// The words that nftables prints.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Increment => "numgen inc",
+            Self::Random => "numgen random",
+            Self::SymmetricHash => "symhash",
+        }
+    }
+}
+
+/// A number made for a packet: from `offset` on, `modulus` different ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generator {
+    /// Where it comes from.
+    pub kind: Source,
+    /// How many there are.
+    pub modulus: u32,
+    /// The least.
+    pub offset: u32,
+}
 
 /// Layer-4 protocols with ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +91,17 @@ pub enum Selector {
     Protocol,
     Length,
     Mark,
+    Cpu,
+    Random,
+    PktType,
+    Priority,
+    Time,
+    Hour,
+    Day,
     CtState,
     CtMark,
+    Ct(CtField),
+    Generated(Generator),
     EtherSaddr,
     EtherDaddr,
     EtherType,
@@ -109,6 +151,19 @@ pub enum Selector {
 }
 
 impl Selector {
+    /// As nftables prints it.
+    pub fn text(self) -> String {
+        let words = match self.words() {
+            (group, "") => group.to_owned(),
+            (group, field) => format!("{group} {field}"),
+        };
+        match self {
+            Self::Generated(Generator { kind: _, modulus, offset: 0 }) => format!("{words} mod {modulus}"),
+            Self::Generated(Generator { kind: _, modulus, offset }) => format!("{words} mod {modulus} offset {offset}"),
+            _ => words,
+        }
+    }
+
     /// The words nftables prints.
     pub const fn words(self) -> (&'static str, &'static str) {
         self.spec().0
@@ -117,6 +172,16 @@ impl Selector {
     /// The type of its values.
     pub const fn value_type(self) -> Type {
         self.spec().1
+    }
+
+    /// The highest value that a match can ask for.
+    pub fn max(self) -> u128 {
+        match self {
+            Self::Generated(Generator { kind: Source::Increment | Source::Random, modulus, offset }) => {
+                (u128::from(modulus) + u128::from(offset)).saturating_sub(1)
+            }
+            other => other.value_type().max(),
+        }
     }
 
     /// Both.
@@ -133,6 +198,15 @@ impl Selector {
             Self::Mark => (("meta", "mark"), Type::Mark),
             Self::CtState => (("ct", "state"), Type::CtState),
             Self::CtMark => (("ct", "mark"), Type::Mark),
+            Self::Cpu => (("meta", "cpu"), Type::Integer(32)),
+            Self::Random => (("meta", "random"), Type::Integer(32)),
+            Self::PktType => (("meta", "pkttype"), Type::PktType),
+            Self::Priority => (("meta", "priority"), Type::ClassId),
+            Self::Time => (("meta", "time"), Type::Date),
+            Self::Hour => (("meta", "hour"), Type::Hour),
+            Self::Day => (("meta", "day"), Type::Day),
+            Self::Ct(field) => (("ct", field.words()), field.value_type()),
+            Self::Generated(generator) => ((generator.kind.words(), ""), Type::Integer(32)),
             Self::EtherSaddr => (("ether", "saddr"), Type::EtherAddr),
             Self::EtherDaddr => (("ether", "daddr"), Type::EtherAddr),
             Self::EtherType => (("ether", "type"), Type::EtherType),

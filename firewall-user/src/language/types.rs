@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    clock,
     names::{self, Names},
     ruleset::{Form, Values},
 };
@@ -34,6 +35,14 @@ pub enum Type {
     IcmpCode,
     Icmpv6Type,
     Icmpv6Code,
+    CtDir,
+    CtStatus,
+    PktType,
+    ClassId,
+    Time,
+    Date,
+    Hour,
+    Day,
 }
 
 /// How a value is written.
@@ -55,7 +64,18 @@ pub enum Style {
     NameOrHex(usize),
     /// Names of bits.
     Flags,
+    /// Two hexadecimal numbers with a colon.
+    ClassId,
+    /// A time, kept in milliseconds.
+    Duration,
+    /// A date or a time of day, quoted.
+    Clock,
+    /// A quoted name, else a number.
+    Quoted,
 }
+
+/// The traffic class `root` (`TC_H_ROOT`, `include/uapi/linux/pkt_sched.h`).
+pub const CLASS_ROOT: u128 = 0xffff_ffff;
 
 /// What there is to know about a type.
 struct Spec {
@@ -125,6 +145,14 @@ impl Type {
             Self::IcmpCode => spec("icmp_code", "an ICMP code", 8, Style::Name, names::ICMP_CODES, 1),
             Self::Icmpv6Type => spec("icmpv6_type", "an ICMPv6 type", 8, Style::Name, names::ICMPV6_TYPES, 1),
             Self::Icmpv6Code => spec("icmpv6_code", "an ICMPv6 code", 8, Style::Name, names::ICMPV6_CODES, 1),
+            Self::CtDir => spec("ct_dir", "a direction", 8, Style::Name, names::CT_DIRECTIONS, 1),
+            Self::CtStatus => spec("ct_status", "a connection's status", 32, Style::Flags, names::CT_STATUSES, 1),
+            Self::PktType => spec("pkt_type", "a packet type", 8, Style::Name, names::PACKET_TYPES, 1),
+            Self::ClassId => spec("classid", "a traffic class", 32, Style::ClassId, &[], 1),
+            Self::Time => spec("time", "a time such as `30s`", 32, Style::Duration, &[], 1),
+            Self::Date => spec("time", "a date such as \"2026-01-31 12:00\"", 64, Style::Clock, &[], 1),
+            Self::Hour => spec("hour", "a time of day such as \"18:30\"", 32, Style::Clock, &[], 1),
+            Self::Day => spec("day", "a day of the week such as \"Monday\"", 8, Style::Quoted, names::DAYS, 1),
         }
     }
 
@@ -165,7 +193,7 @@ impl Type {
 
     /// Is a value a set of bits, so that a match alone means "any of these"?
     pub const fn is_flags(self) -> bool {
-        matches!(self, Self::TcpFlag | Self::CtState)
+        matches!(self, Self::TcpFlag | Self::CtState | Self::CtStatus)
     }
 
     /// Is it a part of a byte, or bytes and a part? nftables shifts such fields before it masks them, and gets lost.
@@ -203,12 +231,19 @@ impl Type {
     /// An end of a range: numbers, not names, where names may contain the `-` that makes the range.
     fn print_end(self, value: u128, out: &mut String) {
         let _ = match self.style() {
-            Style::Address | Style::IfName | Style::IfIndex | Style::Mark | Style::Flags => {
+            Style::Address
+            | Style::IfName
+            | Style::IfIndex
+            | Style::Mark
+            | Style::Flags
+            | Style::ClassId
+            | Style::Clock => {
                 self.print_one(value, out);
                 Ok(())
             }
             Style::NameOrHex(2) => write!(out, "0x{value:02x}"),
-            Style::Number | Style::Name | Style::NameOrHex(_) => write!(out, "{value}"),
+            Style::Duration => write!(out, "{}s", value / 1000),
+            Style::Quoted | Style::Number | Style::Name | Style::NameOrHex(_) => write!(out, "{value}"),
         };
     }
 
@@ -221,9 +256,20 @@ impl Type {
             (Style::Mark, _) => write!(out, "0x{value:08x}"),
             (Style::Flags, _) => write!(out, "{}", self.flag_text(value, " | ")),
             (Style::Name | Style::NameOrHex(_), Some(name)) => write!(out, "{name}"),
+            (Style::Quoted, Some(name)) => write!(out, "\"{name}\""),
+            (Style::ClassId, _) if value == 0 => write!(out, "none"),
+            (Style::ClassId, _) if value == CLASS_ROOT => write!(out, "root"),
+            (Style::ClassId, _) => write!(out, "{:x}:{:x}", value >> 16, value & 0xffff),
+            (Style::Duration, _) => write!(out, "{}", super::print::time(value as u64)),
+            (Style::Clock, _) => write!(out, "\"{}\"", self.clock(value)),
             (Style::NameOrHex(digits), None) => write!(out, "0x{value:0digits$x}"),
-            (Style::Number | Style::IfIndex | Style::Name, _) => write!(out, "{value}"),
+            (Style::Number | Style::IfIndex | Style::Name | Style::Quoted, _) => write!(out, "{value}"),
         };
+    }
+
+    /// A date or a time of day, as it is written where the ruleset is read.
+    pub fn clock(self, value: u128) -> String {
+        if self == Self::Hour { clock::hour_text(value as u32) } else { clock::date_text(value as u64) }
     }
 
     fn address(self, value: u128) -> String {

@@ -7,7 +7,7 @@ use super::Checked;
 use crate::language::{
     diagnostic::Diagnostic,
     names,
-    ruleset::{Comparison, Family, Match, Network, Operand, Selector, Subject, Transport, Values},
+    ruleset::{Comparison, CtField, Family, Match, Network, Operand, Selector, Subject, Transport, Values},
     source::Span,
 };
 
@@ -106,6 +106,30 @@ impl Context {
         };
         let network = if self.imply_echo(selector, network, span)? { None } else { network };
         Ok(Required { network, tagged: false })
+    }
+
+    /// What a selector stands for, given what is known of the packet; `ct original saddr` needs the network layer, ports of a
+    /// connection the protocol.
+    pub(super) fn known(&self, selector: Selector, span: Span) -> Checked<Selector> {
+        let Selector::Ct(field) = selector else { return Ok(selector) };
+        match field {
+            CtField::UnknownAddress(side, end) => match self.networks[..] {
+                [only] => Ok(Selector::Ct(CtField::Address(side, only, end))),
+                _ => {
+                    let error = Diagnostic::error(span, "an address of the connection, of which network layer?");
+                    Err(error.help("write `ct original ip saddr` or `ct original ip6 saddr`"))
+                }
+            },
+            CtField::Address(_, network, _) if !self.networks.is_empty() && !self.networks.contains(&network) => {
+                Err(conflict(network_name(self.networks[0]), network_name(network), span))
+            }
+            CtField::Port(..) if self.protocols.is_empty() || !self.protocols.iter().all(|one| has_ports(*one)) => {
+                let error =
+                    Diagnostic::error(span, "a port of the connection needs a test of a protocol with ports before");
+                Err(error.help("write `meta l4proto tcp ct original proto-dst 22`"))
+            }
+            _ => Ok(selector),
+        }
     }
 
     /// `vlan id` looks behind an 802.1Q tag, unless the rule has asked for another one.

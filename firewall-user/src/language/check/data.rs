@@ -112,6 +112,7 @@ fn first_selector(expr: &Expr) -> Option<Span> {
         | ExprKind::Ipv4(_)
         | ExprKind::Ipv6(_)
         | ExprKind::Mac(_)
+        | ExprKind::Time(_)
         | ExprKind::Named(_)
         | ExprKind::Any => None,
     }

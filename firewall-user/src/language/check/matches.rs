@@ -17,8 +17,9 @@ impl Checker<'_> {
     /// The left side: what is done with its value, and what must be tested first. With the bits that are turned over
     /// before the comparison: the right side is turned over instead.
     pub(super) fn subject(&mut self, left: &Left, context: &mut Context) -> Checked<(Subject, u128)> {
-        let Required { network, tagged } = context.require(left.selector, left.span)?;
-        let ty = left.selector.value_type();
+        let selector = context.known(left.selector, left.span)?;
+        let Required { network, tagged } = context.require(selector, left.span)?;
+        let ty = selector.value_type();
         let (mut mask, mut turned) = (ty.max(), 0);
         for (operator, operand) in &left.operations {
             may_be_changed(*operator, ty, operand.span)?;
@@ -31,7 +32,7 @@ impl Checker<'_> {
         }
         let or = turned & !mask;
         let mask = (!left.operations.is_empty() && mask | or != ty.max()).then_some(mask | or);
-        Ok((Subject { selector: left.selector, mask, or, network, tagged }, turned & !or))
+        Ok((Subject { selector, mask, or, network, tagged }, turned & !or))
     }
 
     pub(super) fn a_match(
@@ -73,6 +74,7 @@ impl Checker<'_> {
             | ExprKind::Ipv4(_)
             | ExprKind::Ipv6(_)
             | ExprKind::Mac(_)
+            | ExprKind::Time(_)
             | ExprKind::Range(..)
             | ExprKind::Prefix(..)
             | ExprKind::List(_)
@@ -167,6 +169,9 @@ impl Checker<'_> {
 
     fn value_match(&mut self, (subject, turned): (Subject, u128), relation: Relation, right: &Expr) -> Checked<Match> {
         let ty = subject.selector.value_type();
+        let turned_around = if ty == Type::Hour { self.over_midnight(right, relation)? } else { None };
+        let (right, relation) =
+            turned_around.as_ref().map_or((right, relation), |(right, relation)| (right, *relation));
         let mut values = self.values(right, ty)?;
         let equal = matches!(relation, Relation::Implicit | Relation::Equal | Relation::NotEqual);
         only_values(subject, turned, equal && values.form == Form::Single, right.span)?;
@@ -174,6 +179,20 @@ impl Checker<'_> {
             values = Values::single(values.low ^ turned);
         }
         finish(subject, relation, values, right.span)
+    }
+
+    /// `"22:00"-"06:00"` is what is not from six to twenty-two: nftables turns it around so.
+    fn over_midnight(&mut self, right: &Expr, relation: Relation) -> Checked<Option<(Expr, Relation)>> {
+        let ExprKind::Range(low, high) = &right.resolved().kind else { return Ok(None) };
+        if self.single(low, Type::Hour)? <= self.single(high, Type::Hour)? {
+            return Ok(None);
+        }
+        let relation = match relation {
+            Relation::Implicit | Relation::Equal => Relation::NotEqual,
+            Relation::NotEqual => Relation::Equal,
+            other => other,
+        };
+        Ok(Some((Expr { kind: ExprKind::Range(high.clone(), low.clone()), span: right.span }, relation)))
     }
 
     /// `tcp flags syn / fin,syn,rst,ack`

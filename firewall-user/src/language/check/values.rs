@@ -3,6 +3,7 @@
 use super::{Checked, Checker};
 use crate::language::{
     ast::{Binary, Expr, ExprKind},
+    clock,
     diagnostic::Diagnostic,
     names,
     ruleset::{Form, Values},
@@ -48,6 +49,7 @@ impl Checker<'_> {
             | ExprKind::Ipv4(_)
             | ExprKind::Ipv6(_)
             | ExprKind::Mac(_)
+            | ExprKind::Time(_)
             | ExprKind::List(_)
             | ExprKind::Concat(_)
             | ExprKind::Binary(..)
@@ -83,6 +85,11 @@ impl Checker<'_> {
             return Err(mismatch(ty, "a range", span));
         }
         let (low, high) = (self.single(low, ty)?, self.single(high, ty)?);
+        if low > high && ty == Type::Hour {
+            return Err(
+                Diagnostic::error(span, "a time over midnight stands alone, not in a set").help("write two ranges")
+            );
+        }
         if low > high {
             let error = Diagnostic::error(span, "this range ends before it starts");
             return Err(error.help("write the lower end first"));
@@ -105,6 +112,8 @@ impl Checker<'_> {
             ExprKind::Ipv4(_) => Err(mismatch(ty, "an IPv4 address", expr.span)),
             ExprKind::Ipv6(_) => Err(mismatch(ty, "an IPv6 address", expr.span)),
             ExprKind::Mac(_) => Err(mismatch(ty, "a hardware address", expr.span)),
+            ExprKind::Time(time) if ty == Type::Time => in_range(u128::from(*time), ty, expr.span),
+            ExprKind::Time(_) => Err(mismatch(ty, "a time", expr.span)),
             ExprKind::Range(..) => Err(mismatch(ty, "a range", expr.span)),
             ExprKind::Prefix(..) => Err(mismatch(ty, "a prefix", expr.span)),
             ExprKind::Concat(_) => Err(mismatch(ty, "a concatenation", expr.span)),
@@ -122,6 +131,10 @@ impl Checker<'_> {
                 let text = self.diagnostics.sources.text(span).to_owned();
                 interface_pattern(&text, span).map(|values| values.low)
             }
+            // Without a unit these are seconds.
+            Type::Time => in_range(number.saturating_mul(1000), ty, span),
+            Type::Date => in_range(number.saturating_mul(1_000_000_000), ty, span),
+            Type::Hour => hour(number, span),
             _ => in_range(number, ty, span),
         }
     }
@@ -136,6 +149,8 @@ impl Checker<'_> {
                 Ok(address) => Ok(address.to_bits()),
                 Err(_) => Err(mismatch(ty, &format!("\"{text}\""), span)),
             },
+            Type::Hour => clock::hour(text).map(u128::from).ok_or_else(|| mismatch(ty, &format!("\"{text}\""), span)),
+            Type::Date => clock::date(text).map(u128::from).ok_or_else(|| mismatch(ty, &format!("\"{text}\""), span)),
             _ => self.named(text, ty, span),
         }
     }
@@ -147,6 +162,7 @@ impl Checker<'_> {
                 Form::Prefix(_) | Form::Range => Err(mismatch(ty, "a name with `*`", span)),
             }),
             Type::IfIndex => self.interface(text, span),
+            Type::ClassId => class(text, span),
             Type::Ipv4Addr | Type::Ipv6Addr => {
                 let error = mismatch(ty, &format!("`{text}`"), span);
                 Err(error.help("host names are not looked up: what they stand for can change"))
@@ -190,6 +206,30 @@ impl Checker<'_> {
             Binary::ShiftRight => a.checked_shr(b.min(128) as u32).unwrap_or(0),
         };
         in_range(value, ty, left.span.to(right.span))
+    }
+}
+
+/// A traffic class: `1:2`, `none`, `root`.
+fn class(text: &str, span: Span) -> Checked<u128> {
+    let number = |digits| u128::from_str_radix(digits, 16).ok();
+    let value = match (text, text.split_once(':')) {
+        ("none", _) => Some(0),
+        ("root", _) => Some(types::CLASS_ROOT),
+        (_, Some((major, minor))) => number(major).zip(number(minor)).map(|(major, minor)| major << 16 | minor),
+        _ => None,
+    };
+    value.ok_or_else(|| {
+        mismatch(Type::ClassId, &format!("`{text}`"), span)
+            .help("write two hexadecimal numbers: `1:a`, or `none`, `root`")
+    })
+}
+
+/// Seconds since midnight, UTC.
+fn hour(number: u128, span: Span) -> Checked<u128> {
+    let day = i64::from(clock::DAY);
+    match i64::try_from(number) {
+        Ok(seconds) if seconds < day => Ok((seconds + clock::offset_now()).rem_euclid(day) as u128),
+        Ok(_) | Err(_) => Err(Diagnostic::error(span, "a day has 86400 seconds")),
     }
 }
 

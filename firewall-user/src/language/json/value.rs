@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{object, text};
 use crate::language::{
     names,
-    ruleset::{Comparison, Computed, Extras, MapData, Selector, Step, Subject},
+    ruleset::{Comparison, Computed, Extras, Generator, MapData, Selector, Source, Step, Subject},
     types::{Style, Type},
 };
 
@@ -92,8 +92,15 @@ pub(super) fn left(subject: Subject) -> Value {
     let bits = |bits: u128| match ty.style() {
         Style::Flags => joined_flags(ty, bits),
         Style::Address => printed(ty, bits).into(),
-        Style::Name => name(ty, bits),
-        Style::Number | Style::Mark | Style::IfIndex | Style::IfName | Style::NameOrHex(_) => (bits as u64).into(),
+        Style::Name | Style::Quoted => name(ty, bits),
+        Style::ClassId => printed(ty, bits).into(),
+        Style::Number
+        | Style::Mark
+        | Style::IfIndex
+        | Style::IfName
+        | Style::NameOrHex(_)
+        | Style::Duration
+        | Style::Clock => (bits as u64).into(),
     };
     let masked = match mask {
         None => selected(selector),
@@ -107,9 +114,20 @@ pub(super) fn name(ty: Type, value: u128) -> Value {
 }
 
 pub(super) fn selected(selector: Selector) -> Value {
+    if let Selector::Generated(Generator { kind, modulus, offset }) = selector {
+        return match kind {
+            Source::Increment => json!({ "numgen": { "mode": "inc", "mod": modulus, "offset": offset } }),
+            Source::Random => json!({ "numgen": { "mode": "random", "mod": modulus, "offset": offset } }),
+            Source::SymmetricHash if offset == 0 => json!({ "symhash": { "mod": modulus } }),
+            Source::SymmetricHash => json!({ "symhash": { "mod": modulus, "offset": offset } }),
+        };
+    }
     match selector.words() {
         (key, "") | ("meta", key) => json!({ "meta": { "key": key } }),
-        ("ct", key) => json!({ "ct": { "key": key } }),
+        ("ct", key) => match key.split_once(' ') {
+            Some((side, key)) => json!({ "ct": { "key": key, "dir": side } }),
+            None => json!({ "ct": { "key": key } }),
+        },
         (protocol, field) => json!({ "payload": { "protocol": protocol, "field": field } }),
     }
 }

@@ -46,6 +46,28 @@ pub const TCP_FLAGS: Names = &[
 /// (`include/uapi/linux/netfilter/nf_conntrack_common.h`), in the order nftables prints them.
 pub const CT_STATES: Names = &[("invalid", 1), ("established", 2), ("related", 4), ("new", 8), ("untracked", 64)];
 
+/// Directions of a connection (`enum ip_conntrack_dir`, `include/uapi/linux/netfilter/nf_conntrack_tuple_common.h`).
+pub const CT_DIRECTIONS: Names = &[("original", 0), ("reply", 1)];
+
+/// What has been seen of a connection (`enum ip_conntrack_status`,
+/// `include/uapi/linux/netfilter/nf_conntrack_common.h`).
+pub const CT_STATUSES: Names = &[
+    ("expected", 1),
+    ("seen-reply", 2),
+    ("assured", 4),
+    ("confirmed", 8),
+    ("snat", 0x10),
+    ("dnat", 0x20),
+    ("dying", 0x200),
+];
+
+/// Whom a frame is for (`include/uapi/linux/if_packet.h`).
+pub const PACKET_TYPES: Names = &[("host", 0), ("unicast", 0), ("broadcast", 1), ("multicast", 2), ("other", 3)];
+
+/// Days of the week, as the kernel counts them.
+pub const DAYS: Names =
+    &[("Sunday", 0), ("Monday", 1), ("Tuesday", 2), ("Wednesday", 3), ("Thursday", 4), ("Friday", 5), ("Saturday", 6)];
+
 /// ICMP types (RFC 792, 950, 1256).
 pub const ICMP_TYPES: Names = &[
     ("echo-reply", 0),

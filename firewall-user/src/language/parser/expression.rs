@@ -93,6 +93,9 @@ impl Parser<'_> {
         if let Some(selector) = self.selector_value()? {
             return Ok(selector);
         }
+        if let Some(special) = self.time_or_class()? {
+            return Ok(special);
+        }
         match self.peek().kind {
             Kind::Word => Ok(self.leaf(|text| ExprKind::Word(text.into()))),
             Kind::Wildcard => Ok(self.leaf(|text| ExprKind::Text(text.into()))),

@@ -7,6 +7,7 @@ mod chain;
 mod command;
 mod data;
 mod expression;
+mod generated;
 mod hints;
 mod include;
 mod operators;

@@ -5,7 +5,7 @@ use crate::language::{
     ast::Left,
     diagnostic::Diagnostic,
     names,
-    ruleset::{Selector, Transport},
+    ruleset::{CtField, Selector, Transport},
     source::Span,
 };
 
@@ -121,33 +121,32 @@ const GROUPS: &[Group] = &[
     },
     Group {
         word: "ct",
-        fields: &[("state", Selector::CtState), ("mark", Selector::CtMark)],
+        fields: &[
+            ("state", Selector::CtState),
+            ("mark", Selector::CtMark),
+            ("direction", Selector::Ct(CtField::Direction)),
+            ("status", Selector::Ct(CtField::Status)),
+            ("zone", Selector::Ct(CtField::Zone(None))),
+            ("expiration", Selector::Ct(CtField::Expiration)),
+            ("bytes", Selector::Ct(CtField::Bytes(None))),
+            ("packets", Selector::Ct(CtField::Packets(None))),
+            ("avgpkt", Selector::Ct(CtField::Average(None))),
+            ("id", Selector::Ct(CtField::Id)),
+            ("l3proto", Selector::Ct(CtField::L3Proto)),
+            ("protocol", Selector::Ct(CtField::Protocol)),
+        ],
         refused: &[
-            "direction",
-            "status",
-            "expiration",
             "helper",
             "label",
-            "l3proto",
             "saddr",
             "daddr",
-            "protocol",
             "proto-src",
             "proto-dst",
-            "bytes",
-            "packets",
-            "avgpkt",
-            "zone",
-            "original",
-            "reply",
             "count",
-            "id",
             "event",
             "secmark",
             "timeout",
             "expectation",
-            "ip",
-            "ip6",
         ],
     },
     Group {
@@ -162,10 +161,15 @@ const GROUPS: &[Group] = &[
             ("protocol", Selector::Protocol),
             ("length", Selector::Length),
             ("mark", Selector::Mark),
+            ("cpu", Selector::Cpu),
+            ("random", Selector::Random),
+            ("pkttype", Selector::PktType),
+            ("priority", Selector::Priority),
+            ("time", Selector::Time),
+            ("hour", Selector::Hour),
+            ("day", Selector::Day),
         ],
         refused: &[
-            "priority",
-            "random",
             "secmark",
             "ibrvproto",
             "ibrpvid",
@@ -177,15 +181,10 @@ const GROUPS: &[Group] = &[
             "ibrname",
             "obriport",
             "obrname",
-            "pkttype",
-            "cpu",
             "iifgroup",
             "oifgroup",
             "cgroup",
             "ipsec",
-            "time",
-            "hour",
-            "day",
             "iiftype",
             "oiftype",
             "iifkind",
@@ -203,6 +202,11 @@ const ALONE: &[(&str, Selector)] = &[
     ("iifname", Selector::IifName),
     ("oifname", Selector::OifName),
     ("mark", Selector::Mark),
+    ("cpu", Selector::Cpu),
+    ("pkttype", Selector::PktType),
+    ("time", Selector::Time),
+    ("hour", Selector::Hour),
+    ("day", Selector::Day),
 ];
 
 /// Words that a match can start with, for "did you mean".
@@ -214,12 +218,21 @@ impl Parser<'_> {
     /// A selector, if one stands here.
     pub(super) fn selector(&mut self) -> Parsed<Option<Left>> {
         let Some(word) = self.word() else { return Ok(None) };
+        if let "numgen" | "symhash" = word {
+            return self.generator().map(Some);
+        }
         if let Some((_, selector)) = ALONE.iter().find(|(alone, _)| *alone == word) {
             let span = self.bump();
             return Ok(Some(Left { selector: *selector, operations: Vec::new(), more: Vec::new(), span }));
         }
         let Some(group) = GROUPS.iter().find(|group| group.word == word) else { return Ok(None) };
         let start = self.bump();
+        if group.word == "ct"
+            && let Some((selector, end)) = self.sided_field()?
+        {
+            let span = start.to(end);
+            return Ok(Some(Left { selector, operations: Vec::new(), more: Vec::new(), span }));
+        }
         let selector = self.field(group)?;
         let span = start.to(self.bump());
         Ok(Some(Left { selector, operations: Vec::new(), more: Vec::new(), span }))
@@ -253,8 +266,18 @@ impl Parser<'_> {
 
 /// Fields that cannot be told yet, and why.
 const REASONS: &[(&str, &str, &str)] = &[
-    ("meta", "pkttype", "the kernel decides it behind XDP; `ether daddr` compares with the addresses themselves"),
-    ("ct", "direction", "`ct state new` holds for the first packet of a connection, in the original direction"),
+    (
+        "ct",
+        "helper",
+        "there are no helpers: they need the payload of control connections, in user space or the kernel's own tracking",
+    ),
+    ("ct", "saddr", "write `ct original ip saddr`"),
+    ("ct", "daddr", "write `ct original ip daddr`"),
+    ("ct", "proto-src", "write `ct original proto-src`"),
+    ("ct", "proto-dst", "write `ct original proto-dst`"),
+    ("meta", "skuid", "packets that come in have no socket yet"),
+    ("meta", "skgid", "packets that come in have no socket yet"),
+    ("meta", "cgroup", "packets that come in have no socket yet"),
 ];
 
 fn refused(group: &Group, word: &str, fields: &str, span: Span) -> Diagnostic {

@@ -170,6 +170,7 @@ impl Parser<'_> {
             | ExprKind::Ipv4(_)
             | ExprKind::Ipv6(_)
             | ExprKind::Mac(_)
+            | ExprKind::Time(_)
             | ExprKind::Range(..)
             | ExprKind::Prefix(..)
             | ExprKind::List(_)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{statement::Names, words};
+use super::statement::Names;
 use crate::language::{
     ruleset::{Extras, MapData, Selector, Set},
     types::Type,
@@ -73,7 +73,7 @@ fn data_text(set: &Set) -> String {
 }
 
 fn type_of_text(selectors: &[Selector]) -> String {
-    selectors.iter().map(|selector| words(selector.words())).collect::<Vec<_>>().join(" . ")
+    selectors.iter().map(|selector| selector.text()).collect::<Vec<_>>().join(" . ")
 }
 
 fn type_text(types: &[Type]) -> String {
@@ -135,7 +135,7 @@ pub(super) fn extras(extras: &Extras, out: &mut String) {
 }
 
 /// A time as nftables prints it: `1d2h3m4s5ms`.
-pub(super) fn time(milliseconds: u64) -> String {
+pub(in crate::language) fn time(milliseconds: u64) -> String {
     const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let mut out = String::new();
     let mut left = milliseconds;

@@ -2,10 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{
-    set::{extras, time},
-    words,
-};
+use super::set::{extras, time};
 use crate::language::{
     ruleset::{
         Comparison, Computed, ConcatKeys, Data, Form, Given, MapElement, Match, Operand, Ruleset, Statement, Step,
@@ -206,7 +203,7 @@ fn concat_text(subjects: &[Subject]) -> String {
 fn subject_text(subject: Subject) -> String {
     let Subject { selector, mask, or, network: _, tagged: _ } = subject;
     let ty = selector.value_type();
-    let mut out = words(selector.words());
+    let mut out = selector.text();
     if let Some(mask) = mask {
         out.push_str(" & ");
         if ty.is_flags() && mask.count_ones() > 1 {
@@ -263,7 +260,7 @@ fn computed_text(Computed { subject, steps }: &Computed) -> String {
 fn flags_under_mask(subject: Subject, comparison: Comparison, (value, mask): (u128, u128)) -> String {
     let ty = subject.selector.value_type();
     let slash = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
-    let left = words(subject.selector.words());
+    let left = subject.selector.text();
     if slash {
         let not = if comparison == Comparison::NotEqual { "!= " } else { "" };
         return format!("{left} {not}{} / {}", ty.flag_text(value, ","), ty.flag_text(mask, ","));
