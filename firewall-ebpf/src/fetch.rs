@@ -13,7 +13,7 @@ use firewall_common::{
     wire::icmp,
 };
 
-use crate::{conntrack::Found, maps, verifier, work::Work};
+use crate::{connection::Found, maps, verifier, work::Work};
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;

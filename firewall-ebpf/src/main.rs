@@ -12,6 +12,7 @@
 mod act;
 mod association;
 mod bucket;
+mod connection;
 mod conntrack;
 mod count;
 mod emit;

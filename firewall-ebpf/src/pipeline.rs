@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use crate::{
-    conntrack, count, emit, explain, fragment, maps, marks,
+    connection, conntrack, count, emit, explain, fragment, maps, marks,
     packet::{Frame, TcFrame},
     route, rules,
     verifier::forget,
@@ -103,9 +103,9 @@ fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
         return verdict;
     }
     conntrack::look_up(frame, work);
-    conntrack::read_mark(work);
+    connection::read_mark(work);
     let verdict = chains(frame, work, path);
-    conntrack::write_mark(work);
+    connection::write_mark(work);
     if !verdict.is_pass() {
         return verdict;
     }

@@ -166,9 +166,8 @@ fn rules(chains: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// A table with two chains to jump to and up to three base chains.
 pub(crate) fn ruleset() -> impl Strategy<Value = String> {
     let policy = || prop_oneof![Just("accept"), Just("drop")];
-    let hook = || {
-        prop_oneof![3 => Just("input"), 2 => Just("output"), 2 => Just("prerouting"), 1 => Just("postrouting")]
-    };
+    let hook =
+        || prop_oneof![3 => Just("input"), 2 => Just("output"), 2 => Just("prerouting"), 1 => Just("postrouting")];
     // Before and behind connection tracking; each priority once: nft leaves the order of chains with one priority to the
     // kernel.
     let early = || prop_oneof![2 => Just(0), 1 => Just(-260)];

@@ -113,13 +113,13 @@ impl Context {
     pub(super) fn known(&self, selector: Selector, span: Span) -> Checked<Selector> {
         let Selector::Ct(field) = selector else { return Ok(selector) };
         match field {
-            CtField::UnknownAddress(side, end) => match self.networks[..] {
-                [only] => Ok(Selector::Ct(CtField::Address(side, only, end))),
-                _ => {
-                    let error = Diagnostic::error(span, "an address of the connection, of which network layer?");
-                    Err(error.help("write `ct original ip saddr` or `ct original ip6 saddr`"))
+            CtField::UnknownAddress(side, end) => {
+                if let [only] = self.networks[..] {
+                    return Ok(Selector::Ct(CtField::Address(side, only, end)));
                 }
-            },
+                let error = Diagnostic::error(span, "an address of the connection, of which network layer?");
+                Err(error.help("write `ct original ip saddr` or `ct original ip6 saddr`"))
+            }
             CtField::Address(_, network, _) if !self.networks.is_empty() && !self.networks.contains(&network) => {
                 Err(conflict(network_name(self.networks[0]), network_name(network), span))
             }

@@ -32,7 +32,7 @@ impl Checker<'_> {
         }
         let or = turned & !mask;
         let mask = (!left.operations.is_empty() && mask | or != ty.max()).then_some(mask | or);
-        Ok((Subject { selector, mask, or, network, tagged }, turned & !or))
+        Ok((Subject { selector, mask, or, tagged, network }, turned & !or))
     }
 
     pub(super) fn a_match(

@@ -91,9 +91,8 @@ pub(super) fn left(subject: Subject) -> Value {
     let ty = selector.value_type();
     let bits = |bits: u128| match ty.style() {
         Style::Flags => joined_flags(ty, bits),
-        Style::Address => printed(ty, bits).into(),
         Style::Name | Style::Quoted => name(ty, bits),
-        Style::ClassId => printed(ty, bits).into(),
+        Style::Address | Style::ClassId => printed(ty, bits).into(),
         Style::Number
         | Style::Mark
         | Style::IfIndex
