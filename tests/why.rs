@@ -4,3 +4,5 @@ mod support;
 
 #[path = "why/agreement.rs"]
 mod agreement;
+#[path = "why/command.rs"]
+mod command;

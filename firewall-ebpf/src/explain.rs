@@ -4,9 +4,13 @@
 //! force. The notes are one value a CPU: XDP and tc do not interrupt each other.
 
 use firewall_common::{
-    image::Hook,
+    eval::Cursor,
+    image::{Hook, NO_RULE, POLICY, Target},
     packet::WORDS,
-    trail::{AT_HOOK, BUCKETS, Explain, SNAP, STEPS, TRAIL_HEAD, Trail, TrailFilter, WANTS_BYTES, WANTS_STEPS},
+    trail::{
+        AT_HOOK, AT_POLICY, AT_RULE, BUCKETS, Explain, SNAP, STEPS, TRAIL_HEAD, Trail, TrailFilter, WANTS_BYTES,
+        WANTS_STEPS,
+    },
     verdict::Verdict,
 };
 
@@ -99,6 +103,26 @@ pub fn step(at: u32) {
         trail.steps[forget(&trail.step_count) as usize & (STEPS - 1)] = at;
         trail.step_count = trail.step_count.wrapping_add(1);
     }
+}
+
+/// The packet went on from there. Steps within trees lead nowhere but the last one.
+#[inline(always)]
+pub fn moved(from: Target, cursor: &Cursor) {
+    if !from.is_next() {
+        step(cursor.at.0);
+    } else if from != cursor.at {
+        found(cursor);
+    }
+}
+
+/// A tree led here: to an instruction, or to the verdict of a rule that needs none.
+#[inline(always)]
+pub fn found(cursor: &Cursor) {
+    if is_on() && cursor.at.is_verdict() && cursor.rule != NO_RULE {
+        let policy = if cursor.rule & POLICY != 0 { AT_POLICY } else { 0 };
+        step(AT_RULE | policy | (cursor.rule & (AT_POLICY - 1)));
+    }
+    step(cursor.at.0);
 }
 
 /// A bucket of the state table is looked at.

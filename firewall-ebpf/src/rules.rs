@@ -81,7 +81,7 @@ fn find<F: Frame>(frame: &F, work: &mut Work) {
     let store = MapStore::of(frame, work);
     // A broken image leaves the cursor where it is: the loop finds that out again and drops the packet.
     let _ = classify::start(&store, &work.packet, root, is_v6, &mut work.cursor);
-    explain::step(work.cursor.at.0);
+    explain::found(&work.cursor);
 }
 
 /// Range instructions that are run before the general loop is begun.
@@ -168,12 +168,13 @@ extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
         (&mut *(*walk).work, F::of_context((*walk).context))
     };
     let frame = &frame;
+    let from = work.cursor.at;
     let moved = if maps::USES.load() & USES_TREES != 0 && work.cursor.at.is_next() {
         search(frame, work)
     } else {
         step(&mut MapStore::of(frame, work), &mut work.packet, &mut work.cursor)
     };
-    explain::step(work.cursor.at.0);
+    explain::moved(from, &work.cursor);
     i64::from(moved.is_none() || work.cursor.at.is_verdict())
 }
 

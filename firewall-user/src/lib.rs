@@ -10,3 +10,4 @@ pub mod config;
 pub mod kernel;
 pub mod language;
 pub mod observe;
+pub mod packets;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::observing::Why;
 use super::values::{self, EventFilter, Prefix};
 
 /// Where the rules are when no file is named.
@@ -102,6 +103,12 @@ pub enum Verb {
     /// Prints a line an event until it is interrupted. It may be started before a ruleset is applied, and it goes on when
     /// another one is.
     Monitor(Monitor),
+    /// Say what becomes of a packet, and why
+    ///
+    /// The packet runs through a shadow of the loaded ruleset in the kernel: the same program, the same rules, copies of
+    /// the connections it would meet. Nothing live changes. Printed are every rule it meets, the verdict, what the
+    /// sender sees, and what would let a dropped one through; and what else may be in the way.
+    Why(Why),
     /// Detach from every interface and remove everything, connections included
     Stop,
     /// Print a completion script for a shell
@@ -127,6 +134,7 @@ impl Verb {
             Self::Conns(_) => "conns",
             Self::Counters(_) => "counters",
             Self::Monitor(_) => "monitor",
+            Self::Why(_) => "why",
             Self::Stop => "stop",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",

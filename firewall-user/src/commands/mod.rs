@@ -12,6 +12,7 @@ mod monitor;
 mod ruleset;
 mod status;
 mod stop;
+mod why;
 
 use std::io::{self, Write};
 
@@ -81,6 +82,7 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Conns(conns) => conns::run(&session, conns),
         Verb::Counters(counters) => counters::run(&session, counters),
         Verb::Monitor(monitor) => monitor::run(&session, monitor),
+        Verb::Why(why) => why::run(&session, why),
         Verb::Stop => stop::run(&session),
         Verb::Completions(completions) => completions::run(completions),
         Verb::Man(man) => man::run(man),

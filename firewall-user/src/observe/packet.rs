@@ -7,7 +7,7 @@ use std::{
 
 use firewall_common::{
     event::Event,
-    packet::{NFPROTO_IPV4, NFPROTO_IPV6, NO_L4},
+    packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6, NO_L4, Packet},
     wire::icmp,
 };
 use serde_json::{Map, Value, json};
@@ -44,6 +44,23 @@ impl Told {
             flags: upper(event.tcp_flags).map(|word| word as u8),
             length: event.length,
         }
+    }
+
+    /// What the program read of a packet.
+    pub fn of_packet(packet: &Packet) -> Self {
+        let words = |field| [0, 1, 2, 3].map(|at| packet.get_at(field, at));
+        Self::of(&Event {
+            length: packet.frame_length,
+            source: words(Field::SourceAddress),
+            destination: words(Field::DestinationAddress),
+            nfproto: packet.get(Field::NfProto),
+            protocol: packet.get(Field::L4Proto),
+            source_port: packet.get(Field::SourcePort),
+            destination_port: packet.get(Field::DestinationPort),
+            icmp: packet.get(Field::IcmpType),
+            tcp_flags: packet.get(Field::TcpFlags),
+            ..Event::default()
+        })
     }
 
     /// `tcp 198.51.100.7:40000 -> 203.0.113.10:443 flags S`
@@ -91,7 +108,7 @@ impl Told {
 }
 
 /// An address out of the words that the program uses.
-fn address(family: u32, words: [u32; 4]) -> Option<IpAddr> {
+pub fn address(family: u32, words: [u32; 4]) -> Option<IpAddr> {
     match family {
         NFPROTO_IPV4 => Some(Ipv4Addr::from_bits(words[0]).into()),
         NFPROTO_IPV6 => {

@@ -1,0 +1,143 @@
+//! `rampart why`: what becomes of a packet that nobody sent, by the loaded program itself.
+
+mod last;
+
+use anyhow::{Context, Result};
+use firewall_common::image::{Hook, Insn};
+
+use super::{No, Session, Status, open, print, print_json};
+use crate::{
+    cli::observing::Why,
+    compile::Manifest,
+    kernel::{self, Attached, Ingress, Instance, Known, Passing, Question, Shadow, Side},
+    observe::why::{Outcome, Report},
+    packets::{Spec, State, capture, hex},
+};
+
+/// Frames of a capture file that are answered about: a person reads the answers.
+const MOST_FRAMES: usize = 100_000;
+
+pub(super) fn run(session: &Session<'_>, why: &Why) -> Result<Status> {
+    let instance = open()?;
+    if let Some(address) = why.last {
+        return last::run(session, &instance, address);
+    }
+    let frames = frames(why)?;
+    let interface = interface(&instance, why)?;
+    let side = side(why, &interface);
+    let generation = instance.generation()?;
+    let manifest = instance.manifest_of(generation)?;
+    let mut asked = Asked { shadow: instance.shadow(generation)?, manifest, instance: &instance, generation };
+    let mut status = Status::Done;
+    for (number, (frame, known)) in frames.iter().enumerate() {
+        let question = Question { side, frame, ifindex: interface.ifindex, known: *known };
+        let outcome = asked.answer(session, &question, &interface.name, number > 0)?;
+        if why.exit_code && outcome != Outcome::Accept {
+            status = Status::No;
+        }
+    }
+    Ok(status)
+}
+
+/// Who answers.
+struct Asked<'a> {
+    shadow: Shadow<'a>,
+    manifest: Manifest,
+    instance: &'a Instance,
+    generation: u32,
+}
+
+impl Asked<'_> {
+    fn answer(&mut self, session: &Session<'_>, question: &Question<'_>, name: &str, more: bool) -> Result<Outcome> {
+        let answer = self.shadow.ask(question)?;
+        let insns = self.instance.image(self.generation)?;
+        let look_up = |at: u32| -> Option<Insn> { insns.insn(at) };
+        let mut report = Report::new(&answer.trail, &self.manifest, &look_up, name);
+        report.left = Some(&answer.bytes);
+        report.outside = kernel::outside(name, passing(&report));
+        if session.global.json {
+            print_json(&report.json())?;
+        } else {
+            print(&format!("{}{}", if more { "\n" } else { "" }, report.text()))?;
+        }
+        Ok(report.outcome())
+    }
+}
+
+/// A packet that rampart lets pass, for what comes behind it.
+pub(super) fn passing(report: &Report<'_>) -> Option<Passing> {
+    let packet = report.packet();
+    let (_, destination) = packet.addresses.filter(|_| report.outcome() == Outcome::Accept)?;
+    Some(Passing {
+        protocol: packet.protocol,
+        destination,
+        port: packet.ports.map(|(_, port)| port),
+        is_input: !report.is_leaving() && report.hook() == Some(Hook::Input),
+        is_incoming: !report.is_leaving(),
+    })
+}
+
+/// The frames asked about, with what is known of their connections.
+fn frames(why: &Why) -> Result<Vec<(Vec<u8>, Known)>> {
+    let supposed =
+        |state: &str| Spec::parse(&["tcp", "192.0.2.1:1", "192.0.2.2:1", "state", state]).map(|spec| spec.state);
+    let known = match why.state.as_deref().map(supposed) {
+        Some(state) => known(state.map_err(|error| No(error.to_string()))?),
+        None => Known::Live,
+    };
+    if let Some(digits) = &why.hex {
+        let frame = hex(digits).map_err(No)?;
+        return Ok(vec![(checked(frame)?, known)]);
+    }
+    if let Some(path) = &why.pcap {
+        let frames = capture::read(path, MOST_FRAMES)?;
+        return frames.into_iter().map(|frame| Ok((checked(frame)?, known))).collect();
+    }
+    let mut words = why.packet.clone();
+    for (word, value) in [("flags", &why.flags), ("state", &why.state)] {
+        words.extend(value.iter().flat_map(|value| [word.to_owned(), value.clone()]));
+    }
+    let spec = Spec::parse(&words).map_err(|error| No(error.to_string()))?;
+    Ok(vec![(spec.frame(), self::known(spec.state))])
+}
+
+/// The kernel runs programs over nothing shorter than an Ethernet header and nothing longer than a page.
+fn checked(frame: Vec<u8>) -> Result<Vec<u8>> {
+    match frame.len() {
+        14..=3500 => Ok(frame),
+        length => Err(No(format!("a frame of {length} bytes cannot be asked about; 14 to 3500 can")).into()),
+    }
+}
+
+pub(super) const fn known(state: State) -> Known {
+    match state {
+        State::Live => Known::Live,
+        State::New => Known::Nothing,
+        State::Established => Known::Established,
+        State::Reply => Known::Reply,
+    }
+}
+
+fn interface(instance: &Instance, why: &Why) -> Result<Attached> {
+    let all = instance.interfaces()?;
+    let names = || all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+    match why.incoming.as_ref().or(why.outgoing.as_ref()) {
+        Some(name) => {
+            let found = all.iter().find(|one| one.name == *name).cloned();
+            found.with_context(|| format!("rampart is not attached to an interface `{name}`, but to {}", names()))
+        }
+        None => match &all[..] {
+            [only] => Ok(only.clone()),
+            [] => Err(No("rampart is attached to no interface: nothing is filtered".to_owned()).into()),
+            _ => Err(No(format!("which interface? `--in IF` or `--out IF`, of {}", names())).into()),
+        },
+    }
+}
+
+fn side(why: &Why, interface: &Attached) -> Side {
+    match (why.outgoing.is_some(), interface.ingress) {
+        (true, _) => Side::TcEgress,
+        (false, Ingress::Native | Ingress::Generic) => Side::Xdp,
+        (false, Ingress::Tc) => Side::TcIngress,
+    }
+}

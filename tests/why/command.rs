@@ -1,0 +1,135 @@
+//! `rampart why` as a person calls it.
+
+use firewall_tests::{
+    command::Rampart,
+    sockets::{BRIEFLY, Outcome, PATIENTLY, TcpEcho, tcp_connect, tcp_echo},
+    topology::{CLIENT, Pair, SERVER},
+};
+
+const RULES: &str = "table inet filter {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        tcp dport { 22, 80 } accept
+        ip saddr 203.0.113.0/24 drop
+    }
+}";
+
+fn packet(port: u16) -> (String, String) {
+    (format!("{CLIENT}:40000"), format!("{SERVER}:{port}"))
+}
+
+#[test]
+fn a_drop_is_explained_with_what_would_let_it_through() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).success();
+    let (from, to) = packet(443);
+    let text = rampart.run(&["why", "tcp", &from, &to, "--in", "eth0"]).success().stdout;
+    for part in [
+        "conntrack   new\n",
+        "ruleset.nft:5  tcp dport { 22, 80 } accept  [no match: destination port]",
+        "verdict     drop (policy, ruleset) by policy drop of chain input in table inet filter",
+        "the sender sees: connection timed out",
+        "nearest: ",
+        "tcp dport 443 accept` in chain input would let it through",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let output = rampart.run(&["why", "tcp", &from, &to, "--json", "--exit-code"]);
+    assert_eq!(output.status, Some(1));
+    let json = output.json();
+    assert_eq!((json["verdict"].as_str(), json["layer"].as_str()), (Some("drop"), Some("ruleset")));
+    assert_eq!((json["reason"].as_str(), json["hook"].as_str()), (Some("policy"), Some("input")));
+    assert_eq!(json["conntrack"]["state"], "new");
+    let by_rule = rampart.run(&["why", "udp", "203.0.113.5:1", &to, "--json"]).success().json();
+    assert_eq!((by_rule["reason"].as_str(), by_rule["rule"]["line"].as_u64()), (Some("rule"), Some(6)));
+}
+
+#[test]
+fn what_passes_may_find_nobody() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).success();
+    let (from, to) = packet(80);
+    let text = rampart.run(&["why", "tcp", &from, &to]).success().stdout;
+    assert!(text.contains("verdict     accept by rule ") && text.contains("ruleset.nft:5"), "{text}");
+    assert!(text.contains("no program listens on tcp port 80"), "{text}");
+    let server = TcpEcho::start(&pair.server, (SERVER, 22));
+    let (from, to) = packet(22);
+    let text = rampart.run(&["why", "tcp", &from, &to]).success().stdout;
+    assert!(!text.contains("no program listens"), "{text}");
+    let elsewhere = rampart.run(&["why", "tcp", &from, "203.0.113.77:22"]).success().stdout;
+    assert!(elsewhere.contains("203.0.113.77 is no address of this host"), "{elsewhere}");
+    pair.server.command(
+        "nft",
+        &["add table inet other; add chain inet other in { type filter hook input priority 5; policy drop; }"],
+    );
+    let text = rampart.run(&["why", "tcp", &from, &to]).success().stdout;
+    assert!(text.contains("chain in of table inet other"), "{text}");
+    drop(server);
+}
+
+#[test]
+fn a_connection_is_met_as_it_is_or_as_it_is_supposed() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).success();
+    let (from, to) = packet(443);
+    let state = |arguments: &[&str]| {
+        let all = [&["why", "tcp", &from, &to, "--json"], arguments].concat();
+        let json = rampart.run(&all).success().json();
+        (
+            json["conntrack"]["state"].as_str().unwrap_or("?").to_owned(),
+            json["verdict"].as_str().unwrap_or("?").to_owned(),
+        )
+    };
+    assert_eq!(state(&[]), ("new".to_owned(), "drop".to_owned()));
+    assert_eq!(state(&["--state", "established"]), ("established".to_owned(), "accept".to_owned()));
+    assert_eq!(state(&["--state", "reply"]), ("established".to_owned(), "accept".to_owned()));
+    let server = TcpEcho::start(&pair.server, (SERVER, 22));
+    assert_eq!(tcp_echo(&pair.client, server.address(), PATIENTLY), Outcome::Connected);
+    let conns = rampart.run(&["conns", "--proto", "tcp", "--json"]).success().json();
+    let original = &conns["conns"][0]["original"];
+    let from = format!("{CLIENT}:{}", original["sport"]);
+    let known =
+        rampart.run(&["why", "tcp", &from, &format!("{SERVER}:22"), "--flags", "ack", "--json"]).success().json();
+    assert_ne!(known["conntrack"]["connection"], serde_json::Value::Null, "{known}");
+    let before = rampart.run(&["counters", "--json"]).success().json();
+    rampart.run(&["why", "tcp", &from, &to]).success();
+    assert_eq!(rampart.run(&["counters", "--json"]).success().json(), before);
+}
+
+#[test]
+fn frames_come_as_digits_and_the_ledger_remembers() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).success();
+    let cut = rampart.run(&["why", "--hex", "020000000002 020000000001 0800 4500", "--json"]).success().json();
+    assert_eq!((cut["reason"].as_str(), cut["layer"].as_str()), (Some("ipv4_truncated"), Some("network")));
+    assert_eq!(rampart.run(&["why", "--last", &CLIENT.to_string()]).status, Some(1));
+    assert_eq!(tcp_connect(&pair.client, (SERVER, 443), BRIEFLY), Outcome::TimedOut);
+    let last = rampart.run(&["why", "--last", &CLIENT.to_string(), "--json"]).success().json();
+    assert_eq!(last["dropped"]["reason"], "policy");
+    assert_eq!(last["dropped"]["to"], "tcp port 443");
+    assert!(last["dropped"]["packets"].as_u64().is_some_and(|packets| packets >= 1), "{last}");
+    let text = rampart.run(&["why", "--last", &CLIENT.to_string()]).success().stdout;
+    assert!(text.contains("policy drop of chain input"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_said() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).success();
+    for (arguments, wanted) in [
+        (&["why", "tcp", "192.0.2.1"][..], "where it goes to is missing"),
+        (&["why", "tcp", "192.0.2.1", "192.0.2.2:22", "--in", "eth9"], "not attached to an interface `eth9`"),
+        (&["why", "--hex", "00"], "a frame of 1 bytes cannot be asked about"),
+        (&["why", "tcp", "192.0.2.1", "192.0.2.2:22", "--state", "odd"], "cannot be supposed"),
+    ] {
+        let output = rampart.run(arguments);
+        assert_ne!(output.status, Some(0), "{arguments:?}");
+        assert!(output.stderr.contains(wanted), "{arguments:?}: {}", output.stderr);
+    }
+}
