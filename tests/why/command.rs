@@ -1,7 +1,7 @@
 //! `rampart why` as a person calls it.
 
 use firewall_tests::{
-    command::Rampart,
+    command::{Rampart, run},
     sockets::{BRIEFLY, Outcome, PATIENTLY, TcpEcho, tcp_connect, tcp_echo},
     topology::{CLIENT, Pair, SERVER},
 };
@@ -23,7 +23,7 @@ fn packet(port: u16) -> (String, String) {
 fn a_drop_is_explained_with_what_would_let_it_through() {
     let pair = Pair::new();
     let rampart = Rampart::on(&pair.server);
-    rampart.apply(RULES).success();
+    rampart.apply(RULES).check();
     let (from, to) = packet(443);
     let text = rampart.run(&["why", "tcp", &from, &to, "--in", "eth0"]).success().stdout;
     for part in [
@@ -37,7 +37,7 @@ fn a_drop_is_explained_with_what_would_let_it_through() {
         assert!(text.contains(part), "no `{part}` in\n{text}");
     }
     let output = rampart.run(&["why", "tcp", &from, &to, "--json", "--exit-code"]);
-    assert_eq!(output.status, Some(1));
+    assert_eq!(output.status, 1);
     let json = output.json();
     assert_eq!((json["verdict"].as_str(), json["layer"].as_str()), (Some("drop"), Some("ruleset")));
     assert_eq!((json["reason"].as_str(), json["hook"].as_str()), (Some("policy"), Some("input")));
@@ -50,7 +50,7 @@ fn a_drop_is_explained_with_what_would_let_it_through() {
 fn what_passes_may_find_nobody() {
     let pair = Pair::new();
     let rampart = Rampart::on(&pair.server);
-    rampart.apply(RULES).success();
+    rampart.apply(RULES).check();
     let (from, to) = packet(80);
     let text = rampart.run(&["why", "tcp", &from, &to]).success().stdout;
     assert!(text.contains("verdict     accept by rule ") && text.contains("ruleset.nft:5"), "{text}");
@@ -61,10 +61,8 @@ fn what_passes_may_find_nobody() {
     assert!(!text.contains("no program listens"), "{text}");
     let elsewhere = rampart.run(&["why", "tcp", &from, "203.0.113.77:22"]).success().stdout;
     assert!(elsewhere.contains("203.0.113.77 is no address of this host"), "{elsewhere}");
-    pair.server.command(
-        "nft",
-        &["add table inet other; add chain inet other in { type filter hook input priority 5; policy drop; }"],
-    );
+    let other = "add table inet other; add chain inet other in { type filter hook input priority 5; policy drop; }";
+    run(Some(&pair.server), "nft", &[other], "").check();
     let text = rampart.run(&["why", "tcp", &from, &to]).success().stdout;
     assert!(text.contains("chain in of table inet other"), "{text}");
     drop(server);
@@ -74,7 +72,7 @@ fn what_passes_may_find_nobody() {
 fn a_connection_is_met_as_it_is_or_as_it_is_supposed() {
     let pair = Pair::new();
     let rampart = Rampart::on(&pair.server);
-    rampart.apply(RULES).success();
+    rampart.apply(RULES).check();
     let (from, to) = packet(443);
     let state = |arguments: &[&str]| {
         let all = [&["why", "tcp", &from, &to, "--json"], arguments].concat();
@@ -96,7 +94,7 @@ fn a_connection_is_met_as_it_is_or_as_it_is_supposed() {
         rampart.run(&["why", "tcp", &from, &format!("{SERVER}:22"), "--flags", "ack", "--json"]).success().json();
     assert_ne!(known["conntrack"]["connection"], serde_json::Value::Null, "{known}");
     let before = rampart.run(&["counters", "--json"]).success().json();
-    rampart.run(&["why", "tcp", &from, &to]).success();
+    rampart.run(&["why", "tcp", &from, &to]).check();
     assert_eq!(rampart.run(&["counters", "--json"]).success().json(), before);
 }
 
@@ -104,10 +102,10 @@ fn a_connection_is_met_as_it_is_or_as_it_is_supposed() {
 fn frames_come_as_digits_and_the_ledger_remembers() {
     let pair = Pair::new();
     let rampart = Rampart::on(&pair.server);
-    rampart.apply(RULES).success();
+    rampart.apply(RULES).check();
     let cut = rampart.run(&["why", "--hex", "020000000002 020000000001 0800 4500", "--json"]).success().json();
     assert_eq!((cut["reason"].as_str(), cut["layer"].as_str()), (Some("ipv4_truncated"), Some("network")));
-    assert_eq!(rampart.run(&["why", "--last", &CLIENT.to_string()]).status, Some(1));
+    assert_eq!(rampart.run(&["why", "--last", &CLIENT.to_string()]).status, 1);
     assert_eq!(tcp_connect(&pair.client, (SERVER, 443), BRIEFLY), Outcome::TimedOut);
     let last = rampart.run(&["why", "--last", &CLIENT.to_string(), "--json"]).success().json();
     assert_eq!(last["dropped"]["reason"], "policy");
@@ -121,7 +119,7 @@ fn frames_come_as_digits_and_the_ledger_remembers() {
 fn what_cannot_be_asked_is_said() {
     let pair = Pair::new();
     let rampart = Rampart::on(&pair.server);
-    rampart.apply(RULES).success();
+    rampart.apply(RULES).check();
     for (arguments, wanted) in [
         (&["why", "tcp", "192.0.2.1"][..], "where it goes to is missing"),
         (&["why", "tcp", "192.0.2.1", "192.0.2.2:22", "--in", "eth9"], "not attached to an interface `eth9`"),
@@ -129,7 +127,7 @@ fn what_cannot_be_asked_is_said() {
         (&["why", "tcp", "192.0.2.1", "192.0.2.2:22", "--state", "odd"], "cannot be supposed"),
     ] {
         let output = rampart.run(arguments);
-        assert_ne!(output.status, Some(0), "{arguments:?}");
+        assert_ne!(output.status, 0, "{arguments:?}");
         assert!(output.stderr.contains(wanted), "{arguments:?}: {}", output.stderr);
     }
 }
