@@ -100,7 +100,7 @@ fn is_listening(passing: &Passing) -> bool {
 }
 
 /// The local address and port of a line of `/proc/net/tcp` and the like, if the socket is in this state
-/// (`tcp4_seq_show`, net/ipv4/tcp_ipv4.c).
+/// (`tcp4_seq_show`, `net/ipv4/tcp_ipv4.c`).
 fn socket(line: &str, wanted: &str) -> Option<(IpAddr, u16)> {
     let mut words = line.split_whitespace();
     let (local, _, state) = (words.nth(1)?, words.next()?, words.next()?);

@@ -10,7 +10,7 @@ pub use spec::{Spec, SpecError, State};
 pub fn hex(text: &str) -> Result<Vec<u8>, String> {
     let digits: String = text.chars().filter(|letter| !letter.is_whitespace() && *letter != ':').collect();
     let digits = digits.strip_prefix("0x").unwrap_or(&digits);
-    if !digits.is_ascii() || digits.len() % 2 != 0 {
+    if !digits.is_ascii() || !digits.len().is_multiple_of(2) {
         return Err("hexadecimal digits come in pairs".to_owned());
     }
     let byte = |at: usize| {
