@@ -14,7 +14,7 @@ use std::{
 };
 
 use firewall_tests::{netns::Namespace, packet::Frame, referee::Referee};
-use firewall_user::compile::listing;
+use firewall_user::compile::listing::{self, Live};
 use proptest::{
     prelude::any,
     test_runner::{Config, TestCaseError, TestRunner},
@@ -142,9 +142,10 @@ fn rulesets_are_listed_as_nft_lists_them() {
                 .next()
                 .unwrap_or((0, 0))
         };
-        let text = listing::listing(&compiled.manifest, &start, false)
+        let text = listing::listing(&compiled.manifest, Live { counts: &start, cell: &|cell| cell.first }, false)
             .unwrap_or_else(|error| panic!("{}", error.render(false)));
-        let json = listing::json(&compiled.manifest, &start).unwrap_or_else(|error| panic!("{}", error.render(false)));
+        let json = listing::json(&compiled.manifest, Live { counts: &start, cell: &|cell| cell.first })
+            .unwrap_or_else(|error| panic!("{}", error.render(false)));
         referee.replace(&ruleset);
         let (their_text, their_json) = (referee.text(), comparable(referee.list()));
         if name != "redundant" {

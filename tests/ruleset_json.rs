@@ -34,7 +34,12 @@ fn parsed(name: &str, text: &str) -> Ruleset {
 }
 
 fn our_json(ruleset: &Ruleset) -> String {
-    let shown = Shown { counter: &|_, written| written, handle: &|_| Some(7) };
+    let shown = Shown {
+        counter: &|_, written| written,
+        quota: &|_, (used, _)| used,
+        content: &|_, written| written,
+        handle: &|_| Some(7),
+    };
     json::listing(ruleset, &shown).to_string()
 }
 

@@ -12,6 +12,8 @@ mod counters;
 mod extensions;
 #[path = "verdict/hooks.rs"]
 mod hooks;
+#[path = "verdict/limits.rs"]
+mod limits;
 #[path = "verdict/link.rs"]
 mod link;
 #[path = "verdict/malformed.rs"]

@@ -7,9 +7,10 @@ use crate::{
     classify::{Narrow, Node, Root, Search, Wide},
     conntrack::CtState,
     image::{
-        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_FETCH, USES_LOG, USES_NOTRACK, USES_REGISTERS,
-        USES_SETS,
+        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_FETCH, USES_LOG, USES_NOTRACK,
+        USES_REGISTERS, USES_SETS,
     },
+    limit,
     limits::MAX_SET_STEPS,
     packet::{Field, Packet, WORDS},
 };
@@ -49,6 +50,10 @@ pub trait Store {
     }
     /// Adds the packet to rule counter `index`.
     fn count(&mut self, index: u32, packet: &Packet);
+    /// Takes `cost` from the bucket in a cell, if it has that much.
+    fn take(&mut self, cell: u32, cost: u64, capacity: u64) -> bool;
+    /// Adds to a cell: what it is then.
+    fn add(&mut self, cell: u32, amount: u32) -> u64;
     /// Emits log statement `index` for rule `rule`.
     fn log(&mut self, index: u32, rule: u32, packet: &Packet);
     /// Carries out [`Op::Fetch`]: `false` when the packet has no such value.
@@ -135,6 +140,8 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
     } else if op == Op::NoTrack as u8 && store.uses(USES_NOTRACK) {
         leave_untracked(packet);
         true
+    } else if op >= Op::LimitPackets as u8 && op <= Op::Quota as u8 && store.uses(USES_CELLS) {
+        limited(store, &insn, packet)?
     } else {
         return None;
     };
@@ -147,6 +154,24 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
         cursor.at = fail;
     }
     Some(())
+}
+
+/// [`Op::LimitPackets`], [`Op::LimitBytes`], [`Op::Quota`]
+#[inline(always)]
+fn limited<S: Store>(store: &mut S, insn: &Insn, packet: &Packet) -> Option<bool> {
+    let [high, low, capacity_high, capacity_low] = *store.constant(insn.low)?;
+    let long = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+    let (first, second) = (long(high, low), long(capacity_high, capacity_low));
+    let length = packet.get(Field::Length);
+    if insn.op == Op::Quota as u8 {
+        return Some(store.add(insn.extra, length) <= second);
+    }
+    if insn.op == Op::LimitPackets as u8 {
+        return Some(store.take(insn.extra, first, second));
+    }
+    let [high, low, rate_high, rate_low] = *store.constant(insn.low.wrapping_add(1))?;
+    let cost = limit::cost_of_bytes(length, long(high, low), long(rate_high, rate_low));
+    Some(store.take(insn.extra, cost, second))
 }
 
 /// [`Op::Compute`]
@@ -233,10 +258,16 @@ fn in_wide_intervals<S: Store>(store: &S, value: &[u32; 4], first: u32, count: u
 
 #[cfg(any(test, feature = "user"))]
 mod host {
+    use std::{
+        collections::BTreeMap,
+        sync::atomic::{AtomicU64, Ordering},
+    };
+
     use super::{Cursor, Store, step};
     use crate::{
         classify::{self, IDLE, Narrow, Node, Root, Wide},
         image::{Hook, Image, Insn, Interval, Part, Target},
+        limit,
         limits::MAX_STEPS,
         packet::{Field, NFPROTO_IPV6, Packet, WORDS},
     };
@@ -251,12 +282,23 @@ mod host {
         pub logged: Vec<(u32, u32)>,
         /// What can be fetched, by [`crate::fetch::Fetch`]: the words of each value.
         pub facts: Vec<(u32, Vec<u32>)>,
+        /// States of limits and quotas.
+        pub cells: BTreeMap<u32, AtomicU64>,
+        /// The time for limits, nanoseconds.
+        pub now_ns: u64,
     }
 
     impl<'image> HostRun<'image> {
         /// Nothing run yet.
         pub const fn new(image: &'image Image) -> Self {
-            Self { image, counted: Vec::new(), logged: Vec::new(), facts: Vec::new() }
+            Self {
+                image,
+                counted: Vec::new(),
+                logged: Vec::new(),
+                facts: Vec::new(),
+                cells: BTreeMap::new(),
+                now_ns: 0,
+            }
         }
 
         /// Runs a hook's chains over a packet: the verdict and who gave it, or `None` for a broken or endless image.
@@ -338,6 +380,15 @@ mod host {
 
         fn count(&mut self, index: u32, _: &Packet) {
             self.counted.push(index);
+        }
+
+        fn take(&mut self, cell: u32, cost: u64, capacity: u64) -> bool {
+            limit::take(self.cells.entry(cell).or_default(), self.now_ns, cost, capacity)
+        }
+
+        fn add(&mut self, cell: u32, amount: u32) -> u64 {
+            let amount = u64::from(amount);
+            self.cells.entry(cell).or_default().fetch_add(amount, Ordering::Relaxed).wrapping_add(amount)
         }
 
         fn log(&mut self, index: u32, rule: u32, _: &Packet) {

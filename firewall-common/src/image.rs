@@ -67,6 +67,14 @@ pub enum Op {
     Set128 = 5,
     /// Counts the packet in rule counter `low`, then goes to `pass`.
     Counter = 6,
+    /// Does the bucket in cell `extra` have what a packet costs? Constant `low` has cost and capacity, two words each, see
+    /// [`crate::limit`].
+    LimitPackets = 48,
+    /// The same by the packet's length: constant `low` has the capacity in its last two words, the next one the nanoseconds
+    /// and the bytes of the rate.
+    LimitBytes = 49,
+    /// Adds the packet's length to cell `extra`: is it at most what constant `low` says in its last two words?
+    Quota = 50,
     /// Emits the event of log statement `low` (user space keeps prefix and level), then goes to `pass`.
     Log = 7,
     /// `words[extra] = (words[field] & mask ^ low) >> right << left`, then goes to `pass`: nftables' bitwise expression.
@@ -104,6 +112,25 @@ impl Target {
     pub const ACCEPT: Self = Self(0x8000_0000);
     /// The packet is dropped.
     pub const DROP: Self = Self(0x8000_0001);
+
+    /// The packet is dropped, and its sender is told: an answer of this kind, see [`crate::answer`], with this code.
+    pub const fn reject(kind: u8, code: u8) -> Self {
+        Self(Self::REJECT | (kind as u32) << 8 | code as u32)
+    }
+
+    /// Is this [`Self::reject`]?
+    #[inline(always)]
+    pub const fn is_reject(self) -> bool {
+        self.0 & 0xffff_0000 == Self::REJECT
+    }
+
+    /// Kind and code of [`Self::reject`].
+    #[inline(always)]
+    pub const fn answer(self) -> (u8, u8) {
+        ((self.0 >> 8) as u8, self.0 as u8)
+    }
+
+    const REJECT: u32 = 0x8001_0000;
 
     /// Another instruction.
     pub const fn at(index: u32) -> Self {
@@ -344,6 +371,10 @@ pub const USES_MARK: u32 = 1 << 14;
 pub const USES_NOTRACK: u32 = 1 << 8;
 /// [`Settings::uses`]: some rule asks for something beside the packet's words: [`Op::Fetch`].
 pub const USES_FETCH: u32 = 1 << 15;
+/// [`Settings::uses`]: some rule has a limit or a quota.
+pub const USES_CELLS: u32 = 1 << 21;
+/// [`Settings::uses`]: some rule rejects.
+pub const USES_REJECT: u32 = 1 << 22;
 
 impl Settings {
     /// A ruleset without chains: everything passes.

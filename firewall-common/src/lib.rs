@@ -22,6 +22,7 @@
 //! | [`classify`] | which rules a packet can match at all: decision trees |
 //! | [`eval`] | one step of running a ruleset image over a packet |
 //! | [`verdict`] | verdicts and drop reasons, numbered for ever |
+//! | [`answer`] | what a refused packet's sender is told |
 //! | [`counter`] | per-interface and per-rule counters |
 //! | [`event`] | the records that leave through the ring buffer |
 //! | [`ledger`] | who was dropped lately, and why |
@@ -34,6 +35,7 @@
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 pub mod abi;
+pub mod answer;
 pub mod bytes;
 pub mod classify;
 pub mod conntrack;

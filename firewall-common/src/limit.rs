@@ -79,6 +79,10 @@ impl Bucket {
     /// `rate` packets in `nanoseconds`; `None` where the kernel refuses the numbers.
     pub const fn of_packets(rate: u64, nanoseconds: u64, burst: u64) -> Option<Self> {
         let burst = if burst == 0 { DEFAULT_BURST } else { burst };
+        // The kernel adds them up first, whatever it does with the sum.
+        if rate.checked_add(burst).is_none() {
+            return None;
+        }
         let Some(cost) = nanoseconds.checked_div(rate) else { return None };
         match cost.checked_mul(burst) {
             Some(capacity) if capacity < LARGEST_BUCKET => Some(Self { cost, capacity }),

@@ -30,6 +30,9 @@ pub const MAX_IFINDEX: u32 = 65_536;
 /// Rule counters of an instance, over all generations that are alive. 16 bytes a counter and CPU.
 pub const MAX_RULE_COUNTERS: u32 = 131_072;
 
+/// States of limits and quotas of an instance, over all generations that are alive. 8 bytes each.
+pub const MAX_CELLS: u32 = 65_536;
+
 /// Length of an interface name with its terminating zero (`IFNAMSIZ`, include/uapi/linux/if.h).
 pub const IFNAMSIZ: usize = 16;
 

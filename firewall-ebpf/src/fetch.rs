@@ -105,7 +105,7 @@ fn increment(insn: &Insn) -> u32 {
         return 0;
     };
     // SAFETY: an aligned word of a map value.
-    let before = unsafe { verifier::increment(generator) };
+    let before = unsafe { verifier::fetch_add(generator, 1) };
     (before.checked_rem(u64::from(insn.mask)).unwrap_or(0) as u32).wrapping_add(insn.high)
 }
 

@@ -10,6 +10,7 @@ use firewall_common::{
     classify::{self, Narrow, Node, Root, Wide},
     eval::{Cursor, Store, step, step_range},
     image::{Insn, Interval, POLICY, Part, Target, USES_FETCH, USES_TREES},
+    limit,
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV6, Packet},
     verdict::{Reason, Verdict},
@@ -265,6 +266,24 @@ impl<F: Frame> Store for MapStore<'_, F> {
         if let Some(counter) = maps::COUNTERS.get_ptr_mut(index) {
             // SAFETY: this CPU's value, which nothing else writes while the program runs.
             unsafe { (*counter).add(packet.get(Field::Length)) };
+        }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, cell: u32, cost: u64, capacity: u64) -> bool {
+        match maps::CELLS.get_ptr_mut(cell) {
+            // The exact clock: the coarse one would give a fast limit its tokens of a whole timer tick at once.
+            Some(word) => limit::take(&verifier::Cell(word), maps::exact_ns(), cost, capacity),
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, cell: u32, amount: u32) -> u64 {
+        match maps::CELLS.get_ptr_mut(cell) {
+            // SAFETY: an aligned word of a map value.
+            Some(word) => unsafe { verifier::fetch_add(word, u64::from(amount)) }.wrapping_add(u64::from(amount)),
+            None => u64::MAX,
         }
     }
 

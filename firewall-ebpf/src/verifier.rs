@@ -161,21 +161,38 @@ pub unsafe fn set_bits(address: *mut u64, bits: u64) {
     unsafe { asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) address, in(reg) bits, options(nostack)) };
 }
 
-/// Adds one to the word at `address`; what it was before.
+/// Adds to the word at `address`: what it was before.
 ///
 /// # Safety
 /// As for [`compare_exchange`].
 #[inline(always)]
-pub unsafe fn increment(address: *mut u64) -> u64 {
-    let mut value = 1_u64;
+pub unsafe fn fetch_add(address: *mut u64, amount: u64) -> u64 {
+    let before: u64;
     // SAFETY: the caller's promise.
     unsafe {
         asm!(
-            "{value} = atomic_fetch_add((u64 *)({address} + 0), {value})",
+            "{amount} = atomic_fetch_add((u64 *)({address} + 0), {amount})",
             address = in(reg) address,
-            value = inout(reg) value,
+            amount = inlateout(reg) amount => before,
             options(nostack)
         );
     }
-    value
+    before
+}
+
+/// An aligned word of a map value that other CPUs change as well.
+pub struct Cell(pub *mut u64);
+
+impl firewall_common::limit::Word for Cell {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: whoever made this got the pointer from a map.
+        unsafe { core::ptr::read_volatile(self.0) }
+    }
+
+    #[inline(always)]
+    fn replace(&self, old: u64, new: u64) -> bool {
+        // SAFETY: as above.
+        unsafe { compare_exchange(self.0, old, new) }
+    }
 }

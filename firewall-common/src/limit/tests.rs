@@ -113,6 +113,7 @@ fn a_burst_is_let_through_at_once_and_then_the_rate() {
 #[test]
 fn numbers_that_the_kernel_refuses_have_no_bucket() {
     assert_eq!(Bucket::of_packets(0, SECOND, 5), None);
+    assert_eq!(Bucket::of_packets(u64::MAX, SECOND, 5), None);
     assert_eq!(Bucket::of_bytes(0, SECOND, 5), None);
     assert_eq!(Bucket::of_packets(1, 604_800 * SECOND, u64::from(u32::MAX)), None);
     assert_eq!(Bucket::of_bytes(u64::MAX, SECOND, 1), None);

@@ -1,35 +1,31 @@
 //! `rampart list`.
 
-use std::collections::HashMap;
-
 use anyhow::{Result, anyhow};
-use firewall_common::counter::Counter;
 
 use super::{Session, Status, open, print, print_json};
 use crate::{
     cli::args::List,
-    compile::{Manifest, listing},
-    kernel::{Instance, KernelError},
+    compile::{
+        CellRecord,
+        listing::{self, Live},
+    },
     language::Diagnostics,
 };
 
 pub(super) fn run(session: &Session<'_>, list: &List) -> Result<Status> {
     let instance = open()?;
     let manifest = instance.manifest()?;
-    let counters = counters(&instance, &manifest)?;
+    let counters = instance.rule_counters(manifest.counters().map(|counter| counter.slot))?;
+    let cells = instance.cells(manifest.cells().map(|cell| cell.slot))?;
     let counts = |slot| counters.get(&slot).map_or((0, 0), |counter| (counter.packets, counter.bytes));
+    let cell = |cell: &CellRecord| cells.get(&cell.slot).copied().unwrap_or(cell.first);
+    let live = Live { counts: &counts, cell: &cell };
     if session.global.json {
-        print_json(&listing::json(&manifest, &counts).map_err(|error| unreadable(&error))?)?;
+        print_json(&listing::json(&manifest, live).map_err(|error| unreadable(&error))?)?;
     } else {
-        print(&listing::listing(&manifest, &counts, list.handle).map_err(|error| unreadable(&error))?)?;
+        print(&listing::listing(&manifest, live, list.handle).map_err(|error| unreadable(&error))?)?;
     }
     Ok(Status::Done)
-}
-
-/// What the rules have counted.
-fn counters(instance: &Instance, manifest: &Manifest) -> Result<HashMap<u32, Counter>, KernelError> {
-    let slots = manifest.rules.iter().flat_map(|rule| rule.counters.iter().map(|counter| counter.slot));
-    instance.rule_counters(slots)
 }
 
 fn unreadable(diagnostics: &Diagnostics) -> anyhow::Error {

@@ -17,6 +17,8 @@ pub(super) enum Place {
     Accept,
     /// The packet is dropped.
     Drop,
+    /// The packet is dropped and answered, see [`Target::reject`].
+    Reject(u8, u8),
     /// Wherever this label will be bound.
     Label(Label),
 }
@@ -40,6 +42,7 @@ impl Place {
         match self {
             Self::Accept => Target::ACCEPT,
             Self::Drop => Target::DROP,
+            Self::Reject(kind, code) => Target::reject(kind, code),
             Self::Label(Label(number)) => Target(LABEL_BIT | number),
         }
     }
@@ -142,6 +145,21 @@ impl Assembler {
             self.constants.push(words);
             self.constants.len() as u32 - 1
         })
+    }
+
+    /// Where constants stand one behind the other.
+    pub(super) fn constants(&mut self, values: &[u128]) -> u32 {
+        let flat: Vec<[u32; 4]> = values.iter().map(|value| words(*value)).collect();
+        if let [only] = values {
+            return self.constant(*only);
+        }
+        if let Some(known) = self.wide_sets.get(&flat) {
+            return *known;
+        }
+        let start = self.constants.len() as u32;
+        self.constants.extend(flat.iter());
+        self.wide_sets.insert(flat, start);
+        start
     }
 
     /// Where the intervals of a 32-bit set start.

@@ -1,5 +1,7 @@
 //! Chains and rules as instructions.
 
+mod state;
+
 use std::collections::HashMap;
 
 use firewall_common::{
@@ -9,13 +11,14 @@ use firewall_common::{
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6},
 };
 
+use self::state::{Ending, Nth, split};
 use super::{
-    CompileError, MAX_INTERVALS,
+    CompileError, MAX_INTERVALS, Manifest,
     assembler::{Assembler, Begun, Label, Place},
     concat, data,
-    manifest::Manifest,
     numbers::Numbers,
     parts::{self, Hung},
+    stateful,
     words::{self, Way},
 };
 use crate::language::{
@@ -242,7 +245,7 @@ impl<'a> Writer<'a> {
             let next = label.map_or(copy.end, Place::Label);
             let number = self.numbers.rule(copy.table, copy.chain, *number);
             self.begin(Some(next));
-            self.rule(&Frame { copy, table, number, next }, rule);
+            self.rule(&Frame { copy, table, number, next }, rule)?;
             if self.order == Order::Met {
                 self.write_jumps(next)?;
             }
@@ -271,23 +274,27 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn rule(&mut self, frame: &Frame<'_>, rule: &Rule) {
+    fn rule(&mut self, frame: &Frame<'_>, rule: &Rule) -> Result<(), CompileError> {
         self.out.begin_rule(frame.number);
         let (statements, verdict) = split(rule);
         let (end, flags) = match verdict {
-            Some(verdict) => self.verdict(frame, verdict, frame.next),
+            Some(Ending::Verdict(verdict)) => self.verdict(frame, verdict, frame.next),
+            Some(Ending::Reject(reject)) => self.reject(frame, reject)?,
             None => (frame.next, 0),
         };
-        let Some((last, before)) = statements.split_last() else { return self.always(frame.number, flags, end) };
-        let (mut counters, mut logs) = (0, 0);
+        let Some((last, before)) = statements.split_last() else {
+            self.always(frame.number, flags, end);
+            return Ok(());
+        };
+        let mut nth = Nth::default();
         for statement in before {
             let next = self.out.label();
             let way = Way { rule: frame.number, flags: 0, pass: Place::Label(next), fail: frame.next };
-            self.statement(frame, statement, way, (&mut counters, &mut logs));
+            self.statement(frame, statement, way, &mut nth)?;
             self.out.bind_here(next);
         }
         let way = Way { rule: frame.number, flags, pass: end, fail: frame.next };
-        self.statement(frame, last, way, (&mut counters, &mut logs));
+        self.statement(frame, last, way, &mut nth)
     }
 
     fn statement(
@@ -295,8 +302,8 @@ impl<'a> Writer<'a> {
         frame: &Frame<'_>,
         statement: &Statement,
         way: Way,
-        (counters, logs): (&mut usize, &mut usize),
-    ) {
+        nth: &mut Nth,
+    ) -> Result<(), CompileError> {
         let record = &self.manifest.rules[frame.number as usize];
         self.out.begin_statement();
         match statement {
@@ -312,13 +319,11 @@ impl<'a> Writer<'a> {
             }
             Statement::Assign { target, value } => data::assign(&mut self.out, *target, value, way),
             Statement::Counter { .. } => {
-                let slot = record.counters[*counters].slot;
-                *counters += 1;
+                let slot = record.counters[Nth::next(&mut nth.counter)].slot;
                 self.act(Op::Counter, slot, way);
             }
-            Statement::Log { .. } => {
-                let number = record.logs[*logs].number;
-                *logs += 1;
+            Statement::Log(_) => {
+                let number = record.logs[Nth::next(&mut nth.log)].number;
                 self.out.uses |= USES_LOG;
                 self.act(Op::Log, number, way);
             }
@@ -326,9 +331,18 @@ impl<'a> Writer<'a> {
                 self.out.uses |= USES_NOTRACK;
                 self.act(Op::NoTrack, 0, way);
             }
+            Statement::Limit(limit) => {
+                stateful::limit(&mut self.out, limit, record.limits[Nth::next(&mut nth.limit)].slot, way);
+            }
+            Statement::Quota(quota) => {
+                stateful::quota(&mut self.out, quota, record.quotas[Nth::next(&mut nth.quota)].slot, way);
+            }
+            Statement::Object(object) => self.object(frame, *object, way)?,
+            Statement::Connections { .. } | Statement::Synproxy(_) => return Err(self.not_yet(frame, statement)),
             // Taken off the rule's end, or says nothing; a set that rules change was refused before.
-            Statement::Verdict(_) | Statement::Update(_) => {}
+            Statement::Verdict(_) | Statement::Reject(_) | Statement::Update(_) => {}
         }
+        Ok(())
     }
 
     fn act(&mut self, op: Op, operand: u32, way: Way) {
@@ -447,18 +461,6 @@ fn is_continue(statement: &Statement) -> bool {
 /// A rule of nothing but `continue` needs no instruction.
 fn does_something(rule: &Rule) -> bool {
     !rule.statements.iter().all(is_continue)
-}
-
-/// A rule's statements, and the verdict at its end.
-fn split(rule: &Rule) -> (Vec<&Statement>, Option<Verdict>) {
-    let mut statements: Vec<_> = rule.statements.iter().filter(|statement| !is_continue(statement)).collect();
-    match statements.last() {
-        Some(Statement::Verdict(verdict)) => {
-            statements.pop();
-            (statements, Some(*verdict))
-        }
-        Some(_) | None => (statements, None),
-    }
 }
 
 /// The keys of each verdict, verdicts in order of their first key.

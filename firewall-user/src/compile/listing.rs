@@ -7,10 +7,11 @@ use firewall_common::{
     packet::Field,
 };
 
-use super::{Manifest, RuleRecord, numbers::Numbers};
+use super::{CellRecord, Manifest, ObjectRecord, RuleRecord, numbers::Numbers};
 use crate::language::{
     Diagnostics, Ruleset, json,
     print::{self, CounterRef, Object, Shown},
+    ruleset::{Content, Quota},
 };
 
 /// Every instruction on a line, then constants and intervals: for tests and for debugging.
@@ -41,6 +42,10 @@ fn target(target: Target) -> String {
     match target {
         Target::ACCEPT => "accept".to_owned(),
         Target::DROP => "drop".to_owned(),
+        target if target.is_reject() => {
+            let (kind, code) = target.answer();
+            format!("reject {kind}:{code}")
+        }
         target if target.is_next() => format!("next from {}", target.number()),
         Target(index) => index.to_string(),
     }
@@ -76,6 +81,9 @@ fn instruction(insn: &Insn) -> String {
         ),
         17 => format!("{} = fetch {low}", field_name(extra as u8)),
         64 => "notrack".to_owned(),
+        48 => format!("limit of packets, constant {low}, cell {extra}"),
+        49 => format!("limit of bytes, constant {low}, cell {extra}"),
+        50 => format!("quota, constant {low}, cell {extra}"),
         _ => format!("op {op}"),
     };
     format!("[{}]{decides} {not}{body} ? {} : {}", attribution(rule), target(pass), target(fail))
@@ -116,21 +124,28 @@ fn field_name(field: u8) -> String {
 /// Packets and bytes of a counter slot.
 pub type Counts<'a> = &'a dyn Fn(u32) -> (u64, u64);
 
+/// What is read from the kernel's maps for a listing.
+#[derive(Clone, Copy)]
+pub struct Live<'a> {
+    /// Packets and bytes of a counter slot.
+    pub counts: Counts<'a>,
+    /// The word of a limit's or quota's cell.
+    pub cell: &'a dyn Fn(&CellRecord) -> u64,
+}
+
 /// The rules that are in force, as `nft list ruleset` prints them, with their counts.
-pub fn listing(manifest: &Manifest, counts: Counts<'_>, handles: bool) -> Result<String, Diagnostics> {
+pub fn listing(manifest: &Manifest, live: Live<'_>, handles: bool) -> Result<String, Diagnostics> {
     let ruleset = manifest.ruleset()?;
     let shown = Recorded::new(manifest, &ruleset);
-    let counter = |counter: CounterRef, written| shown.counter(counter, written, counts);
     let handle = |object| if handles { shown.handle(object) } else { None };
-    Ok(print::listing(&ruleset, &Shown { counter: &counter, handle: &handle }))
+    Ok(shown.with(live, &handle, |shown| print::listing(&ruleset, shown)))
 }
 
 /// The same as JSON, in the schema of `nft -j list ruleset`.
-pub fn json(manifest: &Manifest, counts: Counts<'_>) -> Result<serde_json::Value, Diagnostics> {
+pub fn json(manifest: &Manifest, live: Live<'_>) -> Result<serde_json::Value, Diagnostics> {
     let ruleset = manifest.ruleset()?;
     let shown = Recorded::new(manifest, &ruleset);
-    let counter = |counter: CounterRef, written| shown.counter(counter, written, counts);
-    Ok(json::listing(&ruleset, &Shown { counter: &counter, handle: &|object| shown.handle(object) }))
+    Ok(shown.with(live, &|object| shown.handle(object), |shown| json::listing(&ruleset, shown)))
 }
 
 /// The records of a ruleset's objects.
@@ -139,17 +154,60 @@ pub(super) struct Recorded<'a> {
     numbers: Numbers,
     /// By table: the number of its first set.
     first_set: Vec<usize>,
+    /// By table: the number of its first object.
+    first_object: Vec<usize>,
+}
+
+/// Where each of several lists starts when they stand one behind the other.
+fn starts(lengths: impl Iterator<Item = usize>) -> Vec<usize> {
+    let next = |next: &mut usize, length| {
+        *next += length;
+        Some(*next - length)
+    };
+    lengths.scan(0, next).collect()
 }
 
 impl<'a> Recorded<'a> {
     pub(super) fn new(manifest: &'a Manifest, ruleset: &Ruleset) -> Self {
-        let mut next = 0;
-        let mut start_of = |sets: usize| {
-            next += sets;
-            next - sets
+        let first_set = starts(ruleset.tables().iter().map(|table| table.sets.len()));
+        let first_object = starts(ruleset.tables().iter().map(|table| table.objects.len()));
+        Self { manifest, numbers: Numbers::of(ruleset), first_set, first_object }
+    }
+
+    /// Prints with what is read from the kernel.
+    fn with<T>(
+        &self,
+        live: Live<'_>,
+        handle: &dyn Fn(Object) -> Option<u64>,
+        print: impl FnOnce(&Shown<'_>) -> T,
+    ) -> T {
+        let counter = |counter: CounterRef, written| self.counter(counter, written, live.counts);
+        let quota = |quota: CounterRef, (written, bytes): (u64, u64)| {
+            let CounterRef { table, chain, rule, nth } = quota;
+            let record = self.rule(table, chain, rule).and_then(|record| record.quotas.get(nth));
+            // The kernel shows no more than there was.
+            record.map_or(written, |record| (live.cell)(record).min(bytes))
         };
-        let first_set = ruleset.tables().iter().map(|table| start_of(table.sets.len())).collect();
-        Self { manifest, numbers: Numbers::of(ruleset), first_set }
+        let content = |at: (usize, usize), written| self.content(at, written, live);
+        print(&Shown { counter: &counter, quota: &quota, content: &content, handle })
+    }
+
+    fn named(&self, (table, object): (usize, usize)) -> Option<&ObjectRecord> {
+        self.manifest.objects.get(self.first_object[table] + object)
+    }
+
+    fn content(&self, at: (usize, usize), written: Content, live: Live<'_>) -> Content {
+        let Some(record) = self.named(at) else { return written };
+        match (written, &record.counter, &record.cell) {
+            (Content::Counter { .. }, Some(counter), _) => {
+                let (packets, bytes) = (live.counts)(counter.slot);
+                Content::Counter { packets, bytes }
+            }
+            (Content::Quota(quota), _, Some(cell)) => {
+                Content::Quota(Quota { used: (live.cell)(cell).min(quota.bytes), ..quota })
+            }
+            (written, _, _) => written,
+        }
     }
 
     fn rule(&self, table: usize, chain: usize, rule: usize) -> Option<&RuleRecord> {
@@ -166,6 +224,7 @@ impl<'a> Recorded<'a> {
         match object {
             Object::Table(table) => self.manifest.tables.get(table).map(|table| table.handle),
             Object::Set(table, set) => self.manifest.sets.get(self.first_set[table] + set).map(|set| set.handle),
+            Object::Named(table, object) => self.named((table, object)).map(|object| object.handle),
             Object::Chain(table, chain) => {
                 self.manifest.chain(self.numbers.chain(table, chain)).map(|chain| chain.handle)
             }

@@ -3,194 +3,40 @@
 //! It is kept beside the pinned maps, so that `list`, `why` and the next `apply` need nothing else: not the file that
 //! was applied, nor the process that applied it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
+use firewall_common::limits::{MAX_CELLS, MAX_RULE_COUNTERS};
 
 use super::{
     CompileError,
     numbers::Numbers,
+    records::{
+        CellRecord, ChainRecord, CounterRecord, LogRecord, Manifest, ObjectRecord, RuleRecord, SCHEMA, SetRecord,
+        SourceRecord, TableRecord,
+    },
     slots::{Slots, fnv1a},
 };
-use crate::config::Config;
 use crate::language::{
-    self, Diagnostics, Options, Ruleset, print,
-    ruleset::{Chain, ConcatKeys, Operand, Rule, Statement, Table},
+    Ruleset, print,
+    ruleset::{Chain, ConcatKeys, Content, Object, Operand, Quota, Rule, Statement, Table},
 };
 
-/// Version of the document.
-pub const SCHEMA: &str = "rampart/1";
-
-/// A compiled ruleset, described.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// [`SCHEMA`].
-    pub schema: String,
-    /// The texts it was read from, first the one that includes the others.
-    pub sources: Vec<SourceRecord>,
-    /// The ruleset as canonical text.
-    pub canonical: String,
-    /// Interfaces that `iif` and `oif` named, with their indexes at that time.
-    pub interfaces: Vec<(u32, String)>,
-    /// Its tables, in order.
-    pub tables: Vec<TableRecord>,
-    /// Its named sets, in order of tables.
-    pub sets: Vec<SetRecord>,
-    /// Its chains, in order of tables.
-    pub chains: Vec<ChainRecord>,
-    /// Its rules, in order of chains.
-    pub rules: Vec<RuleRecord>,
-    /// The settings it was put in force with.
-    #[serde(default)]
-    pub config: Config,
+/// What [`build`] makes: the manifest, and the slots that are new.
+pub(super) struct Built {
+    pub(super) manifest: Manifest,
+    pub(super) fresh_counters: Vec<u32>,
+    pub(super) fresh_cells: Vec<u32>,
 }
 
-/// A text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceRecord {
-    /// Its path.
-    pub name: String,
-    /// What it says.
-    pub text: String,
-}
-
-/// A table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableRecord {
-    /// `inet`, `ip` or `ip6`.
-    pub family: String,
-    /// Its name.
-    pub name: String,
-    /// Its handle.
-    pub handle: u64,
-    /// The next handle in it that was never given.
-    pub next_handle: u64,
-}
-
-/// A named set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetRecord {
-    /// Its table's family.
-    pub family: String,
-    /// Its table.
-    pub table: String,
-    /// Its name.
-    pub name: String,
-    /// Its handle.
-    pub handle: u64,
-}
-
-/// A chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChainRecord {
-    /// Its number: in an instruction that carries out its policy.
-    pub number: u32,
-    /// Its handle.
-    pub handle: u64,
-    /// Its table's family.
-    pub family: String,
-    /// Its table.
-    pub table: String,
-    /// Its name.
-    pub name: String,
-    /// Its hook, for a base chain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hook: Option<String>,
-    /// Its priority, for a base chain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub priority: Option<i32>,
-    /// `accept` or `drop`, for a base chain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
-}
-
-/// A rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleRecord {
-    /// Its number, as in the image's instructions and in events.
-    pub number: u32,
-    /// Its handle.
-    pub handle: u64,
-    /// What makes it the same rule in another ruleset: hash of table, chain, text, and which of several same ones.
-    pub identity: String,
-    /// Its table's family.
-    pub family: String,
-    /// Its table.
-    pub table: String,
-    /// Its chain.
-    pub chain: String,
-    /// The file it was written in.
-    pub file: String,
-    /// The line there.
-    pub line: u32,
-    /// Its canonical text, counters without numbers.
-    pub text: String,
-    /// Its comment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comment: Option<String>,
-    /// Its counters, left to right.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub counters: Vec<CounterRecord>,
-    /// Its log statements, left to right.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub logs: Vec<LogRecord>,
-}
-
-/// A counter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CounterRecord {
-    /// Where it counts.
-    pub slot: u32,
-    /// Packets to start from, when the slot is fresh.
-    pub packets: u64,
-    /// Bytes to start from, when the slot is fresh.
-    pub bytes: u64,
-}
-
-/// A log statement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogRecord {
-    /// Its number, as in the image's instructions and in events.
-    pub number: u32,
-    /// Its prefix.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<String>,
-    /// Its level.
-    pub level: String,
-}
-
-impl Manifest {
-    /// The ruleset, from its canonical text. Fails only when the document was changed by someone.
-    pub fn ruleset(&self) -> Result<Ruleset, Diagnostics> {
-        let interface = |name: &str| self.interfaces.iter().find(|(_, known)| known == name).map(|(index, _)| *index);
-        let options = Options { interface: &interface, include_directories: Vec::new() };
-        language::parse_text("manifest", &self.canonical, &options).map(|parsed| parsed.ruleset)
-    }
-
-    /// A rule by its number.
-    pub fn rule(&self, number: u32) -> Option<&RuleRecord> {
-        self.rules.get(number as usize)
-    }
-
-    /// A chain by its number.
-    pub fn chain(&self, number: u32) -> Option<&ChainRecord> {
-        self.chains.get(number as usize)
-    }
-
-    /// A log statement by its number, with its rule.
-    pub fn log(&self, number: u32) -> Option<(&RuleRecord, &LogRecord)> {
-        // Numbers rise with the rules: the last rule that starts at or below it.
-        let logging = |rule: &&RuleRecord| rule.logs.iter().any(|log| log.number == number);
-        let rule = self.rules.iter().find(logging)?;
-        rule.logs.iter().find(|log| log.number == number).map(|log| (rule, log))
-    }
-}
-
-/// Describes a ruleset; the slots that are new come beside.
-pub(super) fn build(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<(Manifest, Vec<u32>), CompileError> {
+/// Describes a ruleset.
+pub(super) fn build(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<Built, CompileError> {
     let known = Known::of(previous);
-    let slots = Slots::new(known.slots.clone());
-    let mut builder = Builder { ruleset, numbers: Numbers::of(ruleset), known, slots, seen: HashMap::new(), logs: 0 };
+    let counters = previous.into_iter().flat_map(Manifest::counters).map(|counter| counter.slot).collect();
+    let cells = previous.into_iter().flat_map(Manifest::cells).map(|cell| cell.slot).collect();
+    let slots = Slots::new(counters, MAX_RULE_COUNTERS, CompileError::TooManyCounters);
+    let cells = Slots::new(cells, MAX_CELLS, CompileError::TooManyCells);
+    let (numbers, seen) = (Numbers::of(ruleset), HashMap::new());
+    let mut builder = Builder { ruleset, numbers, known, slots, cells, seen, logs: 0 };
     let mut manifest = Manifest {
         schema: SCHEMA.to_owned(),
         sources: ruleset
@@ -205,7 +51,7 @@ pub(super) fn build(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<(M
     for number in 0..ruleset.tables().len() {
         builder.table(number, &mut manifest)?;
     }
-    Ok((manifest, builder.slots.fresh))
+    Ok(Built { manifest, fresh_counters: builder.slots.fresh, fresh_cells: builder.cells.fresh })
 }
 
 /// What the previous ruleset had.
@@ -214,7 +60,7 @@ struct Known<'a> {
     tables: HashMap<(&'a str, &'a str), &'a TableRecord>,
     objects: HashMap<(&'a str, &'a str, &'static str, &'a str), u64>,
     rules: HashMap<&'a str, &'a RuleRecord>,
-    slots: HashSet<u32>,
+    named: HashMap<(&'a str, &'a str, &'a str, &'a str), &'a ObjectRecord>,
     next_table: u64,
 }
 
@@ -228,7 +74,11 @@ impl<'a> Known<'a> {
             tables: previous.tables.iter().map(|table| ((&*table.family, &*table.name), table)).collect(),
             objects: sets.chain(chains).collect(),
             rules: previous.rules.iter().map(|rule| (&*rule.identity, rule)).collect(),
-            slots: previous.rules.iter().flat_map(|rule| rule.counters.iter().map(|counter| counter.slot)).collect(),
+            named: previous
+                .objects
+                .iter()
+                .map(|object| ((&*object.family, &*object.table, &*object.kind, &*object.name), object))
+                .collect(),
             next_table: previous.tables.iter().map(|table| table.handle).max().unwrap_or(0) + 1,
         }
     }
@@ -239,6 +89,7 @@ struct Builder<'a> {
     numbers: Numbers,
     known: Known<'a>,
     slots: Slots,
+    cells: Slots,
     /// How often a rule of this hash was met.
     seen: HashMap<u64, u32>,
     logs: u32,
@@ -271,6 +122,10 @@ impl Builder<'_> {
             let record = self.chain(&mut described, at, chain);
             manifest.chains.push(record);
         }
+        for object in &table.objects {
+            let record = self.named(&mut described, object)?;
+            manifest.objects.push(record);
+        }
         for set in &table.sets {
             let handle = self.object(&mut described, "set", &set.name);
             let (family, table) = (family.to_owned(), name.to_owned());
@@ -290,6 +145,55 @@ impl Builder<'_> {
     fn object(&self, described: &mut Described<'_>, kind: &'static str, name: &str) -> u64 {
         let key = (described.table.family.name(), described.table.name.as_str(), kind, name);
         self.known.objects.get(&key).copied().unwrap_or_else(|| described.handle())
+    }
+
+    fn named(&mut self, described: &mut Described<'_>, object: &Object) -> Result<ObjectRecord, CompileError> {
+        let (family, table) = (described.table.family.name(), described.table.name.as_str());
+        let kind = object.kind().name();
+        let known = self.known.named.get(&(family, table, kind, object.name.as_str())).copied();
+        let text = if let Content::Limit(limit) = object.content { limit.text() } else { String::new() };
+        let (mut counter, mut cell) = (None, None);
+        match object.content {
+            Content::Counter { packets, bytes } => {
+                let kept = known.and_then(|known| known.counter.as_ref()).map(|counter| counter.slot);
+                let slot = kept.map_or_else(|| self.slots.take(), Ok)?;
+                counter = Some(CounterRecord { slot, packets, bytes });
+            }
+            Content::Quota(Quota { over: _, bytes: _, used }) => {
+                cell = Some(self.cell(known.and_then(|known| known.cell.as_ref()), used)?);
+            }
+            Content::Limit(_) => {
+                let known = known.filter(|known| known.text == text);
+                cell = Some(self.cell(known.and_then(|known| known.cell.as_ref()), 0)?);
+            }
+            Content::Synproxy(_) => {}
+        }
+        let handle = known.map_or_else(|| described.handle(), |known| known.handle);
+        let (family, table, kind, name) = (family.to_owned(), table.to_owned(), kind.to_owned(), object.name.clone());
+        Ok(ObjectRecord { family, table, kind, name, handle, counter, cell, text })
+    }
+
+    /// The cell that was known, or a new one.
+    fn cell(&mut self, known: Option<&CellRecord>, first: u64) -> Result<CellRecord, CompileError> {
+        let slot = known.map_or_else(|| self.cells.take(), |known| Ok(known.slot))?;
+        Ok(CellRecord { slot, first })
+    }
+
+    /// The states of a rule's limits and quotas.
+    fn cells(&mut self, rule: &Rule, known: Option<&RuleRecord>) -> Result<[Vec<CellRecord>; 2], CompileError> {
+        let (mut limits, mut quotas) = (Vec::new(), Vec::new());
+        for statement in &rule.statements {
+            match statement {
+                Statement::Limit(_) => {
+                    limits.push(self.cell(known.and_then(|known| known.limits.get(limits.len())), 0)?);
+                }
+                Statement::Quota(quota) => {
+                    quotas.push(self.cell(known.and_then(|known| known.quotas.get(quotas.len())), quota.used)?);
+                }
+                _ => {}
+            }
+        }
+        Ok([limits, quotas])
     }
 
     fn chain(&self, described: &mut Described<'_>, at: usize, chain: &Chain) -> ChainRecord {
@@ -320,6 +224,7 @@ impl Builder<'_> {
         let handle = known.map_or_else(|| fresh_handle(described, rule), |known| known.handle);
         let slots = known.map_or(&[][..], |known| &known.counters[..]);
         let counters = self.counters(rule, slots)?;
+        let [limits, quotas] = self.cells(rule, known)?;
         Ok(RuleRecord {
             number: self.numbers.rule(described.number, chain, at),
             handle,
@@ -337,6 +242,8 @@ impl Builder<'_> {
             comment: rule.comment.clone(),
             counters,
             logs: self.log_records(rule),
+            limits,
+            quotas,
         })
     }
 
@@ -364,11 +271,12 @@ impl Builder<'_> {
     fn log_records(&mut self, rule: &Rule) -> Vec<LogRecord> {
         let mut records = Vec::new();
         for statement in &rule.statements {
-            if let Statement::Log { prefix, level } = statement {
+            if let Statement::Log(log) = statement {
                 records.push(LogRecord {
                     number: self.logs,
-                    prefix: prefix.clone(),
-                    level: level.unwrap_or("warn").to_owned(),
+                    prefix: log.prefix.clone(),
+                    level: log.level.unwrap_or("warn").to_owned(),
+                    group: log.group,
                 });
                 self.logs += 1;
             }
@@ -389,8 +297,14 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
         | Statement::Update(_)
         | Statement::Assign { .. }
         | Statement::Counter { .. }
-        | Statement::Log { .. }
+        | Statement::Log(_)
         | Statement::NoTrack
+        | Statement::Limit(_)
+        | Statement::Quota(_)
+        | Statement::Connections { .. }
+        | Statement::Object(_)
+        | Statement::Synproxy(_)
+        | Statement::Reject(_)
         | Statement::Verdict(_) => false,
     });
     described.next_handle += sets.count() as u64;

@@ -12,8 +12,10 @@ mod fetch;
 mod manifest;
 mod numbers;
 mod parts;
+mod records;
 mod sets;
 mod slots;
+mod stateful;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -23,12 +25,14 @@ pub mod listing;
 use firewall_common::{
     classify::build::Tuning,
     image::Image,
-    limits::{MAX_LEAF_ENTRIES, MAX_RULE_COUNTERS, MAX_SET_STEPS, MAX_STEPS},
+    limits::{MAX_CELLS, MAX_LEAF_ENTRIES, MAX_RULE_COUNTERS, MAX_SET_STEPS, MAX_STEPS},
     packet::REGISTERS,
 };
 
-pub use self::manifest::{
-    ChainRecord, CounterRecord, LogRecord, Manifest, RuleRecord, SCHEMA, SetRecord, SourceRecord, TableRecord,
+use self::manifest::Built;
+pub use self::records::{
+    CellRecord, ChainRecord, CounterRecord, LogRecord, Manifest, ObjectRecord, RuleRecord, SCHEMA, SetRecord,
+    SourceRecord, TableRecord,
 };
 use crate::language::Ruleset;
 
@@ -44,6 +48,8 @@ pub struct Compiled {
     pub manifest: Manifest,
     /// Counter slots that no rule of the previous ruleset had: they must be set to their first values.
     pub fresh_counters: Vec<u32>,
+    /// Cells of limits and quotas likewise.
+    pub fresh_cells: Vec<u32>,
 }
 
 /// Why a ruleset cannot be compiled. Everything about its meaning was checked before: what is left is size.
@@ -117,6 +123,21 @@ pub enum CompileError {
         "the ruleset has more than {MAX_RULE_COUNTERS} rules with counters, those of the previous ruleset included"
     )]
     TooManyCounters,
+    /// More limits and quotas than there are cells.
+    #[error("the ruleset has more than {MAX_CELLS} limits and quotas, those of the previous ruleset included")]
+    TooManyCells,
+    /// Something that has no data plane yet.
+    #[error("{file}:{line}: `{what}` is understood, but cannot be carried out yet: {reason}")]
+    NoDataPlane {
+        /// The file.
+        file: String,
+        /// The line.
+        line: u32,
+        /// The statement.
+        what: String,
+        /// Why.
+        reason: &'static str,
+    },
 }
 
 /// Compiles a ruleset. Rules that `previous` has too keep their counter slots and handles.
@@ -131,7 +152,7 @@ pub fn compile_tuned(
     tuning: &Tuning,
 ) -> Result<Compiled, CompileError> {
     sets::refuse_unsupported(ruleset)?;
-    let (manifest, fresh_counters) = manifest::build(ruleset, previous)?;
+    let Built { manifest, fresh_counters, fresh_cells } = manifest::build(ruleset, previous)?;
     let image = chains::image(ruleset, &manifest, tuning)?;
-    Ok(Compiled { image, manifest, fresh_counters })
+    Ok(Compiled { image, manifest, fresh_counters, fresh_cells })
 }

@@ -1,8 +1,6 @@
-//! Which counter slot a rule has. A rule that stays keeps its slots, and with them its counts.
+//! Which slots a rule has for its counters, limits and quotas. A rule that stays keeps them, and with them its counts.
 
 use std::collections::HashSet;
-
-use firewall_common::limits::MAX_RULE_COUNTERS;
 
 use super::CompileError;
 
@@ -10,6 +8,9 @@ use super::CompileError;
 pub(super) struct Slots {
     taken: HashSet<u32>,
     next: u32,
+    /// How many there are, and what to say when that is not enough.
+    all: u32,
+    full: CompileError,
     /// Those given out.
     pub(super) fresh: Vec<u32>,
 }
@@ -17,16 +18,16 @@ pub(super) struct Slots {
 impl Slots {
     /// All but those of the previous ruleset: it goes on counting in them until the new one is in place, and after a
     /// rollback.
-    pub(super) fn new(taken: HashSet<u32>) -> Self {
-        Self { taken, next: 0, fresh: Vec::new() }
+    pub(super) fn new(taken: HashSet<u32>, all: u32, full: CompileError) -> Self {
+        Self { taken, next: 0, all, full, fresh: Vec::new() }
     }
 
     pub(super) fn take(&mut self) -> Result<u32, CompileError> {
         while self.taken.contains(&self.next) {
             self.next += 1;
         }
-        if self.next >= MAX_RULE_COUNTERS {
-            return Err(CompileError::TooManyCounters);
+        if self.next >= self.all {
+            return Err(self.full.clone());
         }
         self.fresh.push(self.next);
         self.next += 1;

@@ -151,7 +151,7 @@ impl Instance {
             .map(|compiled| compiled.manifest)
             .unwrap_or_default();
         let manifest = Manifest { config: config.clone(), ..manifest };
-        let compiled = Compiled { image, manifest, fresh_counters: Vec::new() };
+        let compiled = Compiled { image, manifest, fresh_counters: Vec::new(), fresh_cells: Vec::new() };
         let generation = self.prepare(&compiled, self.next_generation(&control)?)?;
         self.set_slot(&generation, control.active)?;
         control.generation[control.active as usize & 1] = generation.number;

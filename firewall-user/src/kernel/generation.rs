@@ -1,6 +1,6 @@
 //! A generation: loaded, filled, verified, probed and pinned, so that one flip can put it in force.
 
-use std::{fs, thread};
+use std::{collections::HashSet, fs, thread};
 
 use aya::Ebpf;
 use firewall_common::{
@@ -29,7 +29,7 @@ pub(super) struct Generation {
 impl Instance {
     /// Loads, fills, verifies, probes and pins a generation. Packets do not reach it.
     pub(super) fn prepare(&self, compiled: &Compiled, number: u32) -> Result<Generation, KernelError> {
-        let Compiled { image, manifest, fresh_counters: _ } = compiled;
+        let Compiled { image, manifest, fresh_counters: _, fresh_cells: _ } = compiled;
         let chunks = manifest_chunks(manifest)?;
         let shape = object::Shape::of(compiled, chunks.len(), self.buckets, number);
         let mut ebpf = object::load(&self.pins, &shape)?;
@@ -66,12 +66,17 @@ impl Instance {
         Ok(())
     }
 
-    /// Sets counters that no rule had before to what their rules say they start from.
+    /// Sets counters and cells that no rule had before to what their rules say they start from.
     pub(super) fn start_counters(&self, compiled: &Compiled) -> Result<(), KernelError> {
-        let Compiled { image: _, manifest, fresh_counters } = compiled;
-        let fresh: std::collections::HashSet<_> = fresh_counters.iter().collect();
+        let Compiled { image: _, manifest, fresh_counters, fresh_cells } = compiled;
+        let fresh: HashSet<_> = fresh_cells.iter().collect();
+        let mut map = maps::array::<u64>(&self.pins.state(), maps::CELLS)?;
+        for cell in manifest.cells().filter(|cell| fresh.contains(&cell.slot)) {
+            map.set(cell.slot, cell.first, 0).map_err(KernelError::map(maps::CELLS))?;
+        }
+        let fresh: HashSet<_> = fresh_counters.iter().collect();
         let mut map = maps::per_cpu::<Counter>(&self.pins.state(), maps::COUNTERS)?;
-        for counter in manifest.rules.iter().flat_map(|rule| &rule.counters) {
+        for counter in manifest.counters() {
             if fresh.contains(&counter.slot) {
                 let first = Counter { packets: counter.packets, bytes: counter.bytes };
                 let values = maps::on_cpus(first, Counter::default())?;

@@ -140,6 +140,13 @@ impl Instance {
         slots.into_iter().map(read).collect()
     }
 
+    /// The words of limits' and quotas' cells.
+    pub fn cells(&self, slots: impl IntoIterator<Item = u32>) -> Result<HashMap<u32, u64>, KernelError> {
+        let cells = maps::array::<u64>(&self.pins.state(), maps::CELLS)?;
+        let read = |slot: u32| Ok((slot, cells.get(&slot, 0).map_err(KernelError::map(maps::CELLS))?));
+        slots.into_iter().map(read).collect()
+    }
+
     /// The interfaces that packets are filtered on, in the order of their places.
     pub fn interfaces(&self) -> Result<Vec<Attached>, KernelError> {
         let here = interfaces::list()?;

@@ -13,7 +13,7 @@ use firewall_common::{
     fragment::Pieces,
     interface::Interface,
     ledger::{DroppedSet, SETS},
-    limits::{MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
+    limits::{MAX_CELLS, MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
     table::BUCKET,
 };
 
@@ -25,6 +25,7 @@ pub(super) const TC_INGRESS: &str = "TC_INGRESS";
 pub(super) const TC_EGRESS: &str = "TC_EGRESS";
 pub(super) const FLOWS: &str = "FLOWS";
 pub(super) const COUNTERS: &str = "COUNTERS";
+pub(super) const CELLS: &str = "CELLS";
 pub(super) const IFINDEX: &str = "IFINDEX";
 pub(super) const INTERFACES: &str = "INTERFACES";
 pub(super) const TRAFFIC: &str = "TRAFFIC";
@@ -64,7 +65,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 15] = [
+pub(super) const STATE: [Shape; 16] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
@@ -72,6 +73,7 @@ pub(super) const STATE: [Shape; 15] = [
     shape(FLOWS, MapType::Array, 4, BUCKET, None),
     shape(FRAGMENTS, MapType::LruHash, 40, size_of::<Pieces>(), Some(4096)),
     shape(COUNTERS, MapType::PerCpuArray, 4, size_of::<Counter>(), Some(MAX_RULE_COUNTERS)),
+    shape(CELLS, MapType::Array, 4, 8, Some(MAX_CELLS)),
     shape(IFINDEX, MapType::Array, 4, 4, Some(MAX_IFINDEX)),
     shape(INTERFACES, MapType::Array, 4, size_of::<Interface>(), Some(MAX_INTERFACES)),
     shape(TRAFFIC, MapType::PerCpuArray, 4, size_of::<InterfaceCounters>(), Some(MAX_INTERFACES)),

@@ -1,16 +1,19 @@
 //! What was written, with where it was written. Nothing is known here to make sense.
 
 mod command;
-
-pub(super) use self::command::{Command, Part, RulePlace};
+mod sets;
+mod stateful;
 
 use std::{net::Ipv4Addr, net::Ipv6Addr, rc::Rc};
 
-mod sets;
-
+pub(super) use self::{
+    command::{Command, Part, RulePlace},
+    stateful::{Log, Object, RejectWith},
+};
 use super::{
     ruleset::{Family, Selector},
     source::Span,
+    stateful::{Limit, ObjectKind, Quota, Synproxy},
 };
 pub(super) use sets::{
     Counter, Element, ElementOptions, Given, MapData, Set, SetBody, SetKey, Time, Update, UpdateData,
@@ -222,17 +225,25 @@ pub(super) enum StatementKind {
     Log(Log),
     /// `notrack`
     NoTrack,
+    /// `limit rate ...`
+    Limit(Limit),
+    /// `quota ...`
+    Quota(Quota),
+    /// `ct count over 5`
+    Connections {
+        /// `over`
+        over: bool,
+        /// How many.
+        count: u32,
+    },
+    /// `counter name "x"`
+    Object(ObjectKind, Spanned),
+    /// `synproxy ...`
+    Synproxy(Synproxy),
+    /// `reject ...`
+    Reject(RejectWith),
     /// `accept` and the like
     Verdict(Verdict),
-}
-
-/// A log statement as written.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Log {
-    /// `prefix "..."`
-    pub(super) prefix: Option<Spanned>,
-    /// `level ...`
-    pub(super) level: Option<Spanned>,
 }
 
 /// A rule as written.
@@ -296,6 +307,8 @@ pub(super) struct TableBody {
     pub(super) chains: Vec<Chain>,
     /// Its sets and maps.
     pub(super) sets: Vec<Set>,
+    /// Its counters, quotas and the like.
+    pub(super) objects: Vec<Object>,
 }
 
 /// Which table is meant.

@@ -1,18 +1,19 @@
 //! A ruleset as JSON, in the schema of `nft -j list ruleset` (libnftables-json(5), version 1).
 
+mod stateful;
 mod value;
 
 use serde_json::{Map, Value, json};
 
 use self::value::{
-    computed_value, concat_left, joined_flags, left, listed_flags, log, map_type, name, operator, printed, selected,
+    computed_value, concat_left, joined_flags, left, listed_flags, map_type, name, operator, printed, selected,
     with_extras,
 };
 use super::{
-    print::{CounterRef, Object, Shown, statement_text},
+    print::{CounterRef, Object, Shown, hidden, statement_text},
     ruleset::{
-        Base, Chain, Comparison, ConcatKeys, Data, Extras, Form, Given, MapElement, Match, Operand, Rule, Ruleset, Set,
-        SetElement, Statement, Subject, Table, Tuple, Update, Values, Verdict,
+        Base, Chain, Comparison, ConcatKeys, Data, Extras, Form, Given, MapElement, Match, Object as Named, Operand,
+        Quota, Rule, Ruleset, Set, SetElement, Statement, Subject, Table, Tuple, Update, Values, Verdict,
     },
     types::{Style, Type},
 };
@@ -50,7 +51,7 @@ fn text(text: Option<&String>) -> Option<Value> {
 
 impl Printer<'_> {
     fn table(&self, out: &mut Vec<Value>) {
-        let Table { family, name, dormant, comment, sets, chains } = self.table;
+        let Table { family, name, dormant, comment, objects, sets, chains } = self.table;
         out.push(object(
             "table",
             [
@@ -61,6 +62,7 @@ impl Printer<'_> {
                 ("comment", text(comment.as_ref())),
             ],
         ));
+        out.extend(objects.iter().enumerate().map(|(at, named)| self.named(at, named)));
         out.extend(sets.iter().enumerate().map(|(at, set)| self.set(at, set)));
         out.extend(chains.iter().enumerate().map(|(at, chain)| self.chain(at, chain)));
         for (at, chain) in chains.iter().enumerate() {
@@ -72,6 +74,17 @@ impl Printer<'_> {
 
     fn handle(&self, object: Object) -> Option<Value> {
         (self.shown.handle)(object).map(Value::from)
+    }
+
+    fn named(&self, at: usize, named: &Named) -> Value {
+        let common = [
+            ("family", Some(self.table.family.name().into())),
+            ("name", Some(named.name.as_str().into())),
+            ("table", Some(self.table.name.as_str().into())),
+            ("handle", self.handle(Object::Named(self.number, at))),
+            ("comment", text(named.comment.as_ref())),
+        ];
+        stateful::named(named, (self.shown.content)((self.number, at), named.content), common)
     }
 
     fn set(&self, at: usize, set: &Set) -> Value {
@@ -158,11 +171,25 @@ impl Printer<'_> {
     }
 
     fn rule(&self, (chain, number): (usize, usize), chain_name: &str, rule: &Rule) -> Value {
-        let mut nth = 0;
+        let (mut nth, mut nth_quota) = (0, 0);
         let expressions: Vec<Value> = rule
             .statements
             .iter()
+            .skip(hidden(self.table, rule))
             .map(|statement| match statement {
+                Statement::Quota(quota) => {
+                    let quota_ref = CounterRef { table: self.number, chain, rule: number, nth: nth_quota };
+                    nth_quota += 1;
+                    stateful::quota(&Quota { used: (self.shown.quota)(quota_ref, (quota.used, quota.bytes)), ..*quota })
+                }
+                Statement::Limit(limit) => stateful::limit(limit),
+                Statement::Connections { over, count } => stateful::connections(*over, *count),
+                Statement::Object(object) => {
+                    let object = &self.table.objects[*object];
+                    json!({ object.kind().name(): object.name })
+                }
+                Statement::Synproxy(proxy) => stateful::synproxy(*proxy),
+                Statement::Reject(reject) => stateful::reject(*reject),
                 Statement::Counter { packets, bytes } => {
                     let counter = CounterRef { table: self.number, chain, rule: number, nth };
                     nth += 1;
@@ -187,7 +214,7 @@ impl Printer<'_> {
                     let ty = target.selector.value_type();
                     json!({ "mangle": { "key": left(*target), "value": self.data(value, ty) } })
                 }
-                Statement::Log { prefix, level } => log(prefix.as_ref(), *level),
+                Statement::Log(log) => stateful::log(log),
                 Statement::NoTrack => json!({ "notrack": null }),
                 Statement::Verdict(verdict) => self.verdict(*verdict),
             })

@@ -23,6 +23,7 @@ pub mod ruleset;
 mod selector;
 mod sets;
 pub mod source;
+pub mod stateful;
 #[cfg(test)]
 mod tests;
 pub mod types;

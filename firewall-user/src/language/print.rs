@@ -11,7 +11,10 @@ use self::statement::Names;
 use super::{
     check::available_priority,
     names,
-    ruleset::{Base, Chain, Family, Rule, Ruleset, Set, Statement, Table},
+    ruleset::{
+        Base, Chain, Comparison, Content, Family, Match, Object as Named, Operand, Quota, Reject, Rule, Ruleset,
+        Selector, Set, Statement, Table, Values,
+    },
 };
 
 /// An object that has a handle. Numbers count from 0 in the order of [`Ruleset::tables`] and within a table.
@@ -21,13 +24,15 @@ pub enum Object {
     Table(usize),
     /// A set of a table.
     Set(usize, usize),
+    /// A counter, quota and the like of a table.
+    Named(usize, usize),
     /// A chain of a table.
     Chain(usize, usize),
     /// A rule of a chain of a table.
     Rule(usize, usize, usize),
 }
 
-/// A counter: table, chain, rule, and which of the rule's counters.
+/// A counter or a quota: table, chain, rule, and which of the rule's counters or quotas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CounterRef {
     /// Number of the table.
@@ -44,13 +49,23 @@ pub struct CounterRef {
 pub struct Shown<'a> {
     /// Packets and bytes of a counter.
     pub counter: &'a dyn Fn(CounterRef, (u64, u64)) -> (u64, u64),
+    /// Bytes used of a quota; from those that it starts with, and all it has.
+    pub quota: &'a dyn Fn(CounterRef, (u64, u64)) -> u64,
+    /// An object of a table, by their numbers, with what it counted.
+    pub content: &'a dyn Fn((usize, usize), Content) -> Content,
     /// The handle of an object.
     pub handle: &'a dyn Fn(Object) -> Option<u64>,
 }
 
 /// The ruleset as it was written: counters at their first values, no handles.
 pub fn text(ruleset: &Ruleset) -> String {
-    listing(ruleset, &Shown { counter: &|_, written| written, handle: &|_| None })
+    let shown = Shown {
+        counter: &|_, written| written,
+        quota: &|_, (written, _)| written,
+        content: &|_, written| written,
+        handle: &|_| None,
+    };
+    listing(ruleset, &shown)
 }
 
 /// The ruleset with what `shown` knows.
@@ -62,14 +77,16 @@ pub fn listing(ruleset: &Ruleset, shown: &Shown<'_>) -> String {
     out
 }
 
-/// A rule on one line. Its counters are printed without numbers: the text then stays the same for ever.
+/// A rule on one line. Its counters and quotas are printed without counts: the text then stays the same for ever.
 pub fn rule_text(ruleset: &Ruleset, table: &Table, rule: &Rule) -> String {
     let names = Names { ruleset, table };
     let mut words: Vec<String> = rule
         .statements
         .iter()
+        .skip(hidden(table, rule))
         .map(|statement| match statement {
             Statement::Counter { .. } => "counter".to_owned(),
+            Statement::Quota(quota) => format!("quota {}", Quota { used: 0, ..*quota }.text()),
             other => names.statement(other),
         })
         .collect();
@@ -82,6 +99,26 @@ pub(super) fn statement_text(ruleset: &Ruleset, table: &Table, statement: &State
     Names { ruleset, table }.statement(statement)
 }
 
+/// How many of a rule's first statements are not printed: a test that `reject` asks for, which nftables puts there
+/// again, as long as nothing but matches stands between.
+pub(super) fn hidden(table: &Table, rule: &Rule) -> usize {
+    let [Statement::Match(first), between @ .., Statement::Reject(reject)] = &rule.statements[..] else { return 0 };
+    let asks = match (reject, table.family) {
+        (Reject::Reset, Family::Ip | Family::Ip6) => is(first, Selector::L4Proto, 6),
+        (Reject::Icmp(_), Family::Inet) => is(first, Selector::NfProto, 2),
+        (Reject::Icmp6(_), Family::Inet) => is(first, Selector::NfProto, 10),
+        (Reject::Reset | Reject::Icmp(_) | Reject::Icmp6(_) | Reject::Either(_), _) => false,
+    };
+    let is_match = |statement: &Statement| matches!(statement, Statement::Match(_) | Statement::Concat { .. });
+    usize::from(asks && between.iter().all(is_match))
+}
+
+fn is(held: &Match, selector: Selector, value: u128) -> bool {
+    let Match { subject, comparison, operand } = held;
+    (subject.selector, subject.mask, subject.or, *comparison) == (selector, None, 0, Comparison::Equal)
+        && *operand == Operand::One(Values::single(value))
+}
+
 struct Printer<'a> {
     ruleset: &'a Ruleset,
     table: &'a Table,
@@ -91,7 +128,7 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     fn table(&self, out: &mut String) {
-        let Table { family, name, dormant, comment, sets, chains } = self.table;
+        let Table { family, name, dormant, comment, objects, sets, chains } = self.table;
         let _ = writeln!(out, "table {} {name} {{{}", family.name(), self.handle(Object::Table(self.number)));
         if *dormant {
             out.push_str("\tflags dormant\n");
@@ -103,6 +140,10 @@ impl Printer<'_> {
                 out.push('\n');
             }
         };
+        for (at, object) in objects.iter().enumerate() {
+            separate(out);
+            self.object(at, object, out);
+        }
         for (at, set) in sets.iter().enumerate() {
             separate(out);
             self.set(at, set, out);
@@ -116,6 +157,22 @@ impl Printer<'_> {
 
     fn handle(&self, object: Object) -> String {
         (self.shown.handle)(object).map_or_else(String::new, |handle| format!(" # handle {handle}"))
+    }
+
+    fn object(&self, at: usize, object: &Named, out: &mut String) {
+        let handle = self.handle(Object::Named(self.number, at));
+        let _ = writeln!(out, "\t{} {} {{{handle}", object.kind().name(), object.name);
+        comment_line(object.comment.as_deref(), "\t\t", out);
+        let lines = match (self.shown.content)((self.number, at), object.content) {
+            Content::Counter { packets, bytes } => vec![format!("packets {packets} bytes {bytes}")],
+            Content::Quota(quota) => vec![quota.text()],
+            Content::Limit(limit) => vec![limit.text()],
+            Content::Synproxy(proxy) => proxy.parts().into_iter().flatten().collect(),
+        };
+        for line in lines {
+            let _ = writeln!(out, "\t\t{line}");
+        }
+        out.push_str("\t}\n");
     }
 
     fn set(&self, at: usize, set: &Set, out: &mut String) {
@@ -149,10 +206,16 @@ impl Printer<'_> {
 
     fn rule(&self, chain: usize, number: usize, rule: &Rule) -> String {
         let names = Names { ruleset: self.ruleset, table: self.table };
-        let mut nth = 0;
+        let (mut nth, mut nth_quota) = (0, 0);
         let mut words = Vec::with_capacity(rule.statements.len() + 1);
-        for statement in &rule.statements {
+        for statement in rule.statements.iter().skip(hidden(self.table, rule)) {
             words.push(match statement {
+                Statement::Quota(quota) => {
+                    let quota_ref = CounterRef { table: self.number, chain, rule: number, nth: nth_quota };
+                    nth_quota += 1;
+                    let used = (self.shown.quota)(quota_ref, (quota.used, quota.bytes));
+                    format!("quota {}", Quota { used, ..*quota }.text())
+                }
                 Statement::Counter { packets, bytes } => {
                     let counter = CounterRef { table: self.number, chain, rule: number, nth };
                     nth += 1;

@@ -12,6 +12,7 @@ pub use super::{
         CatchAll, Concat, ConcatKeys, Extras, Given, MapData, Set, SetElement, Tuple, Update, UpdateData,
         UpdateOperation,
     },
+    stateful::{Content, Limit, Log, Object, ObjectKind, Quota, Reject, Synproxy},
 };
 
 /// A table's family: which packets its chains see.
@@ -215,12 +216,24 @@ pub enum Statement {
     /// Leaves the packet out of connection tracking.
     NoTrack,
     /// Logs.
-    Log {
-        /// Text in front.
-        prefix: Option<String>,
-        /// Severity, when not the usual `warn`.
-        level: Option<&'static str>,
+    Log(Log),
+    /// Ends the rule when there is too much, or (`over`) when there is not.
+    Limit(Limit),
+    /// Ends the rule when it is used up, or (`over`) when it is not.
+    Quota(Quota),
+    /// Ends the rule when there are more connections, or (`over`) when there are not.
+    Connections {
+        /// `over`
+        over: bool,
+        /// How many.
+        count: u32,
     },
+    /// What an object of the table does, by its index in [`Table::objects`].
+    Object(usize),
+    /// Answers handshakes in the place of a server.
+    Synproxy(Synproxy),
+    /// Decides: the packet is dropped, and its sender is told.
+    Reject(Reject),
     /// Decides.
     Verdict(Verdict),
 }
@@ -319,6 +332,8 @@ pub struct Table {
     pub comment: Option<String>,
     /// Its named sets and maps.
     pub sets: Vec<Set>,
+    /// Its counters, quotas and the like.
+    pub objects: Vec<Object>,
     /// Its chains.
     pub chains: Vec<Chain>,
 }

@@ -91,6 +91,14 @@ impl Store for Counting<'_> {
 
     fn count(&mut self, _: u32, _: &Packet) {}
 
+    fn take(&mut self, _: u32, _: u64, _: u64) -> bool {
+        true
+    }
+
+    fn add(&mut self, _: u32, _: u32) -> u64 {
+        0
+    }
+
     fn log(&mut self, _: u32, _: u32, _: &Packet) {}
 
     fn fetch(&mut self, _: &Insn, _: &mut Packet) -> bool {

@@ -11,7 +11,10 @@ use firewall_common::{
 };
 
 use self::model::Probe;
-use super::{CompileError, Compiled, Manifest, compile, listing};
+use super::{
+    CompileError, Compiled, Manifest, compile,
+    listing::{self, Live},
+};
 use crate::language::{self, Options, Ruleset};
 
 pub(super) fn ruleset(text: &str) -> Ruleset {
@@ -135,9 +138,11 @@ fn the_manifest_alone_gives_the_listing() {
     let stored = serde_json::to_string(&compiled.manifest).expect("serializes");
     let manifest: Manifest = serde_json::from_str(&stored).expect("deserializes");
     assert_eq!(manifest, compiled.manifest);
-    let listed = listing::listing(&manifest, &|slot| (u64::from(slot) + 40, 2), true).expect("lists");
+    let listed =
+        listing::listing(&manifest, Live { counts: &|slot| (u64::from(slot) + 40, 2), cell: &|cell| cell.first }, true)
+            .expect("lists");
     assert!(listed.contains("iif \"lo\" iifname @s counter packets 40 bytes 2 log prefix \"x: \" level info accept comment \"c\" # handle 3"), "{listed}");
-    let json = listing::json(&manifest, &|_| (1, 2)).expect("lists");
+    let json = listing::json(&manifest, Live { counts: &|_| (1, 2), cell: &|cell| cell.first }).expect("lists");
     assert_eq!(json["nftables"][4]["rule"]["expr"][2]["counter"]["packets"], 1);
     assert_eq!(manifest.sources[0].text, text);
 }

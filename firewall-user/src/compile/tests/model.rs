@@ -363,7 +363,7 @@ impl Run<'_> {
                 Statement::Match(_)
                 | Statement::Update(_)
                 | Statement::NoTrack
-                | Statement::Log { .. }
+                | Statement::Log(_)
                 | Statement::Verdict(Verdict::Continue) => {}
                 Statement::Assign { target, value } => match self.data(value) {
                     Some(value) => self.assign(target.selector, value),
@@ -374,6 +374,12 @@ impl Run<'_> {
                     counters += 1;
                 }
                 Statement::Verdict(verdict) => return self.verdict(*verdict),
+                Statement::Reject(_) => return Said::Drop,
+                Statement::Limit(_)
+                | Statement::Quota(_)
+                | Statement::Connections { .. }
+                | Statement::Object(_)
+                | Statement::Synproxy(_) => panic!("what these say depends on the packets before"),
                 Statement::Map { subject, elements } => {
                     let Some(value) = self.probe.subject(*subject) else { return Said::Nothing };
                     let found = elements.iter().find(|element| element.key.is_none_or(|key| within(value, &[key])));

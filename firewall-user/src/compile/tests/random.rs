@@ -11,7 +11,7 @@ use firewall_common::{
 use proptest::{prelude::*, sample::select};
 
 use super::{
-    super::{compile, compile_tuned, listing::image_listing, manifest::Manifest, numbers::Numbers},
+    super::{Manifest, compile, compile_tuned, listing::image_listing, numbers::Numbers},
     model::{self, Outcome, Probe},
 };
 use crate::language::{self, Options, Ruleset, print};

@@ -1,6 +1,6 @@
 //! Commands at the top of a file.
 
-use super::{Chain, Expr, Rule, Set, Spanned, TableBody, TableName};
+use super::{Chain, Expr, Object, Rule, Set, Spanned, TableBody, TableName};
 use crate::language::{ruleset::Family, source::Span};
 
 /// Where a lone rule goes in its chain.
@@ -38,6 +38,8 @@ pub(in crate::language) enum Command {
     Chain(TableName, Chain),
     /// `add set ..`
     Set(TableName, Set),
+    /// `add counter ..`
+    Object(TableName, Object),
     /// `add element ..`
     Elements(TableName, Spanned, Expr),
     /// `add rule ..` or `insert rule ..`
@@ -74,6 +76,7 @@ impl Command {
             Self::Table(table, _)
             | Self::Chain(table, _)
             | Self::Set(table, _)
+            | Self::Object(table, _)
             | Self::Elements(table, ..)
             | Self::Rule { table, .. }
             | Self::FlushTable(table)

@@ -16,7 +16,7 @@ const ICMPV6: u8 = 58;
 
 /// EtherTypes of frames with a tag that nftables reads `vlan` from.
 const TAGS: &[u128] = &[0x8100, 0x88a8];
-const ARP: u128 = 0x0806;
+pub(super) const ARP: u128 = 0x0806;
 
 /// EtherTypes of protocols that no tag is part of.
 const UNTAGGED: &[(u128, &str)] = &[(0x0800, "ip"), (ARP, "arp"), (0x86dd, "ip6")];
@@ -26,13 +26,13 @@ const WITH_PORTS: &[u8] = &[6, 17, 33, 132, 136];
 
 /// What is known.
 pub(super) struct Context {
-    family: Family,
+    pub(super) family: Family,
     /// The network layers that are left; empty when nothing is known.
-    networks: Vec<Network>,
+    pub(super) networks: Vec<Network>,
     /// The upper-layer protocols that are left; empty when nothing is known.
-    protocols: Vec<u8>,
+    pub(super) protocols: Vec<u8>,
     /// The EtherTypes of the frame that are left; empty when nothing is known.
-    ether_types: Vec<u128>,
+    pub(super) ether_types: Vec<u128>,
     /// Has the rule looked at the link's header?
     link_known: bool,
     /// Has it looked behind a tag?
@@ -43,6 +43,8 @@ pub(super) struct Context {
     pub(super) in_concatenation: bool,
     /// A match that nftables puts in front of the next one, and shows.
     pub(super) implied: Option<Match>,
+    /// Matches that nftables puts in front of the whole rule.
+    pub(super) in_front: Vec<Match>,
 }
 
 /// Does this protocol have ports where `th` looks for them?
@@ -76,6 +78,7 @@ impl Context {
             icmp_types,
             in_concatenation: false,
             implied: None,
+            in_front: Vec::new(),
         }
     }
 
@@ -290,7 +293,7 @@ fn network_of(number: u128) -> Option<Network> {
     }
 }
 
-const fn network_name(network: Network) -> &'static str {
+pub(super) const fn network_name(network: Network) -> &'static str {
     match network {
         Network::Ip => "ip",
         Network::Ip6 => "ip6",
@@ -304,7 +307,7 @@ fn protocol_name(number: u8) -> String {
     }
 }
 
-fn conflict(before: &str, now: &str, span: Span) -> Diagnostic {
+pub(super) fn conflict(before: &str, now: &str, span: Span) -> Diagnostic {
     let message = format!("conflicting protocols in one rule: {before} before, {now} here");
     Diagnostic::error(span, message).help("no packet is both: write two rules")
 }

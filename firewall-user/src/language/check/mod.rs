@@ -17,6 +17,7 @@ mod remove;
 mod replay;
 mod rules;
 mod sets;
+mod stateful;
 mod tables;
 mod update;
 mod values;
@@ -113,6 +114,7 @@ impl Checker<'_> {
             }
             Command::Chain(table, chain) => self.find(&table).and_then(|at| self.chain_block(at, chain)),
             Command::Set(table, set) => self.find(&table).and_then(|at| self.named_set(at, &set)),
+            Command::Object(table, object) => self.find(&table).map(|at| self.declare_object(at, &object)),
             Command::Elements(table, set, elements) => {
                 self.find(&table).and_then(|at| self.add_elements(at, &set, &elements))
             }
@@ -153,6 +155,9 @@ impl Checker<'_> {
             Command::Elements(table, set, elements) => {
                 let at = self.find(table)?;
                 return self.elements_are_new(at, set, elements);
+            }
+            Command::Object(table, object) => {
+                (&object.name, self.find(table).is_ok_and(|at| self.tables[at].has_object(object)))
             }
             Command::Create(_)
             | Command::Destroy(_)

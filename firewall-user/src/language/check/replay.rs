@@ -11,6 +11,7 @@ pub(super) fn takes_away(command: &Command) -> bool {
         Command::Table(..)
         | Command::Chain(..)
         | Command::Set(..)
+        | Command::Object(..)
         | Command::Elements(..)
         | Command::Rule { .. }
         | Command::FlushRuleset(_)
@@ -54,6 +55,7 @@ fn apply(command: &Command, left: &mut Vec<Command>) {
         | Command::Create(_)
         | Command::Chain(..)
         | Command::Set(..)
+        | Command::Object(..)
         | Command::Elements(..)
         | Command::Rule { .. }
         | Command::DeleteElements(..) => left.push(command.clone()),
@@ -112,7 +114,8 @@ fn stays(command: &mut Command, fate: &mut dyn FnMut(What<'_>) -> Fate) -> bool 
         Command::Elements(_, set, _) | Command::DeleteElements(_, set, _) => {
             !matches!(fate(What::Set(&set.text)), Fate::Elements | Fate::Goes)
         }
-        Command::FlushRuleset(_)
+        Command::Object(..)
+        | Command::FlushRuleset(_)
         | Command::FlushTable(_)
         | Command::Flush(..)
         | Command::DeleteTable(_)

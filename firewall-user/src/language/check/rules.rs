@@ -1,17 +1,13 @@
 //! Rules: statement by statement, left to right.
 
-use super::{Checked, Checker, context::Context, matches::only_values, tables::ChainState};
+use super::{Checked, Checker, context::Context, matches::only_values, stateful::checked_log, tables::ChainState};
 use crate::language::{
-    ast::{self, Element, Expr, ExprKind, Given, Left, Log, RulePlace, StatementKind, VerdictKind},
+    ast::{self, Element, Expr, ExprKind, Given, Left, RulePlace, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
-    names,
     ruleset::{ConcatKeys, Data, MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
     source::Span,
     types::Type,
 };
-
-/// Bytes of a log prefix (`NF_LOG_PREFIXLEN` less its terminating zero).
-const MAX_PREFIX: usize = firewall_common::limits::MAX_LOG_PREFIX;
 
 /// The place of a rule while it is checked.
 struct Place {
@@ -74,6 +70,7 @@ impl Checker<'_> {
             statements.extend(context.implied.take().map(Statement::Match));
             statements.push(checked);
         }
+        statements.splice(0..0, std::mem::take(&mut context.in_front).into_iter().map(Statement::Match));
         let comment = written.comment.as_ref().map(|comment| comment.text.to_string());
         Ok(Rule { statements, comment, origin: self.origin(written.span) })
     }
@@ -108,8 +105,14 @@ impl Checker<'_> {
             StatementKind::Update(update) => self.set_update(place.table, update, context)?,
             StatementKind::Assign(target, value) => self.assignment(target, value, context)?,
             StatementKind::Counter(packets, bytes) => Statement::Counter { packets: *packets, bytes: *bytes },
-            StatementKind::Log(log) => checked_log(log)?,
             StatementKind::NoTrack => Statement::NoTrack,
+            StatementKind::Log(log) => Statement::Log(checked_log(log, written.span)?),
+            StatementKind::Limit(limit) => Statement::Limit(*limit),
+            StatementKind::Quota(quota) => Statement::Quota(*quota),
+            StatementKind::Connections { over, count } => Statement::Connections { over: *over, count: *count },
+            StatementKind::Object(kind, name) => Statement::Object(self.tables[place.table].object(*kind, name)?),
+            StatementKind::Synproxy(proxy) => Statement::Synproxy(*proxy),
+            StatementKind::Reject(with) => Statement::Reject(context.reject(*with, written.span)?),
             StatementKind::Verdict(verdict) => Statement::Verdict(self.verdict(place, verdict)?),
         })
     }
@@ -246,38 +249,6 @@ fn overlaps(before: MapElement, after: MapElement) -> bool {
     }
 }
 
-fn checked_log(log: &Log) -> Checked<Statement> {
-    if let Some(prefix) = &log.prefix {
-        if prefix.text.len() > MAX_PREFIX {
-            let message = format!("a log prefix has at most {MAX_PREFIX} bytes");
-            return Err(Diagnostic::error(prefix.span, message));
-        }
-        if prefix.text.contains('$') {
-            let message = "variables in a log prefix are not supported yet";
-            return Err(Diagnostic::error(prefix.span, message));
-        }
-    }
-    let level = match &log.level {
-        Some(level) => log_level(level)?,
-        None => None,
-    };
-    Ok(Statement::Log { prefix: log.prefix.as_ref().map(|prefix| prefix.text.to_string()), level })
-}
-
-fn log_level(level: &ast::Spanned) -> Checked<Option<&'static str>> {
-    if let Some(known) = names::LOG_LEVELS.iter().find(|known| **known == &*level.text) {
-        return Ok(Some(*known).filter(|known| *known != "warn"));
-    }
-    let error = match &*level.text {
-        "audit" => Diagnostic::error(level.span, "`log level audit` is not supported yet"),
-        other => Diagnostic::error(level.span, format!("unknown log level `{other}`")),
-    };
-    Err(match names::nearest(&level.text, names::LOG_LEVELS.iter().copied()) {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
-        None => error.help(format!("log levels: {}", names::LOG_LEVELS.join(", "))),
-    })
-}
-
 /// Does every packet get past this statement, or end at it?
 fn always_goes_on(statement: &Statement) -> bool {
     match statement {
@@ -286,10 +257,19 @@ fn always_goes_on(statement: &Statement) -> bool {
         | Statement::NamedMap { .. }
         | Statement::Concat { .. }
         | Statement::ConcatMap { .. }
-        | Statement::Update(_) => false,
+        | Statement::Update(_)
+        | Statement::Limit(_)
+        | Statement::Quota(_)
+        | Statement::Connections { .. }
+        | Statement::Object(_)
+        | Statement::Synproxy(_) => false,
         // What is read, or the header that is written to, may not be there.
         Statement::Assign { target, value } => target.network.is_none() && matches!(value, Data::Constant(_)),
-        Statement::Counter { .. } | Statement::Log { .. } | Statement::NoTrack | Statement::Verdict(_) => true,
+        Statement::Counter { .. }
+        | Statement::Log(_)
+        | Statement::NoTrack
+        | Statement::Verdict(_)
+        | Statement::Reject(_) => true,
     }
 }
 
@@ -299,6 +279,7 @@ fn is_final(statement: &Statement) -> bool {
             Verdict::Accept | Verdict::Drop | Verdict::Return | Verdict::Goto(_) => true,
             Verdict::Continue | Verdict::Jump(_) => false,
         },
+        Statement::Reject(_) => true,
         Statement::Match(_)
         | Statement::Map { .. }
         | Statement::NamedMap { .. }
@@ -308,6 +289,11 @@ fn is_final(statement: &Statement) -> bool {
         | Statement::Assign { .. }
         | Statement::Counter { .. }
         | Statement::NoTrack
-        | Statement::Log { .. } => false,
+        | Statement::Limit(_)
+        | Statement::Quota(_)
+        | Statement::Connections { .. }
+        | Statement::Object(_)
+        | Statement::Synproxy(_)
+        | Statement::Log(_) => false,
     }
 }

@@ -10,7 +10,7 @@ use crate::language::{
     ast::{RulePlace, Spanned, TableBody, TableName},
     diagnostic::Diagnostic,
     names,
-    ruleset::{Base, Chain, Family, Rule, Table},
+    ruleset::{Base, Chain, Family, Object, ObjectKind, Rule, Table},
     source::Span,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct TableState {
     pub(super) looked_up: RefCell<Vec<usize>>,
     pub(super) sets: Vec<SetState>,
     pub(super) set_index: HashMap<String, usize>,
+    pub(super) objects: Vec<Object>,
+    pub(super) object_index: HashMap<(ObjectKind, String), usize>,
     pub(super) chains: Vec<ChainState>,
     pub(super) chain_index: HashMap<String, usize>,
 }
@@ -93,6 +95,8 @@ impl TableState {
             comment: comment.map(|comment| comment.text.to_string()),
             sets: Vec::new(),
             set_index: HashMap::new(),
+            objects: Vec::new(),
+            object_index: HashMap::new(),
             chains: Vec::new(),
             chain_index: HashMap::new(),
         }
@@ -121,13 +125,26 @@ impl TableState {
     }
 
     pub(super) fn finish(self, problems: &mut Vec<Diagnostic>) -> Table {
-        let Self { family, name, dormant, comment, looked_up: _, sets, set_index: _, chains, chain_index: _ } = self;
+        let Self {
+            family,
+            name,
+            dormant,
+            comment,
+            looked_up: _,
+            sets,
+            set_index: _,
+            objects,
+            object_index: _,
+            chains,
+            chain_index: _,
+        } = self;
         let sets = sets.into_iter().map(|set| set.finish(problems)).collect();
-        Table { family, name, dormant, comment, sets, chains: chains.into_iter().map(ChainState::finish).collect() }
+        let chains = chains.into_iter().map(ChainState::finish).collect();
+        Table { family, name, dormant, comment, sets, objects, chains }
     }
 }
 
-fn near<'a>(error: Diagnostic, word: &str, known: impl Iterator<Item = &'a String>) -> Diagnostic {
+pub(super) fn near<'a>(error: Diagnostic, word: &str, known: impl Iterator<Item = &'a String>) -> Diagnostic {
     let mut known: Vec<&str> = known.map(String::as_str).collect();
     known.sort_unstable();
     match names::nearest(word, known) {
@@ -148,6 +165,9 @@ impl Checker<'_> {
                 Ok(number) => rules.push((number, written)),
                 Err(diagnostic) => self.report(diagnostic),
             }
+        }
+        for object in body.objects {
+            self.declare_object(at, &object);
         }
         for set in body.sets {
             if let Err(diagnostic) = self.named_set(at, &set) {

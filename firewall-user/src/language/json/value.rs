@@ -143,10 +143,3 @@ pub(super) fn operator(comparison: Comparison) -> &'static str {
         Comparison::NoBit => "!",
     }
 }
-
-pub(super) fn log(prefix: Option<&String>, level: Option<&'static str>) -> Value {
-    if prefix.is_none() && level.is_none() {
-        return json!({ "log": null });
-    }
-    object("log", [("prefix", text(prefix)), ("level", level.map(Value::from))])
-}

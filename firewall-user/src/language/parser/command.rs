@@ -85,6 +85,9 @@ impl Parser<'_> {
 
     /// What follows `add`, `create` or `insert`, or stands alone.
     fn add(&mut self, first: bool) -> Parsed<Command> {
+        if let Some(kind) = self.object_kind().filter(|_| !first) {
+            return self.add_object(kind?);
+        }
         match self.word() {
             Some("table") if !first => self.add_table(),
             Some("chain") if !first => {

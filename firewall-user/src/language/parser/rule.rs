@@ -51,6 +51,7 @@ fn ends_rule(statement: &Statement) -> bool {
     use crate::language::ast::VerdictKind;
     match &statement.kind {
         StatementKind::Verdict(verdict) => !matches!(verdict.kind, VerdictKind::Continue),
+        StatementKind::Reject(_) => true,
         StatementKind::Match(..)
         | StatementKind::Flags(..)
         | StatementKind::Map(..)
@@ -58,7 +59,12 @@ fn ends_rule(statement: &Statement) -> bool {
         | StatementKind::Assign(..)
         | StatementKind::Counter(..)
         | StatementKind::NoTrack
-        | StatementKind::Log(_) => false,
+        | StatementKind::Log(_)
+        | StatementKind::Limit(_)
+        | StatementKind::Quota(_)
+        | StatementKind::Connections { .. }
+        | StatementKind::Object(..)
+        | StatementKind::Synproxy(_) => false,
     }
 }
 

@@ -35,7 +35,7 @@ impl Scopes {
         }
     }
 
-    fn get(&self, name: &str) -> Option<&Rc<Variable>> {
+    pub(super) fn get(&self, name: &str) -> Option<&Rc<Variable>> {
         self.0.iter().rev().find_map(|scope| scope.get(name))
     }
 

@@ -1,11 +1,12 @@
-//! Statements: matches, `counter`, `log`, verdicts.
+//! Statements: matches, `counter`, verdicts.
 
 use super::{Parsed, Parser, unsupported};
 use crate::language::{
-    ast::{Counter, ExprKind, Left, Log, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
+    ast::{Counter, ExprKind, Left, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
     source::Span,
+    stateful::ObjectKind,
 };
 
 impl Parser<'_> {
@@ -19,19 +20,25 @@ impl Parser<'_> {
                 self.bump();
                 StatementKind::NoTrack
             }
+            Some("limit") => self.limit()?,
+            Some("quota") => self.quota()?,
+            Some("reject") => self.reject()?,
+            Some("synproxy") => self.synproxy()?,
+            Some("ct") if self.word_at(1) == Some("count") => self.connection_count()?,
             Some("accept" | "drop" | "return" | "continue" | "jump" | "goto") => {
                 StatementKind::Verdict(self.verdict()?)
             }
             Some(_) | None => self.match_or_unknown()?,
         };
-        Ok(Statement { kind, span: start.to(self.previous_end(start)) })
+        Ok(Statement { kind, span: start.to(self.previous()) })
     }
 
-    /// The end of what was read last, for spans.
-    fn previous_end(&self, start: Span) -> Span {
-        let Some(frame) = self.frames.last() else { return start };
+    /// What was read last, for spans.
+    pub(super) fn previous(&self) -> Span {
+        let here = self.here();
+        let Some(frame) = self.frames.last() else { return here };
         let token = frame.at.checked_sub(1).and_then(|at| frame.tokens.get(at));
-        token.map_or(start, |token| self.span(*token))
+        token.map_or(here, |token| self.span(*token))
     }
 
     fn match_or_unknown(&mut self) -> Parsed<StatementKind> {
@@ -84,9 +91,13 @@ impl Parser<'_> {
     }
 
     fn counter(&mut self) -> Parsed<StatementKind> {
-        if self.word_at(1) == Some("name") || self.peek_at(1).kind == Kind::Text {
+        if self.word_at(1) == Some("name") {
             self.bump();
-            return Err(unsupported::feature(self.here(), "a named counter"));
+            return self.object_use(ObjectKind::Counter);
+        }
+        if self.peek_at(1).kind == Kind::Text {
+            self.bump();
+            return Err(self.unexpected("`name` in front of a counter's name"));
         }
         let Counter { start: (packets, bytes), span: _ } = self.plain_counter()?;
         Ok(StatementKind::Counter(packets, bytes))
@@ -109,30 +120,6 @@ impl Parser<'_> {
         self.bump();
         let (value, span) = self.number("a number")?;
         u64::try_from(value).map_err(|_| Diagnostic::error(span, "a counter has 64 bits"))
-    }
-
-    fn log(&mut self) -> Parsed<StatementKind> {
-        self.bump();
-        let mut log = Log::default();
-        loop {
-            match self.word() {
-                Some("prefix") => {
-                    self.bump();
-                    log.prefix = Some(self.string("a text after `prefix`")?);
-                }
-                Some("level") => {
-                    self.bump();
-                    log.level = Some(self.required_word("a log level such as `info`")?);
-                }
-                Some(word @ ("flags" | "group" | "snaplen" | "queue-threshold")) => return Err(self.log_option(word)),
-                Some(_) | None => return Ok(StatementKind::Log(log)),
-            }
-        }
-    }
-
-    fn log_option(&self, word: &str) -> Diagnostic {
-        let error = Diagnostic::error(self.here(), format!("`log {word}` is not supported yet"));
-        error.help("supported: `log`, with `prefix \"..\"` and `level ..`; events go to `rampart monitor`, not to the kernel log")
     }
 
     /// `accept` and the like.

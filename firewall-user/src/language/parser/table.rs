@@ -4,7 +4,10 @@ use super::{Parsed, Parser, set::Declared, unsupported};
 use crate::language::{ast::TableBody, diagnostic::Diagnostic, lexer::Mark, names};
 
 /// Words that start a part of a table.
-const PARTS: &[&str] = &["chain", "set", "map", "flags", "comment", "define", "redefine", "undefine", "include"];
+const PARTS: &[&str] = &[
+    "chain", "set", "map", "counter", "quota", "limit", "synproxy", "flags", "comment", "define", "redefine",
+    "undefine", "include",
+];
 
 impl Parser<'_> {
     pub(super) fn table_body(&mut self, body: &mut TableBody) -> Parsed<()> {
@@ -17,6 +20,11 @@ impl Parser<'_> {
         }
         if let Some(parsed) = self.definition() {
             return parsed;
+        }
+        if let Some(kind) = self.object_kind() {
+            let object = self.object_in_table(kind?)?;
+            body.objects.push(object);
+            return self.end_statement("the object's `}`");
         }
         match self.word() {
             Some("chain") => {

@@ -21,17 +21,14 @@ pub(super) const RESERVED: &[&str] = &[
 ];
 
 /// Commands that are not part of a ruleset file, or not yet.
-pub(super) const COMMANDS: &[&str] = &["flowtable", "counter", "quota", "limit", "ct", "secmark", "synproxy", "meter"];
+pub(super) const COMMANDS: &[&str] = &["flowtable", "meter"];
 
 /// Parts of a table.
-pub(super) const TABLE_PARTS: &[&str] = &["flowtable", "counter", "quota", "limit", "ct", "secmark", "synproxy"];
+pub(super) const TABLE_PARTS: &[&str] = &["flowtable"];
 
 /// Statements and the reason, or the way round, that is worth a word.
 #[rustfmt::skip]
 const STATEMENTS: &[(&str, &str)] = &[
-    ("reject", "`drop` is supported: the other side then sees a timeout instead of a refusal"),
-    ("limit", ""),
-    ("quota", ""),
     ("snat", ""),
     ("dnat", ""),
     ("masquerade", ""),
@@ -40,7 +37,6 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("dup", ""),
     ("fwd", ""),
     ("tproxy", "packets at XDP do not have a socket yet"),
-    ("synproxy", ""),
     ("flow", ""),
     ("map", "only verdict maps are known yet: `tcp dport vmap { 22 : accept }`"),
     ("meter", ""),
@@ -95,9 +91,9 @@ pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
     if let Some((_, reason)) = STATEMENTS.iter().find(|(known, _)| *known == word) {
         let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
         let error = if reason.is_empty() { error } else { error.help(*reason) };
-        return Some(
-            error.help("supported statements: accept, drop, jump, goto, return, continue, counter, log, notrack"),
-        );
+        return Some(error.help(
+            "supported statements: accept, drop, jump, goto, return, continue, counter, log, reject, limit, quota, notrack",
+        ));
     }
     if SELECTORS.contains(&word) {
         let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
@@ -108,5 +104,7 @@ pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
 }
 
 /// Words that start a statement, for "did you mean".
-pub(super) const KNOWN_STATEMENTS: &[&str] =
-    &["accept", "drop", "return", "continue", "jump", "goto", "counter", "log", "notrack", "comment", "policy", "type"];
+pub(super) const KNOWN_STATEMENTS: &[&str] = &[
+    "accept", "drop", "return", "continue", "jump", "goto", "counter", "log", "reject", "limit", "quota", "synproxy",
+    "notrack", "comment", "policy", "type",
+];

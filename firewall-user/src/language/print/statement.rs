@@ -5,9 +5,10 @@ use std::fmt::Write;
 use super::set::{extras, time};
 use crate::language::{
     ruleset::{
-        Comparison, Computed, ConcatKeys, Data, Form, Given, MapElement, Match, Operand, Ruleset, Statement, Step,
-        Subject, Table, Tuple, Update, UpdateData, Values, Verdict,
+        Comparison, Computed, ConcatKeys, Data, Family, Form, Given, MapElement, Match, Operand, Reject, Ruleset,
+        Statement, Step, Subject, Table, Tuple, Update, UpdateData, Values, Verdict,
     },
+    stateful::{self, ICMP_CODES, ICMP_PORT, ICMP6_CODES, ICMP6_PORT, Unreachable},
     types::Type,
 };
 
@@ -38,9 +39,35 @@ impl Names<'_> {
                 format!("{} set {}", subject_text(*target), self.data(value, ty))
             }
             Statement::Counter { packets, bytes } => format!("counter packets {packets} bytes {bytes}"),
-            Statement::Log { prefix, level } => log(prefix.as_deref(), *level),
             Statement::NoTrack => "notrack".to_owned(),
+            Statement::Log(log) => log.text(),
+            Statement::Limit(limit) => format!("limit {}", limit.text()),
+            Statement::Quota(quota) => format!("quota {}", quota.text()),
+            Statement::Connections { over, count } => format!("ct count {}{count}", if *over { "over " } else { "" }),
+            Statement::Object(object) => {
+                let object = &self.table.objects[*object];
+                format!("{} name \"{}\"", object.kind().name(), object.name)
+            }
+            Statement::Synproxy(proxy) => proxy.text(),
+            Statement::Reject(reject) => self.reject(*reject),
             Statement::Verdict(verdict) => self.verdict(*verdict),
+        }
+    }
+
+    /// Of what says nothing more than `reject` alone, only that is printed.
+    fn reject(&self, reject: Reject) -> String {
+        let with = |protocol: &str, names, code: u8| {
+            let code = stateful::code_name(names, code).map_or_else(|| code.to_string(), str::to_owned);
+            format!("reject with {protocol} {code}")
+        };
+        match (reject, self.table.family) {
+            (Reject::Icmp(ICMP_PORT), Family::Ip)
+            | (Reject::Icmp6(ICMP6_PORT), Family::Ip6)
+            | (Reject::Either(Unreachable::Port), _) => "reject".to_owned(),
+            (Reject::Reset, _) => "reject with tcp reset".to_owned(),
+            (Reject::Icmp(code), _) => with("icmp", ICMP_CODES, code),
+            (Reject::Icmp6(code), _) => with("icmpv6", ICMP6_CODES, code),
+            (Reject::Either(code), _) => format!("reject with icmpx {}", code.name()),
         }
     }
 
@@ -290,15 +317,4 @@ fn operator(comparison: Comparison, written: bool) -> &'static str {
         Comparison::Greater => "> ",
         Comparison::GreaterEqual => ">= ",
     }
-}
-
-fn log(prefix: Option<&str>, level: Option<&'static str>) -> String {
-    let mut out = "log".to_owned();
-    if let Some(prefix) = prefix {
-        let _ = write!(out, " prefix \"{prefix}\"");
-    }
-    if let Some(level) = level {
-        let _ = write!(out, " level {level}");
-    }
-    out
 }

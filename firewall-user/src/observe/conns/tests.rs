@@ -59,6 +59,8 @@ fn rule() -> RuleRecord {
         comment: None,
         counters: Vec::new(),
         logs: Vec::new(),
+        limits: Vec::new(),
+        quotas: Vec::new(),
     }
 }
 

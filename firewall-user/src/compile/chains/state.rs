@@ -1,0 +1,82 @@
+//! Statements with a state, and what a rule ends with.
+
+use firewall_common::image::{DECIDES, Op, USES_REJECT};
+
+use super::{
+    super::{CompileError, assembler::Place, stateful, words::Way},
+    Frame, Writer, is_continue,
+};
+use crate::language::ruleset::{Content, Reject, Rule, Statement, Verdict};
+
+impl Writer<'_> {
+    /// What an object of the table does.
+    pub(super) fn object(&mut self, frame: &Frame<'_>, at: usize, way: Way) -> Result<(), CompileError> {
+        let object = &frame.table.objects[at];
+        let record = self.manifest.object(frame.table, object);
+        let cell = record.and_then(|record| record.cell.as_ref()).map_or(0, |cell| cell.slot);
+        match &object.content {
+            Content::Counter { .. } => {
+                let slot = record.and_then(|record| record.counter.as_ref()).map_or(0, |counter| counter.slot);
+                self.act(Op::Counter, slot, way);
+            }
+            Content::Limit(limit) => stateful::limit(&mut self.out, limit, cell, way),
+            Content::Quota(quota) => stateful::quota(&mut self.out, quota, cell, way),
+            Content::Synproxy(proxy) => return Err(self.not_yet(frame, &Statement::Synproxy(*proxy))),
+        }
+        Ok(())
+    }
+
+    pub(super) fn reject(&mut self, frame: &Frame<'_>, reject: Reject) -> Result<(Place, u8), CompileError> {
+        self.out.uses |= USES_REJECT;
+        let _ = (stateful::reject(reject), DECIDES);
+        Err(self.not_yet(frame, &Statement::Reject(reject)))
+    }
+
+    pub(super) fn not_yet(&self, frame: &Frame<'_>, statement: &Statement) -> CompileError {
+        let (what, reason) = match statement {
+            Statement::Reject(_) => ("reject", "answers are not sent"),
+            Statement::Connections { .. } => ("ct count", "connections are not counted by rule"),
+            _ => ("synproxy", "handshakes are not answered in the place of a server"),
+        };
+        let record = &self.manifest.rules[frame.number as usize];
+        CompileError::NoDataPlane { file: record.file.clone(), line: record.line, what: what.to_owned(), reason }
+    }
+}
+
+/// How many of each kind the rule had so far.
+#[derive(Default)]
+pub(super) struct Nth {
+    pub(super) counter: usize,
+    pub(super) log: usize,
+    pub(super) limit: usize,
+    pub(super) quota: usize,
+}
+
+impl Nth {
+    /// The next one's number.
+    pub(super) fn next(nth: &mut usize) -> usize {
+        *nth += 1;
+        *nth - 1
+    }
+}
+
+/// What a rule ends with.
+#[derive(Clone, Copy)]
+pub(super) enum Ending {
+    Verdict(Verdict),
+    Reject(Reject),
+}
+
+/// A rule's statements, and the verdict at its end.
+pub(super) fn split(rule: &Rule) -> (Vec<&Statement>, Option<Ending>) {
+    let mut statements: Vec<_> = rule.statements.iter().filter(|statement| !is_continue(statement)).collect();
+    let ending = match statements.last() {
+        Some(Statement::Verdict(verdict)) => Some(Ending::Verdict(*verdict)),
+        Some(Statement::Reject(reject)) => Some(Ending::Reject(*reject)),
+        Some(_) | None => None,
+    };
+    if ending.is_some() {
+        statements.pop();
+    }
+    (statements, ending)
+}

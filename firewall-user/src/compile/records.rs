@@ -1,0 +1,242 @@
+//! The document that describes a compiled ruleset, record by record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Config,
+    language::{
+        self, Diagnostics, Options, Ruleset,
+        ruleset::{Object, Table},
+    },
+};
+
+/// Version of the document.
+pub const SCHEMA: &str = "rampart/1";
+
+/// A compiled ruleset, described.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The texts it was read from, first the one that includes the others.
+    pub sources: Vec<SourceRecord>,
+    /// The ruleset as canonical text.
+    pub canonical: String,
+    /// Interfaces that `iif` and `oif` named, with their indexes at that time.
+    pub interfaces: Vec<(u32, String)>,
+    /// Its tables, in order.
+    pub tables: Vec<TableRecord>,
+    /// Its named sets, in order of tables.
+    pub sets: Vec<SetRecord>,
+    /// Its named counters, quotas and the like, in order of tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectRecord>,
+    /// Its chains, in order of tables.
+    pub chains: Vec<ChainRecord>,
+    /// Its rules, in order of chains.
+    pub rules: Vec<RuleRecord>,
+    /// The settings it was put in force with.
+    #[serde(default)]
+    pub config: Config,
+}
+
+/// A text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// Its path.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecord {
+    /// `inet`, `ip` or `ip6`.
+    pub family: String,
+    /// Its name.
+    pub name: String,
+    /// Its handle.
+    pub handle: u64,
+    /// The next handle in it that was never given.
+    pub next_handle: u64,
+}
+
+/// A named set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetRecord {
+    /// Its table's family.
+    pub family: String,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Its handle.
+    pub handle: u64,
+}
+
+/// A named counter, quota or the like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// Its table's family.
+    pub family: String,
+    /// Its table.
+    pub table: String,
+    /// `counter`, `quota` and so on.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its handle.
+    pub handle: u64,
+    /// Where it counts, for a counter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<CounterRecord>,
+    /// Where its state is, for a quota or a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<CellRecord>,
+    /// What it says, where that makes it another object with a state of its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+/// The state of a limit or quota.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellRecord {
+    /// Where it is.
+    pub slot: u32,
+    /// What it starts from, when the slot is fresh.
+    pub first: u64,
+}
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainRecord {
+    /// Its number: in an instruction that carries out its policy.
+    pub number: u32,
+    /// Its handle.
+    pub handle: u64,
+    /// Its table's family.
+    pub family: String,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Its hook, for a base chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
+    /// Its priority, for a base chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// `accept` or `drop`, for a base chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRecord {
+    /// Its number, as in the image's instructions and in events.
+    pub number: u32,
+    /// Its handle.
+    pub handle: u64,
+    /// What makes it the same rule in another ruleset: hash of table, chain, text, and which of several same ones.
+    pub identity: String,
+    /// Its table's family.
+    pub family: String,
+    /// Its table.
+    pub table: String,
+    /// Its chain.
+    pub chain: String,
+    /// The file it was written in.
+    pub file: String,
+    /// The line there.
+    pub line: u32,
+    /// Its canonical text, counters without numbers.
+    pub text: String,
+    /// Its comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// Its counters, left to right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counters: Vec<CounterRecord>,
+    /// Its log statements, left to right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogRecord>,
+    /// States of its limits, left to right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<CellRecord>,
+    /// States of its quotas, left to right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<CellRecord>,
+}
+
+/// A counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterRecord {
+    /// Where it counts.
+    pub slot: u32,
+    /// Packets to start from, when the slot is fresh.
+    pub packets: u64,
+    /// Bytes to start from, when the slot is fresh.
+    pub bytes: u64,
+}
+
+/// A log statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Its number, as in the image's instructions and in events.
+    pub number: u32,
+    /// Its prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Its level.
+    pub level: String,
+    /// Its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u16>,
+}
+
+impl Manifest {
+    /// The ruleset, from its canonical text. Fails only when the document was changed by someone.
+    pub fn ruleset(&self) -> Result<Ruleset, Diagnostics> {
+        let interface = |name: &str| self.interfaces.iter().find(|(_, known)| known == name).map(|(index, _)| *index);
+        let options = Options { interface: &interface, include_directories: Vec::new() };
+        language::parse_text("manifest", &self.canonical, &options).map(|parsed| parsed.ruleset)
+    }
+
+    /// All counters: those of rules and those with a name.
+    pub fn counters(&self) -> impl Iterator<Item = &CounterRecord> {
+        let named = self.objects.iter().filter_map(|object| object.counter.as_ref());
+        self.rules.iter().flat_map(|rule| &rule.counters).chain(named)
+    }
+
+    /// The states of all limits and quotas.
+    pub fn cells(&self) -> impl Iterator<Item = &CellRecord> {
+        let named = self.objects.iter().filter_map(|object| object.cell.as_ref());
+        self.rules.iter().flat_map(|rule| rule.limits.iter().chain(&rule.quotas)).chain(named)
+    }
+
+    /// The record of a table's object.
+    pub fn object(&self, table: &Table, object: &Object) -> Option<&ObjectRecord> {
+        let wanted = (table.family.name(), &*table.name, object.kind().name(), &*object.name);
+        self.objects.iter().find(|known| (&*known.family, &*known.table, &*known.kind, &*known.name) == wanted)
+    }
+
+    /// A rule by its number.
+    pub fn rule(&self, number: u32) -> Option<&RuleRecord> {
+        self.rules.get(number as usize)
+    }
+
+    /// A chain by its number.
+    pub fn chain(&self, number: u32) -> Option<&ChainRecord> {
+        self.chains.get(number as usize)
+    }
+
+    /// A log statement by its number, with its rule.
+    pub fn log(&self, number: u32) -> Option<(&RuleRecord, &LogRecord)> {
+        // Numbers rise with the rules: the last rule that starts at or below it.
+        let logging = |rule: &&RuleRecord| rule.logs.iter().any(|log| log.number == number);
+        let rule = self.rules.iter().find(logging)?;
+        rule.logs.iter().find(|log| log.number == number).map(|log| (rule, log))
+    }
+}
