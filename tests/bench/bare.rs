@@ -142,3 +142,53 @@ pub(crate) fn translated(program: BorrowedFd<'_>) -> Vec<u64> {
     ask(&mut info);
     code
 }
+
+/// The start of a program that walks through frames: it writes the next one of `trace` over the packet, whose pointers are
+/// at `data` and the word behind it in the context, and keeps the context in register 6. What is to follow is `then`; where
+/// something is missing, the program ends with `otherwise`.
+pub(crate) fn over_next_frame(
+    [state, trace]: [i32; 2],
+    (frames, bytes): (usize, usize),
+    data: i16,
+    (then, otherwise): (&[u64], i32),
+) -> Vec<u64> {
+    let mut code = vec![insn(0xbf, 6, 1, 0, 0), insn(0x62, 10, 0, -4, 0)];
+    let mut ends = Vec::new();
+    // The number of the next frame.
+    code.extend(load_map(1, state));
+    code.extend([insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4), insn(0x85, 0, 0, 0, 1)]);
+    ends.push(code.len());
+    code.push(insn(0x15, 0, 0, 0, 0));
+    code.extend([
+        insn(0x79, 7, 0, 0, 0),
+        insn(0xbf, 1, 7, 0, 0),
+        insn(0x07, 1, 0, 0, 1),
+        insn(0x7b, 0, 1, 0, 0),
+        insn(0x57, 7, 0, 0, frames as i32 - 1),
+        insn(0x63, 10, 7, -4, 0),
+    ]);
+    // The frame.
+    code.extend(load_map(1, trace));
+    code.extend([insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4), insn(0x85, 0, 0, 0, 1)]);
+    ends.push(code.len());
+    code.push(insn(0x15, 0, 0, 0, 0));
+    // Into the packet.
+    code.extend([
+        insn(0x61, 2, 6, data, 0),
+        insn(0x61, 3, 6, data + 4, 0),
+        insn(0xbf, 4, 2, 0, 0),
+        insn(0x07, 4, 0, 0, bytes as i32),
+    ]);
+    ends.push(code.len());
+    code.push(insn(0x2d, 4, 3, 0, 0));
+    for offset in (0..bytes as i16).step_by(8) {
+        code.extend([insn(0x79, 5, 0, offset, 0), insn(0x7b, 2, 5, offset, 0)]);
+    }
+    code.extend(then);
+    let exit = code.len();
+    code.extend([insn(0xb7, 0, 0, 0, otherwise), insn(0x95, 0, 0, 0, 0)]);
+    for jump in ends {
+        code[jump] |= ((exit - jump - 1) as u64) << 16;
+    }
+    code
+}

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bare::{ARRAY, XDP, insn, load_map};
+use bare::{ARRAY, XDP, insn};
 use firewall_tests::{
     packet::{Frame, Ipv4, Network, Tcp, Udp, Upper, flag::SYN},
     referee::Referee,
@@ -86,7 +86,7 @@ impl Sender {
             bare::update(&trace, at as u32, frame);
         }
         let maps = [&state, &trace].map(AsRawFd::as_raw_fd);
-        let program = bare::load(XDP, &instructions(maps, frames.len() as i32 - 1, ifindex));
+        let program = bare::load(XDP, &instructions(maps, ifindex));
         Self { program, _maps: [state, trace] }
     }
 
@@ -99,50 +99,11 @@ impl Sender {
     }
 }
 
-/// Writes the next frame over the packet and redirects it.
-fn instructions([state, trace]: [i32; 2], mask: i32, ifindex: u32) -> Vec<u64> {
-    let mut code = vec![insn(0xbf, 6, 1, 0, 0), insn(0x62, 10, 0, -4, 0)];
-    code.extend(load_map(1, state));
-    code.extend([insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4), insn(0x85, 0, 0, 0, 1)]);
-    let no_state = code.len();
-    code.push(insn(0x15, 0, 0, 0, 0));
-    code.extend([
-        insn(0x79, 7, 0, 0, 0),
-        insn(0xbf, 1, 7, 0, 0),
-        insn(0x07, 1, 0, 0, 1),
-        insn(0x7b, 0, 1, 0, 0),
-        insn(0x57, 7, 0, 0, mask),
-        insn(0x63, 10, 7, -4, 0),
-    ]);
-    code.extend(load_map(1, trace));
-    code.extend([insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4), insn(0x85, 0, 0, 0, 1)]);
-    let no_frame = code.len();
-    code.push(insn(0x15, 0, 0, 0, 0));
-    // `data` and `data_end` of `struct xdp_md`.
-    code.extend([
-        insn(0x61, 2, 6, 0, 0),
-        insn(0x61, 3, 6, 4, 0),
-        insn(0xbf, 4, 2, 0, 0),
-        insn(0x07, 4, 0, 0, FRAME as i32),
-    ]);
-    let short = code.len();
-    code.push(insn(0x2d, 4, 3, 0, 0));
-    for offset in (0..FRAME as i16).step_by(8) {
-        code.extend([insn(0x79, 5, 0, offset, 0), insn(0x7b, 2, 5, offset, 0)]);
-    }
-    code.extend([
-        insn(0xb7, 1, 0, 0, ifindex as i32),
-        insn(0xb7, 2, 0, 0, 0),
-        insn(0x85, 0, 0, 0, 23),
-        insn(0x95, 0, 0, 0, 0),
-    ]);
-    let exit = code.len();
-    // `XDP_ABORTED`.
-    code.extend([insn(0xb7, 0, 0, 0, 0), insn(0x95, 0, 0, 0, 0)]);
-    for jump in [no_state, no_frame, short] {
-        code[jump] |= ((exit - jump - 1) as u64) << 16;
-    }
-    code
+/// Writes the next frame over the packet and redirects it; `data` of `struct xdp_md` is at 0, and 0 is `XDP_ABORTED`.
+fn instructions(maps: [i32; 2], ifindex: u32) -> Vec<u64> {
+    let redirect =
+        [insn(0xb7, 1, 0, 0, ifindex as i32), insn(0xb7, 2, 0, 0, 0), insn(0x85, 0, 0, 0, 23), insn(0x95, 0, 0, 0, 0)];
+    bare::over_next_frame(maps, (FRAMES, FRAME), 0, (&redirect, 0))
 }
 
 /// Packets that the server's interface has received.

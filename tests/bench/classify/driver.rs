@@ -34,7 +34,7 @@ impl Driver {
             bare::update(&programs, 0, &bare::pinned(target).as_raw_fd().to_ne_bytes());
         }
         let maps = [&state, &trace, &programs].map(AsRawFd::as_raw_fd);
-        let program = bare::load(SCHED_CLS, &instructions(maps, frames.len() as i32 - 1, target.is_some()));
+        let program = bare::load(SCHED_CLS, &instructions(maps, frames.len(), target.is_some()));
         Self { program, frames: frames.len() as u32, _programs: programs }
     }
 
@@ -45,48 +45,13 @@ impl Driver {
     }
 }
 
-fn instructions([state, trace, programs]: [i32; 3], mask: i32, calls: bool) -> Vec<u64> {
-    let mut code = vec![insn(0xbf, 6, 1, 0, 0), insn(0x62, 10, 0, -4, 0)];
-    // The number of the next frame.
-    code.extend(load_map(1, state));
-    code.extend([insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4), insn(0x85, 0, 0, 0, 1)]);
-    let no_state = code.len();
-    code.push(insn(0x15, 0, 0, 0, 0));
-    code.extend([
-        insn(0x79, 7, 0, 0, 0),
-        insn(0xbf, 1, 7, 0, 0),
-        insn(0x07, 1, 0, 0, 1),
-        insn(0x7b, 0, 1, 0, 0),
-        insn(0x57, 7, 0, 0, mask),
-        insn(0x63, 10, 7, -4, 0),
-    ]);
-    // The frame.
-    code.extend(load_map(1, trace));
-    code.extend([insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4), insn(0x85, 0, 0, 0, 1)]);
-    let no_frame = code.len();
-    code.push(insn(0x15, 0, 0, 0, 0));
-    // Into the packet: `data` and `data_end` of `struct __sk_buff`.
-    code.extend([
-        insn(0x61, 2, 6, 76, 0),
-        insn(0x61, 3, 6, 80, 0),
-        insn(0xbf, 4, 2, 0, 0),
-        insn(0x07, 4, 0, 0, FRAME as i32),
-    ]);
-    let short = code.len();
-    code.push(insn(0x2d, 4, 3, 0, 0));
-    for offset in (0..FRAME as i16).step_by(8) {
-        code.extend([insn(0x79, 5, 0, offset, 0), insn(0x7b, 2, 5, offset, 0)]);
-    }
+/// `data` of `struct __sk_buff` is at 76, and 2 is `TC_ACT_SHOT`.
+fn instructions([state, trace, programs]: [i32; 3], frames: usize, calls: bool) -> Vec<u64> {
+    let mut call = Vec::new();
     if calls {
-        code.push(insn(0xbf, 1, 6, 0, 0));
-        code.extend(load_map(2, programs));
-        code.extend([insn(0xb7, 3, 0, 0, 0), insn(0x85, 0, 0, 0, 12)]);
+        call.push(insn(0xbf, 1, 6, 0, 0));
+        call.extend(load_map(2, programs));
+        call.extend([insn(0xb7, 3, 0, 0, 0), insn(0x85, 0, 0, 0, 12)]);
     }
-    let exit = code.len();
-    // `TC_ACT_SHOT`.
-    code.extend([insn(0xb7, 0, 0, 0, 2), insn(0x95, 0, 0, 0, 0)]);
-    for jump in [no_state, no_frame, short] {
-        code[jump] |= ((exit - jump - 1) as u64) << 16;
-    }
-    code
+    bare::over_next_frame([state, trace], (frames, FRAME), 76, (&call, 2))
 }
