@@ -2,6 +2,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/conns.rs"]
+mod conns;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/processes.rs"]

@@ -62,7 +62,7 @@ pub static TC_INGRESS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
 #[map]
 pub static TC_EGRESS: ProgramArray = ProgramArray::with_max_entries(SLOTS, 0);
 #[map]
-static FLOWS: Array<Bucket> = Array::with_max_entries(1, 0);
+static FLOWS: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static FRAGMENTS: LruHashMap<[u64; 5], Pieces> = LruHashMap::with_max_entries(4096, 0);
 #[map]

@@ -5,8 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::conns::Conns;
 use super::observing::Why;
-use super::values::{self, EventFilter, Prefix};
+use super::values::{self, EventFilter};
 
 /// Where the rules are when no file is named.
 pub const DEFAULT_RULESET: &str = "/etc/rampart/rampart.nft";
@@ -182,39 +183,6 @@ pub struct List {
     /// Show handles
     #[arg(short = 'a', long)]
     pub handle: bool,
-}
-
-/// Arguments of `conns`.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  rampart conns --proto tcp --dport 22
-  rampart conns --src 192.0.2.0/24 --state established --count")]
-pub struct Conns {
-    /// Only this protocol: tcp, udp, icmp, icmpv6, sctp or a number
-    #[arg(short, long, value_name = "PROTO", value_parser = values::protocol)]
-    pub proto: Option<u8>,
-    /// Only this state, such as ESTABLISHED or `SYN_SENT`
-    #[arg(short, long, value_name = "STATE", value_parser = values::state)]
-    pub state: Option<String>,
-    /// Only from this address or prefix
-    #[arg(long, value_name = "ADDRESS")]
-    pub src: Option<Prefix>,
-    /// Only to this address or prefix
-    #[arg(long, value_name = "ADDRESS")]
-    pub dst: Option<Prefix>,
-    /// Only from this port
-    #[arg(long, value_name = "PORT")]
-    pub sport: Option<u16>,
-    /// Only to this port
-    #[arg(long, value_name = "PORT")]
-    pub dport: Option<u16>,
-    /// Print how many there are instead of what they are
-    #[arg(long)]
-    pub count: bool,
-    /// Print how long connections live, by protocol and state, as the settings in force have it
-    #[arg(long, exclusive = true)]
-    pub timeouts: bool,
 }
 
 /// Arguments of `counters`.

@@ -110,6 +110,37 @@ impl FromStr for Prefix {
     }
 }
 
+/// A mark, and which of its bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    value: u32,
+    mask: u32,
+}
+
+impl Mark {
+    /// Is this mark meant?
+    pub fn matches(self, mark: u32) -> bool {
+        mark & self.mask == self.value & self.mask
+    }
+}
+
+impl FromStr for Mark {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| match text.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+            None => text.parse().ok(),
+        };
+        let (value, mask) = text.split_once('/').map_or((text, None), |(value, mask)| (value, Some(mask)));
+        let mask = mask.map_or(Some(u32::MAX), number);
+        match (number(value), mask) {
+            (Some(value), Some(mask)) => Ok(Self { value, mask }),
+            _ => Err(format!("`{text}` is no mark; 16, 0x10 and 0x10/0xf0 are")),
+        }
+    }
+}
+
 /// What an event must be to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventFilter {

@@ -1,51 +1,66 @@
 //! `rampart conns`. Connections are printed as they are read: a million of them need no more memory than one.
 
+mod forget;
+mod watch;
+
 use std::{
     collections::HashMap,
     io::{self, BufWriter, Write},
 };
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{OUTPUT, Session, Status, open};
 use crate::{
-    cli::args::Conns,
+    cli::conns::{Action, By, Conns, Filter},
     compile::{Manifest, SCHEMA},
-    kernel::{self, Instance},
+    kernel::{self, Flow, Instance},
     observe::{author::Author, conns::Conn, lifetimes},
 };
 
-pub(super) fn run(session: &Session<'_>, wanted: &Conns) -> Result<Status> {
+pub(super) fn run(session: &Session<'_>, conns: &Conns) -> Result<Status> {
+    let Conns { filter, count, by, watch, timeouts, action } = conns;
     let instance = open()?;
-    if wanted.timeouts {
+    match action {
+        Some(Action::Kill(kill)) => return forget::kill(session, &instance, kill),
+        Some(Action::Flush(flush)) => return forget::flush(session, &instance, flush),
+        None => {}
+    }
+    if *timeouts {
         let timeouts = instance.manifest()?.config.conntrack.timeouts;
         session.answer(|| lifetimes::json(&timeouts), || lifetimes::text(&timeouts))?;
-        return Ok(Status::Done);
-    }
-    if wanted.count {
+    } else if *watch {
+        watch::run(session, filter)?;
+    } else if let Some(by) = by {
+        count_by(session, &instance, filter, *by)?;
+    } else if *count {
         let mut count: u64 = 0;
-        each(&instance, wanted, |_, _| {
+        each(&instance, filter, |_, _, _| {
             count += 1;
             Ok(())
         })?;
         session.answer(|| json!({ "schema": SCHEMA, "count": count }), || format!("{count}\n"))?;
-        return Ok(Status::Done);
-    }
-    let mut out = BufWriter::new(io::stdout().lock());
-    if session.global.json {
-        print_json(&instance, wanted, &mut out)?;
     } else {
-        each(&instance, wanted, |conn, author| out.write_all(conn.line(author).as_bytes()))?;
+        list(session, &instance, filter)?;
     }
-    out.flush().context(OUTPUT)?;
     Ok(Status::Done)
 }
 
-fn print_json(instance: &Instance, wanted: &Conns, out: &mut impl Write) -> Result<()> {
+fn list(session: &Session<'_>, instance: &Instance, filter: &Filter) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    if session.global.json {
+        print_json(instance, filter, &mut out)?;
+    } else {
+        each(instance, filter, |_, conn, author| out.write_all(conn.line(author).as_bytes()))?;
+    }
+    out.flush().context(OUTPUT)
+}
+
+fn print_json(instance: &Instance, filter: &Filter, out: &mut impl Write) -> Result<()> {
     write!(out, "{{\"schema\":\"{SCHEMA}\",\"conns\":[").context(OUTPUT)?;
     let mut separator = "";
-    each(instance, wanted, |conn, author| {
+    each(instance, filter, |_, conn, author| {
         write!(out, "{separator}{}", conn.json(author))?;
         separator = ",";
         Ok(())
@@ -53,19 +68,41 @@ fn print_json(instance: &Instance, wanted: &Conns, out: &mut impl Write) -> Resu
     writeln!(out, "]}}").context(OUTPUT)
 }
 
-/// Shows each connection that is asked for, with whoever let it in.
-fn each(instance: &Instance, wanted: &Conns, mut show: impl FnMut(&Conn, &Author<'_>) -> io::Result<()>) -> Result<()> {
+/// How many there are of each kind, most first.
+fn count_by(session: &Session<'_>, instance: &Instance, filter: &Filter, by: By) -> Result<()> {
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    each(instance, filter, |_, conn, _| {
+        *counts.entry(conn.kind(by)).or_default() += 1;
+        Ok(())
+    })?;
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by(|(name, count), (other_name, other)| other.cmp(count).then_with(|| name.cmp(other_name)));
+    let width = counts.first().map_or(1, |(_, count)| count.to_string().len());
+    let json = || {
+        let rows: Vec<Value> = counts.iter().map(|(what, count)| json!({ "what": what, "count": count })).collect();
+        json!({ "schema": SCHEMA, "counts": rows })
+    };
+    let lines = counts.iter().map(|(what, count)| format!("{count:>width$} {what}\n"));
+    session.answer(json, || lines.collect::<Vec<_>>().concat())
+}
+
+/// Does something with each connection that is asked for, and whoever let it in.
+fn each(
+    instance: &Instance,
+    filter: &Filter,
+    mut show: impl FnMut(&Flow, &Conn, &Author<'_>) -> io::Result<()>,
+) -> Result<()> {
     let mut manifests: HashMap<u32, Option<Manifest>> = HashMap::new();
     for flow in instance.flows()? {
         let flow = flow?;
         let conn = Conn::new(flow.slot, &flow.entry, kernel::tick());
-        if !conn.is_wanted(wanted) {
+        if !conn.is_wanted(filter) {
             continue;
         }
         let generation = flow.entry.generation;
         // A generation that is gone took the names of its rules with it.
         let manifest = manifests.entry(generation).or_insert_with(|| instance.manifest_of(generation).ok());
-        show(&conn, &Author::of(flow.entry.rule, manifest.as_ref())).context(OUTPUT)?;
+        show(&flow, &conn, &Author::of(flow.entry.rule, manifest.as_ref())).context(OUTPUT)?;
     }
     Ok(())
 }

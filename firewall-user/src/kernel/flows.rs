@@ -12,6 +12,9 @@ pub struct Flow {
     pub slot: Slot,
     /// The rest.
     pub entry: Entry,
+    /// Where it is: the bucket, and which place of it.
+    pub(super) bucket: u32,
+    pub(super) way: usize,
 }
 
 /// A bucket as the map gives it.
@@ -40,11 +43,12 @@ impl Flows {
     fn read_buckets(&mut self) -> Result<(), KernelError> {
         let buckets: Vec<Words> =
             batch::read(&self.table, self.bucket, AT_ONCE).map_err(KernelError::system(maps::FLOWS))?;
+        let first = self.bucket;
         // An empty answer would be the end.
         self.bucket = if buckets.is_empty() { self.buckets } else { self.bucket + buckets.len() as u32 };
-        for words in &buckets {
+        for (bucket, words) in (first..).zip(&buckets) {
             let live = (0..WAYS).map(|way| (way, Slot(words[way]))).filter(|(_, slot)| slot.is_live(self.now));
-            self.found.extend(live.map(|(way, slot)| Flow { slot, entry: entry(words, way) }));
+            self.found.extend(live.map(|(way, slot)| Flow { slot, entry: entry(words, way), bucket, way }));
         }
         Ok(())
     }

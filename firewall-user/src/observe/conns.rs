@@ -19,7 +19,10 @@ use super::{
     packet::{endpoint, has_ports, protocol_name},
     words::{seconds, seconds_of_ticks},
 };
-use crate::cli::{args::Conns, values::Prefix};
+use crate::cli::{
+    conns::{By, Family, Filter},
+    values::Prefix,
+};
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Conn {
     pub expires: u64,
     /// Connection mark.
     pub mark: u32,
+    /// Conntrack zone.
+    pub zone: u16,
 }
 
 impl Conn {
@@ -70,12 +75,13 @@ impl Conn {
             age: since(entry.created, now),
             expires: since(now, slot.expires()),
             mark: entry.mark,
+            zone: entry.key.zone(),
         }
     }
 
     /// Is it one of those asked for?
-    pub fn is_wanted(&self, wanted: &Conns) -> bool {
-        let Conns { proto, state, src, dst, sport, dport, count: _, timeouts: _ } = wanted;
+    pub fn is_wanted(&self, wanted: &Filter) -> bool {
+        let Filter { proto, state, src, dst, sport, dport, family, zone, mark, older_than } = wanted;
         let in_prefix = |prefix: &Option<Prefix>, end: End| prefix.is_none_or(|prefix| prefix.contains(end.address));
         let at_port =
             |port: &Option<u16>, end: End| port.is_none_or(|port| has_ports(self.protocol) && port == end.port);
@@ -85,6 +91,10 @@ impl Conn {
             && in_prefix(dst, self.destination)
             && at_port(sport, self.source)
             && at_port(dport, self.destination)
+            && family.is_none_or(|family| (family == Family::Ipv4) == self.source.address.is_ipv4())
+            && zone.is_none_or(|zone| zone == self.zone)
+            && mark.is_none_or(|mark| mark.matches(self.mark))
+            && older_than.is_none_or(|age| self.age > age.as_secs())
     }
 
     /// One line, with its end.
@@ -101,6 +111,9 @@ impl Conn {
         );
         if let Some(id) = self.query_id() {
             let _ = write!(line, " id {id}");
+        }
+        if self.zone != 0 {
+            let _ = write!(line, " zone {}", self.zone);
         }
         if self.mark != 0 {
             let _ = write!(line, " mark {:#010x}", self.mark);
@@ -127,9 +140,23 @@ impl Conn {
             "replied": self.state.is_replied(),
             "assured": self.state.is_assured(),
             "mark": self.mark,
+            "zone": self.zone,
             "rule": author.rule_json(),
             "policy": author.policy_json(),
         })
+    }
+
+    /// What it is counted under.
+    pub fn kind(&self, by: By) -> String {
+        match by {
+            By::State => format!("{} {}", protocol_name(self.protocol), self.state.name()),
+            By::Source => self.source.address.to_string(),
+            By::Destination => self.destination.address.to_string(),
+            By::Port if has_ports(self.protocol) => {
+                format!("{} {}", protocol_name(self.protocol), self.destination.port)
+            }
+            By::Port => protocol_name(self.protocol),
+        }
     }
 
     fn end_text(&self, end: End) -> String {

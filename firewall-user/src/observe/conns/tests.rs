@@ -108,7 +108,7 @@ fn filters() {
         let line = format!("rampart conns {filters}");
         let cli = Cli::try_parse_from(line.split_whitespace()).expect(&line);
         let Verb::Conns(wanted) = cli.verb else { panic!("{line}") };
-        conn.is_wanted(&wanted)
+        conn.is_wanted(&wanted.filter)
     };
     let rows = [
         ("", true),
@@ -122,10 +122,18 @@ fn filters() {
         ("--sport 40000 --dport 22", true),
         ("--dport 40000", false),
         ("--proto tcp --dport 23", false),
+        ("--family ipv4 --zone 0 --mark 0", true),
+        ("--family 6", false),
+        ("--zone 1", false),
+        ("--mark 0x10/0xf0", false),
+        ("--mark 0/0xf0", true),
+        ("--older-than 11s", true),
+        ("--older-than 12s", false),
     ];
     for (filters, expected) in rows {
         assert_eq!(wanted(&tcp(0), filters), expected, "{filters}");
     }
     assert!(wanted(&ping6(), "--proto icmpv6 --src 2001:db8::1 --state unreplied"));
+    assert!(wanted(&ping6(), "-f ipv6 --mark 0x10/0xf0") && wanted(&ping6(), "--mark 16"));
     assert!(!wanted(&ping6(), "--sport 77"), "an identifier is no port");
 }
