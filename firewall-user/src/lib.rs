@@ -7,6 +7,7 @@ pub mod cli;
 pub mod commands;
 pub mod compile;
 pub mod config;
+pub mod import;
 pub mod kernel;
 pub mod language;
 pub mod observe;

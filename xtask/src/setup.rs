@@ -21,6 +21,7 @@ pub(crate) enum For {
 /// Programs that tests and demo run, and the Debian packages they come in.
 const TOOLS: &[(&str, &str)] = &[
     ("nft", "nftables"),
+    ("iptables-restore-translate", "iptables"),
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ethtool", "ethtool"),

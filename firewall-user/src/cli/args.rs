@@ -66,6 +66,12 @@ pub enum Verb {
     ///
     /// Reads the ruleset, includes and all, and prints every error with its line and a caret. Needs no privileges.
     Check(Check),
+    /// Turn what `iptables-save` or `ip6tables-save` printed into a ruleset
+    ///
+    /// Prints the ruleset, checked as `check` does, or every line that has no meaning here, and then no ruleset at all.
+    /// The translation is that of `iptables-restore-translate`, from the package iptables. ufw and firewalld (with its
+    /// backend `iptables`) put their rules where `iptables-save` finds them.
+    Import(Import),
     /// Put a ruleset in force
     ///
     /// Compiles the ruleset, loads and verifies it, and puts it in the place of the one before by a single step: no packet
@@ -127,6 +133,7 @@ impl Verb {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Check(_) => "check",
+            Self::Import(_) => "import",
             Self::Apply(_) => "apply",
             Self::Confirm => "confirm",
             Self::Rollback => "rollback",
@@ -149,6 +156,25 @@ pub struct Check {
     /// The ruleset; `-` is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  iptables-save | rampart import > rampart.nft
+  ip6tables-save | rampart import --ip6 >> rampart.nft
+  rampart import --keep-going rules.v4     # what can be translated, the rest as comments")]
+pub struct Import {
+    /// What `iptables-save` printed; `-` is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// The file is of `ip6tables-save`
+    #[arg(short = '6', long)]
+    pub ip6: bool,
+    /// Print what can be translated even when not all of it can; the exit status is 1 all the same
+    #[arg(long)]
+    pub keep_going: bool,
 }
 
 /// Arguments of `apply`.

@@ -6,6 +6,7 @@ mod completions;
 mod confirm;
 mod conns;
 mod counters;
+mod import;
 mod list;
 mod man;
 mod monitor;
@@ -74,6 +75,7 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
     }
     match &cli.verb {
         Verb::Check(check) => check::run(&session, check),
+        Verb::Import(import) => import::run(&session, import),
         Verb::Apply(apply) => apply::run(&session, apply),
         Verb::Confirm => confirm::run(&session, confirm::Way::Keep),
         Verb::Rollback => confirm::run(&session, confirm::Way::Back),

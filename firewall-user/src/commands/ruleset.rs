@@ -53,9 +53,21 @@ pub(super) fn settings(session: &Session<'_>) -> Result<Option<Config>> {
 }
 
 fn parse(file: &Path) -> Result<Result<Parsed, Diagnostics>> {
-    let options = Options { interface: &kernel::interface_index, ..Options::default() };
     if file.as_os_str() != "-" {
-        return Ok(language::parse_file(file, &options));
+        return Ok(language::parse_file(file, &options()));
+    }
+    Ok(text(file)?.and_then(|text| language::parse_text(STDIN, &text, &options())))
+}
+
+/// What of this machine a ruleset may ask for.
+pub(super) fn options() -> Options<'static> {
+    Options { interface: &kernel::interface_index, ..Options::default() }
+}
+
+/// The text of a file, or of standard input.
+pub(super) fn text(file: &Path) -> Result<Result<String, Diagnostics>> {
+    if file.as_os_str() != "-" {
+        return Ok(source::read(file).map_err(|error| Diagnostics::unread(error.to_string())));
     }
     let mut bytes = Vec::new();
     let limit = source::MAX_SOURCE_BYTES + 1;
@@ -63,10 +75,8 @@ fn parse(file: &Path) -> Result<Result<Parsed, Diagnostics>> {
     if bytes.len() as u64 == limit {
         return Err(No(source::ReadError::TooLarge(STDIN.into()).to_string()).into());
     }
-    Ok(match source::check_text(Path::new(STDIN), bytes) {
-        Ok(text) => language::parse_text(STDIN, &text, &options),
-        Err(error) => Err(Diagnostics::unread(error.to_string())),
-    })
+    let text = source::check_text(Path::new(STDIN), bytes);
+    Ok(text.map_err(|error| Diagnostics::unread(error.to_string())))
 }
 
 /// What a file is called in messages.
@@ -75,7 +85,7 @@ pub(super) fn name(file: &Path) -> String {
 }
 
 /// Says what is wrong: to people on standard error, and to programs that asked for it on standard output.
-fn refuse(session: &Session<'_>, file: &Path, diagnostics: &Diagnostics) -> Result<()> {
+pub(super) fn refuse(session: &Session<'_>, file: &Path, diagnostics: &Diagnostics) -> Result<()> {
     match &diagnostics.unread {
         Some(message) => session.note(message),
         None => complain(&diagnostics.render(session.is_coloured())),
