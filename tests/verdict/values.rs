@@ -316,3 +316,27 @@ fn what_time_it_is() {
     let around = format!("meta time {}-{}", now - 60, now + 3600);
     check(&[(&around, true), (&format!("meta time < {}", now - 60), false)], |_| {}, &v4(syn(22)));
 }
+
+#[test]
+fn a_map_gives_a_mark() {
+    let rules = "table inet t {
+        map named { type ipv4_addr . inet_service : mark; elements = { 192.0.2.1 . 22 : 1, 192.0.2.9 . 22 : 2 }; }
+        map ports { type inet_service : mark; flags interval; elements = { 1-21 : 5, 22 : 6, 80-90 : 0xffffffff }; }
+        chain i {
+            type filter hook input priority 0;
+            meta mark set tcp dport map { 22 : 7, 23-25 : 8 } meta mark 7 counter comment \"listed\"
+            meta mark set tcp dport map { 23 : 8 } counter comment \"not in it\"
+            meta mark set tcp dport map { 23 : 8, * : 9 } meta mark 9 counter comment \"any\"
+            meta mark set udp dport map { 23 : 8, * : 9 } counter comment \"another protocol\"
+            meta mark set ip saddr . tcp dport map @named meta mark 1 counter comment \"named\"
+            meta mark set tcp dport map @ports meta mark 6 counter comment \"named runs\"
+            meta mark set ct direction map { original : 3, reply : 4 } meta mark 3 counter comment \"fetched\"
+            meta mark set ct original ip saddr . ct direction map { 192.0.2.1 . original : 11 } meta mark 11 counter comment \"both\"
+            ct mark set ip6 saddr map { 2001:db8::/32 : 12 } counter comment \"another family\"
+        }
+    }";
+    let firewall = Firewall::new(rules);
+    let mut counted = firewall.counted_by(Side::Xdp, &[v4(syn(22)).bytes()]).remove(0);
+    counted.sort();
+    assert_eq!(counted, ["any", "both", "fetched", "listed", "named", "named runs"]);
+}

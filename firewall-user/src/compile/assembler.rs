@@ -107,10 +107,16 @@ impl Assembler {
 
     /// Takes so many registers for a value.
     pub(super) fn take_register(&mut self, selector: Selector, count: usize) -> Field {
+        let field = self.take_registers(count);
+        self.in_registers.push((selector, field));
+        field
+    }
+
+    /// Takes so many registers. The last one is left for what a statement computes.
+    pub(super) fn take_registers(&mut self, count: usize) -> Field {
         let field = Field::register(self.registers);
         self.registers += count;
-        self.too_few_registers |= self.registers > REGISTERS;
-        self.in_registers.push((selector, field));
+        self.too_few_registers |= self.registers >= REGISTERS;
         field
     }
 

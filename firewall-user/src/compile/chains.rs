@@ -317,7 +317,7 @@ impl<'a> Writer<'a> {
             Statement::NamedMap { subject, map } => {
                 self.map(frame, *subject, &frame.table.sets[*map].map_elements(), way);
             }
-            Statement::Assign { target, value } => data::assign(&mut self.out, *target, value, way),
+            Statement::Assign { target, value } => data::assign(&mut self.out, frame.table, (*target, value), way),
             Statement::Counter { .. } => {
                 let slot = record.counters[Nth::next(&mut nth.counter)].slot;
                 self.act(Op::Counter, slot, way);

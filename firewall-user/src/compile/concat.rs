@@ -11,6 +11,9 @@ use crate::language::ruleset::{Subject, Tuple, Verdict};
 /// Intervals: those a part is in, or one of each part.
 type Part = Vec<(u128, u128)>;
 
+/// Of each part of a concatenation.
+pub(super) type Parts = Vec<Part>;
+
 /// What gives a verdict (or, in a set, is in it): a value of each part.
 pub(super) type Alternative = (Option<Verdict>, Vec<Part>);
 
@@ -33,7 +36,7 @@ pub(super) fn alternatives(tuples: &[Tuple]) -> Vec<Alternative> {
 }
 
 /// Tests every part of an alternative, the last first: of those with many values there is one, and it is dearest.
-pub(super) fn write(out: &mut Assembler, subjects: &[Subject], parts: Vec<Part>, way: Way) {
+pub(super) fn write(out: &mut Assembler, subjects: &[Subject], parts: Parts, way: Way) {
     let mut left = parts.len();
     for (subject, part) in subjects.iter().zip(parts).rev() {
         left -= 1;

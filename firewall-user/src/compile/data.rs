@@ -1,31 +1,34 @@
 //! Computed values as instructions.
 
+use std::collections::HashMap;
+
 use firewall_common::{
     image::{Insn, Op, USES_REGISTERS},
-    packet::Field,
+    packet::{Field, REGISTERS},
 };
 
 use super::{
     assembler::{Assembler, Place},
+    concat,
     words::{self, CONNECTIONLESS, Way, Word, range},
 };
-use crate::language::ruleset::{Computed, Data, Selector, Step, Subject};
+use crate::language::ruleset::{Computed, Data, DataMap, Given, Lookup, Selector, Step, Subject, Table, Values};
 
 /// Gives what `target` stands for a value; a value that the packet does not have ends the rule.
-pub(super) fn assign(out: &mut Assembler, target: Subject, value: &Data, way: Way) {
+pub(super) fn assign(out: &mut Assembler, table: &Table, (target, value): (Subject, &Data), way: Way) {
     out.note_use(target.selector);
     if target.selector != Selector::CtMark {
-        let value = load(out, value, Field::Mark as u32, way);
+        let value = load(out, table, (value, Field::Mark as u32), way);
         return finish(out, value, way);
     }
-    let value = load(out, value, Field::Register as u32, way);
+    let value = load(out, table, (value, Field::register(REGISTERS - 1) as u32), way);
     go_on(out, value, way);
     // Without a connection nothing is set, and the rule goes on.
     let set = out.label();
     let unconnected = Way { fail: Place::Label(set), ..way };
     words::test(out, range(Field::CtState, CONNECTIONLESS, (1, u32::MAX)), unconnected);
     out.bind_here(set);
-    finish(out, compute((Field::Register as u8, u32::MAX), Field::CtMark as u32), way);
+    finish(out, compute((Field::register(REGISTERS - 1) as u8, u32::MAX), Field::CtMark as u32), way);
 }
 
 /// Writes an instruction that leads to where the statement leads.
@@ -49,14 +52,110 @@ fn go_on(out: &mut Assembler, insn: Insn, way: Way) {
 
 /// The instruction that puts a value of at most 32 bits into a word, the last of those it takes: it is not written yet. A
 /// value that the packet does not have leads to `way.fail`.
-fn load(out: &mut Assembler, value: &Data, into: u32, way: Way) -> Insn {
+fn load(out: &mut Assembler, table: &Table, (value, into): (&Data, u32), way: Way) -> Insn {
     match value {
         Data::Constant(value) => Insn { low: *value as u32, ..compute((Field::Zero as u8, 0), into) },
         Data::Computed(Computed { subject, steps }) => {
             let first = read(out, *subject, into, way);
             steps.iter().fold(first, |last, step| further(out, last, *step, way))
         }
+        Data::Lookup(lookup) => {
+            let found = out.take_registers(1);
+            look_up(out, table, lookup, &[(found, 1)], way);
+            compute((found as u8, u32::MAX), into)
+        }
     }
+}
+
+/// Puts what a map gives into registers, from which on each part of the data has so many words. A packet whose key is not in
+/// the map goes to `way.fail`.
+pub(super) fn look_up(out: &mut Assembler, table: &Table, lookup: &Lookup, parts: &[(Field, usize)], way: Way) {
+    let Lookup { keys, map } = lookup;
+    for key in keys {
+        words::write_preconditions(out, *key, Way { flags: 0, ..way });
+    }
+    let (groups, default) = groups(table, map);
+    for key in keys.iter().filter(|_| default.is_some()) {
+        words::write_presence(out, *key, Way { flags: 0, ..way });
+    }
+    let done = out.label();
+    for (data, alternatives) in groups {
+        let (found, next) = (out.label(), out.label());
+        for runs in alternatives {
+            let another = out.label();
+            let here = Way { flags: 0, pass: Place::Label(found), fail: Place::Label(another), ..way };
+            concat::write(out, keys, runs, here);
+            out.bind_here(another);
+        }
+        words::always(out, way.rule, Place::Label(next));
+        out.bind_here(found);
+        put(out, &data, parts, way);
+        words::always(out, way.rule, Place::Label(done));
+        out.bind_here(next);
+    }
+    match default {
+        Some(data) => put(out, &data, parts, way),
+        None => words::always(out, way.rule, way.fail),
+    }
+    out.bind_here(done);
+}
+
+/// Writes data into registers.
+fn put(out: &mut Assembler, data: &[u128], parts: &[(Field, usize)], way: Way) {
+    for (value, (field, words)) in data.iter().zip(parts) {
+        for word in 0..*words {
+            let low = (value >> (32 * (words - 1 - word))) as u32;
+            let constant = Insn { low, ..compute((Field::Zero as u8, 0), *field as u32 + word as u32) };
+            go_on(out, constant, way);
+        }
+    }
+}
+
+/// Keys by what the map gives for them.
+type Groups = Vec<(Vec<u128>, Vec<concat::Parts>)>;
+
+/// The elements of a map, by their data, in order of the first of each; and the data of `*`.
+fn groups(table: &Table, map: &DataMap) -> (Groups, Option<Vec<u128>>) {
+    let single = |values: &[Values]| values.iter().map(|value| value.low).collect::<Vec<u128>>();
+    let of = |given: Option<&Given>| match given {
+        Some(Given::Values(values)) => Some(single(values)),
+        Some(Given::Verdict(_)) | None => None,
+    };
+    let runs = |key: &[Values]| key.iter().map(|part| (part.low, part.high)).collect::<Vec<_>>();
+    let mut elements = Vec::new();
+    let default = match map {
+        DataMap::Listed { tuples, default } => {
+            elements.extend(tuples.iter().filter_map(|tuple| Some((of(tuple.given.as_ref())?, runs(&tuple.key)))));
+            default.as_ref().map(|data| single(data))
+        }
+        DataMap::Named(set) => {
+            let set = &table.sets[*set];
+            let tuples = set.concat.iter().flat_map(|concat| &concat.tuples);
+            elements.extend(tuples.filter_map(|tuple| Some((of(tuple.given.as_ref())?, runs(&tuple.key)))));
+            let alone = set.elements.iter();
+            elements.extend(alone.filter_map(|one| Some((of(one.given.as_ref())?, runs(&[one.values])))));
+            set.catch_all.as_ref().and_then(|any| of(any.given.as_ref()))
+        }
+    };
+    (grouped(elements), default)
+}
+
+fn grouped(elements: Vec<(Vec<u128>, Vec<(u128, u128)>)>) -> Groups {
+    let mut groups: Groups = Vec::new();
+    let mut index: HashMap<Vec<u128>, usize> = HashMap::new();
+    for (data, key) in elements {
+        let at = *index.entry(data.clone()).or_insert_with(|| {
+            groups.push((data, Vec::new()));
+            groups.len() - 1
+        });
+        let alternatives = &mut groups[at].1;
+        match (alternatives.first_mut(), &key[..]) {
+            // Keys of one part are one test.
+            (Some(first), [only]) => first[0].push(*only),
+            _ => alternatives.push(key.into_iter().map(|run| vec![run]).collect()),
+        }
+    }
+    groups
 }
 
 /// The instruction that reads what a selector stands for; what must hold first is tested.

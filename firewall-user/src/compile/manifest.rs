@@ -18,7 +18,7 @@ use super::{
 };
 use crate::language::{
     Ruleset, print,
-    ruleset::{Chain, ConcatKeys, Content, Object, Operand, Quota, Rule, Statement, Table},
+    ruleset::{Chain, ConcatKeys, Content, Data, DataMap, Lookup, Object, Operand, Quota, Rule, Statement, Table},
 };
 
 /// What [`build`] makes: the manifest, and the slots that are new.
@@ -290,12 +290,14 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
     let sets = rule.statements.iter().filter(|statement| match statement {
         Statement::Match(held) => matches!(held.operand, Operand::Set(_)),
         Statement::Map { .. } => true,
+        Statement::Assign { target: _, value } => {
+            matches!(value, Data::Lookup(Lookup { keys: _, map: DataMap::Listed { .. } }))
+        }
         Statement::Concat { keys, .. } | Statement::ConcatMap { keys, .. } => {
             matches!(keys, ConcatKeys::Listed { .. })
         }
         Statement::NamedMap { .. }
         | Statement::Update(_)
-        | Statement::Assign { .. }
         | Statement::Counter { .. }
         | Statement::Log(_)
         | Statement::NoTrack

@@ -1,7 +1,7 @@
 //! A match as tests of a packet's words.
 
 use firewall_common::{
-    image::{Insn, NEGATE, Op, USES_NAMES, USES_SETS},
+    image::{Insn, NEGATE, Op, Target, USES_NAMES, USES_SETS},
     packet::{FRAGMENT_LATER, Field, L4_PRESENT, LINK_ETHERNET, NFPROTO_IPV4, NFPROTO_IPV6},
 };
 
@@ -449,6 +449,11 @@ fn last(out: &mut Assembler, test: Insn, inside: bool, way: Way) {
 /// A test that always has the same answer: nothing is in an empty set.
 fn never(out: &mut Assembler, inside: bool, way: Way) {
     last(out, range(Field::Zero, 0, (1, 1)), inside, way);
+}
+
+/// Goes to a place.
+pub(super) fn always(out: &mut Assembler, rule: u32, place: Place) {
+    out.push(Insn::always(rule, 0, Target::ACCEPT), place, place);
 }
 
 /// Writes a test alone.

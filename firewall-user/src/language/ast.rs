@@ -72,6 +72,8 @@ pub(super) enum ExprKind {
     Time(u64),
     /// `ct mark` where a value stands.
     Selector(Box<Left>),
+    /// `ip saddr map { .. }` where a value stands.
+    Map(Box<Left>, Box<Expr>),
     /// `$name`: the value and where it is used.
     Variable(Rc<Variable>),
 }
@@ -107,6 +109,7 @@ impl Expr {
             | ExprKind::Mac(_)
             | ExprKind::Named(_)
             | ExprKind::Selector(_)
+            | ExprKind::Map(..)
             | ExprKind::Time(_)
             | ExprKind::Any => (1, 1),
         }

@@ -1,6 +1,6 @@
 //! Values that are computed from a packet: what statements get, and what matches look at when it is more than a word.
 
-use super::ruleset::Subject;
+use super::ruleset::{Subject, Tuple, Values};
 
 /// A computed value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,31 @@ pub enum Data {
     Constant(u128),
     /// What a packet has, with something done to it.
     Computed(Computed),
+    /// What a map gives for something that a packet has; nothing when no element has it.
+    Lookup(Lookup),
+}
+
+/// A look into a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// What is looked up, together.
+    pub keys: Vec<Subject>,
+    /// In which map.
+    pub map: DataMap,
+}
+
+/// A map to data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataMap {
+    /// In the rule: no two elements overlap.
+    Listed {
+        /// The elements.
+        tuples: Vec<Tuple>,
+        /// The data of `*`.
+        default: Option<Vec<Values>>,
+    },
+    /// One of the table's, by its index in [`super::ruleset::Table::sets`].
+    Named(usize),
 }
 
 /// What a packet has, and what is done to it, in order.

@@ -12,8 +12,9 @@ use self::value::{
 use super::{
     print::{CounterRef, Object, Shown, hidden, statement_text},
     ruleset::{
-        Base, Chain, Comparison, ConcatKeys, Data, Extras, Form, Given, MapElement, Match, Object as Named, Operand,
-        Quota, Rule, Ruleset, Set, SetElement, Statement, Subject, Table, Tuple, Update, Values, Verdict,
+        Base, Chain, Comparison, ConcatKeys, Data, DataMap, Extras, Form, Given, Lookup, MapElement, Match,
+        Object as Named, Operand, Quota, Rule, Ruleset, Set, SetElement, Statement, Subject, Table, Tuple, Update,
+        Values, Verdict,
     },
     types::{Style, Type},
 };
@@ -236,7 +237,29 @@ impl Printer<'_> {
         match data {
             Data::Constant(value) => self.one(*value, ty),
             Data::Computed(computed) => computed_value(computed),
+            Data::Lookup(lookup) => self.lookup(lookup, &[ty]),
         }
+    }
+
+    fn lookup(&self, Lookup { keys, map }: &Lookup, types: &[Type]) -> Value {
+        let key = if let [only] = keys[..] { left(only) } else { concat_left(keys) };
+        let data = match map {
+            DataMap::Named(set) => format!("@{}", self.table.sets[*set].name).into(),
+            DataMap::Listed { tuples, default } => {
+                let key_types: Vec<Type> = keys.iter().map(|key| key.selector.value_type()).collect();
+                let pair = |tuple: &Tuple| {
+                    let given = match &tuple.given {
+                        Some(Given::Values(values)) => self.parts(values, types),
+                        Some(Given::Verdict(_)) | None => Value::Null,
+                    };
+                    json!([self.parts(&tuple.key, &key_types), given])
+                };
+                let mut elements: Vec<Value> = tuples.iter().map(pair).collect();
+                elements.extend(default.iter().map(|data| json!(["*", self.parts(data, types)])));
+                json!({ "set": elements })
+            }
+        };
+        json!({ "map": { "key": key, "data": data } })
     }
 
     fn verdict(&self, verdict: Verdict) -> Value {

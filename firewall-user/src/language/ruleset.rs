@@ -6,7 +6,7 @@ use firewall_common::image::Hook;
 
 pub use super::{
     connection::{CtField, End, Side},
-    data::{Computed, Data, Step},
+    data::{Computed, Data, DataMap, Lookup, Step},
     selector::{Generator, Selector, Source, Transport},
     sets::{
         CatchAll, Concat, ConcatKeys, Extras, Given, MapData, Set, SetElement, Tuple, Update, UpdateData,

@@ -8,8 +8,8 @@ use firewall_common::{
 use crate::language::{
     Ruleset,
     ruleset::{
-        Comparison, Computed, ConcatKeys, Data, Family, Match, Network, Operand, Rule, Selector, SetElement, Statement,
-        Step, Subject, Table, Tuple, Values, Verdict,
+        Comparison, Computed, ConcatKeys, Data, DataMap, Family, Given, Lookup, Match, Network, Operand, Rule,
+        Selector, SetElement, Statement, Step, Subject, Table, Tuple, Values, Verdict,
     },
 };
 
@@ -427,6 +427,7 @@ impl Run<'_> {
         let Computed { subject, steps } = match data {
             Data::Constant(value) => return Some(*value),
             Data::Computed(computed) => computed,
+            Data::Lookup(lookup) => return self.look_up(lookup),
         };
         let max = subject.selector.value_type().max();
         let value = self.probe.subject(*subject)?;
@@ -435,6 +436,28 @@ impl Run<'_> {
             Step::Left(by) => value << by & max,
             Step::Right(by) => value >> by,
         }))
+    }
+
+    fn look_up(&self, Lookup { keys, map }: &Lookup) -> Option<u128> {
+        let values = keys.iter().map(|key| self.probe.subject(*key)).collect::<Option<Vec<u128>>>()?;
+        let is_in = |key: &[Values]| values.iter().zip(key).all(|(value, part)| within(*value, &[*part]));
+        let data = |given: &Given| match given {
+            Given::Values(values) => values[0].low,
+            Given::Verdict(_) => panic!("a verdict in a map to data"),
+        };
+        match map {
+            DataMap::Listed { tuples, default } => {
+                let found = tuples.iter().find(|tuple| is_in(&tuple.key)).and_then(|tuple| tuple.given.as_ref());
+                found.map(data).or(default.as_ref().map(|data| data[0].low))
+            }
+            DataMap::Named(set) => {
+                let set = &self.table.sets[*set];
+                let tuples = set.concat.iter().flat_map(|concat| &concat.tuples);
+                let mut found = tuples.filter(|tuple| is_in(&tuple.key)).filter_map(|tuple| tuple.given.as_ref());
+                let alone = set.elements.iter().find(|one| is_in(&[one.values])).and_then(|one| one.given.as_ref());
+                found.next().or(alone).or(set.catch_all.as_ref().and_then(|any| any.given.as_ref())).map(data)
+            }
+        }
     }
 
     fn assign(&mut self, target: Selector, value: u128) {

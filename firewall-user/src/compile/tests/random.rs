@@ -260,7 +260,19 @@ fn assignment() -> BoxedStrategy<String> {
         ),
     )
         .prop_map(|(source, change)| format!("{source}{change}"));
-    let value = prop_oneof![words(&["0", "1", "15", "255", "0xffffffff", "1 << 4"]), source];
+    let map = words(&[
+        "tcp dport map { 22 : 1, 80 : 15, 81-1023 : 1, * : 255 }",
+        "tcp dport map { 22 : 1, 80 : 15 }",
+        "ip saddr map { 10.0.0.0/24 : 15, 192.0.2.1 : 16 }",
+        "ip saddr . tcp dport map { 10.0.0.0 . 22 : 1, 10.0.0.1 . 80 : 2, 192.0.2.1 . 22 : 1 }",
+        "iifname . meta mark map { \"lo\" . 1 : 15, \"eth0\" . 15 : 1, * : 2 }",
+        "meta mark & 0xf map { 1 : 15, 15 : 1 }",
+        "tcp dport map @to_mark",
+        "ip6 saddr . udp dport map @pair_to_mark",
+        "ip6 saddr map { 2001:db8::/32 : 1, :: : 2, * : 3 }",
+        "ct state map { new : 1, established : 2 }",
+    ]);
+    let value = prop_oneof![map, words(&["0", "1", "15", "255", "0xffffffff", "1 << 4"]), source];
     (words(&["meta mark set", "ct mark set"]), value).prop_map(join).boxed()
 }
 
@@ -281,6 +293,8 @@ const SETS: &str = "
     set runs { type inet_service . ipv6_addr; flags interval; elements = { 22-80 . 2001:db8::/32, 1023-65535 . ::-::1 }; }
     map pair_map { type ifname . ct_state : verdict; elements = { \"lo\" . new : accept, \"eth0\" . established : drop, \"wg0\" . new : continue, * : return }; }
     map nothing { type mark : verdict; }
+    map to_mark { type inet_service : mark; flags interval; elements = { 0-21 : 1, 22 : 0xff, 80 : 15, 81 : 16 }; }
+    map pair_to_mark { type ipv6_addr . inet_service : mark; elements = { ::1 . 22 : 1, 2001:db8:: . 80 : 15 }; }
     set names { type ifname; elements = { \"lo\", \"eth1\" }; }
 ";
 

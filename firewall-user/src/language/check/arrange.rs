@@ -62,7 +62,7 @@ fn overlap(one: &Placed, other: &Placed) -> Diagnostic {
 
 /// Where an element stands. Names in a set without intervals stand as the kernel's hash of host-order words lists
 /// them: by their last letter first.
-fn sort_key(values: Values, ty: Type, interval: bool) -> u128 {
+pub(super) fn sort_key(values: Values, ty: Type, interval: bool) -> u128 {
     if ty == Type::IfName && !interval { values.low.swap_bytes() } else { values.low }
 }
 

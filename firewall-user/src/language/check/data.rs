@@ -1,14 +1,15 @@
 //! Computed values: what fits where, and the one form in which each is kept.
 
 use super::{
-    Checked, Checker,
+    Checked, Checker, arrange,
+    concat::{arranged, type_names},
     context::Context,
     values::{in_range, mismatch},
 };
 use crate::language::{
-    ast::{Binary, Expr, ExprKind, Left},
+    ast::{Binary, Element, Expr, ExprKind, Given, Left},
     diagnostic::Diagnostic,
-    ruleset::{Computed, Data, Selector, Statement, Step},
+    ruleset::{self, Computed, Data, DataMap, Extras, Form, Lookup, Selector, Statement, Step, Tuple, Values},
     source::Span,
     types::Type,
 };
@@ -18,16 +19,29 @@ const MAX_STEPS: usize = 16;
 
 impl Checker<'_> {
     /// `meta mark set VALUE`
-    pub(super) fn assignment(&mut self, target: &Left, value: &Expr, context: &mut Context) -> Checked<Statement> {
+    pub(super) fn assignment(
+        &mut self,
+        table: usize,
+        (target, value): (&Left, &Expr),
+        context: &mut Context,
+    ) -> Checked<Statement> {
         may_be_set(target)?;
         let ty = target.selector.value_type();
         let (target, _) = self.subject(target, context)?;
-        let value = self.packet_data(value, ty, context)?;
+        let value = self.packet_data(table, (value, ty), context)?;
         Ok(Statement::Assign { target, value })
     }
 
     /// A value of this type.
-    pub(super) fn packet_data(&mut self, expr: &Expr, ty: Type, context: &mut Context) -> Checked<Data> {
+    pub(super) fn packet_data(
+        &mut self,
+        table: usize,
+        (expr, ty): (&Expr, Type),
+        context: &mut Context,
+    ) -> Checked<Data> {
+        if let ExprKind::Map(key, map) = &expr.resolved().kind {
+            return self.lookup(table, (key, map), &[ty], context).map(Data::Lookup);
+        }
         match self.computed(expr, context)? {
             Some(computed) => {
                 fits(computed.subject.selector, ty, expr.span)?;
@@ -35,6 +49,81 @@ impl Checker<'_> {
             }
             None => Ok(Data::Constant(self.single(expr, ty)?)),
         }
+    }
+
+    /// `ip saddr map { .. }`: data of these types.
+    pub(super) fn lookup(
+        &mut self,
+        table: usize,
+        (key, map): (&Left, &Expr),
+        types: &[Type],
+        context: &mut Context,
+    ) -> Checked<Lookup> {
+        let keys = self.subjects(key, context)?;
+        let key_types: Vec<Type> = keys.iter().map(|key| key.selector.value_type()).collect();
+        let map = match &map.resolved().kind {
+            ExprKind::Named(name) => {
+                let set = self.tables[table].set(name, map.resolved().span)?;
+                self.data_map_fits(table, set, (&key_types, types), map.span)?;
+                DataMap::Named(set)
+            }
+            ExprKind::Set(elements) => self.listed_data(elements, (&key_types, types), map.span)?,
+            _ => {
+                let error = Diagnostic::error(map.span, "expected `{ key : value, .. }` or `@map` behind `map`");
+                return Err(error.help("such as `map { 22 : 1, 80 : 2 }`"));
+            }
+        };
+        Ok(Lookup { keys, map })
+    }
+
+    fn data_map_fits(&self, table: usize, set: usize, (keys, data): (&[Type], &[Type]), span: Span) -> Checked<()> {
+        let found = &self.tables[table].sets[set].set;
+        if found.data_types().is_empty() {
+            let kind = if found.data.is_some() { "a map to verdicts" } else { "a set" };
+            return Err(Diagnostic::error(span, format!("this is {kind}, expected a map to data")));
+        }
+        if found.key_types() == keys && found.data_types() == data {
+            return Ok(());
+        }
+        let message = format!(
+            "expected a map of type {} : {}, this one is {} : {}",
+            type_names(keys),
+            type_names(data),
+            type_names(&found.key_types()),
+            type_names(found.data_types()),
+        );
+        Err(Diagnostic::error(span, message))
+    }
+
+    fn listed_data(&mut self, elements: &[Element], (keys, data): (&[Type], &[Type]), span: Span) -> Checked<DataMap> {
+        let (mut tuples, mut default) = (Vec::with_capacity(elements.len()), None);
+        for Element { key, given, options: _ } in elements {
+            self.budget.spend(1, key.span)?;
+            let values = match given {
+                Some(Given::Value(value)) => self.data(value, data, false)?,
+                Some(Given::Verdict(verdict)) => {
+                    let error = Diagnostic::error(verdict.span, "a verdict in a map to data");
+                    return Err(error.help("write `vmap` for verdicts"));
+                }
+                None => {
+                    let error = Diagnostic::error(key.span, "an element of a map needs its data");
+                    return Err(error.help("write `key : value`"));
+                }
+            };
+            if matches!(key.kind, ExprKind::Any) {
+                if default.replace(values).is_some() {
+                    return Err(Diagnostic::error(key.span, "a second `*` in the map"));
+                }
+                continue;
+            }
+            let key_values = if let [ty] = keys { vec![self.values(key, *ty)?] } else { self.tuple(key, keys)? };
+            let given = Some(ruleset::Given::Values(values));
+            tuples.push((Tuple { key: key_values, given, extras: Extras::default() }, key.span));
+        }
+        if tuples.is_empty() && default.is_none() {
+            return Err(Diagnostic::error(span, "an empty map gives nothing"));
+        }
+        Ok(DataMap::Listed { tuples: in_order(tuples, keys)?, default })
     }
 
     /// What a packet has and what is done to it; `None` for what is the same for every packet.
@@ -52,6 +141,10 @@ impl Checker<'_> {
                     return Err(error.help("the kernel masks and shifts by constants"));
                 }
                 left.map(|left| self.step(left, *operator, right)).transpose()
+            }
+            ExprKind::Map(..) => {
+                let message = "a map stands alone: what it gives cannot be changed";
+                Err(Diagnostic::error(expr.span, message))
             }
             _ => match first_selector(expr) {
                 Some(span) => Err(Diagnostic::error(span, "this value cannot be computed from the packet")),
@@ -91,6 +184,31 @@ impl Checker<'_> {
     }
 }
 
+/// Elements by their keys; no key may have two.
+fn in_order(mut tuples: Vec<(Tuple, Span)>, types: &[Type]) -> Checked<Vec<Tuple>> {
+    let interval = tuples.iter().any(|(tuple, _)| tuple.key.iter().any(|part| part.form != Form::Single));
+    if types.len() > 1 {
+        return arranged(tuples, types, interval);
+    }
+    let order = |tuple: &Tuple| (arrange::sort_key(tuple.key[0], types[0], interval), tuple.key[0].high);
+    tuples.sort_by_key(|(tuple, _)| order(tuple));
+    let mut kept: Vec<(Tuple, Span)> = Vec::with_capacity(tuples.len());
+    for (tuple, span) in tuples {
+        match kept.last() {
+            Some((last, _)) if *last == tuple => {}
+            Some((last, other)) if overlap(last.key[0], tuple.key[0]) => {
+                return Err(Diagnostic::error(span.max(*other), "this key overlaps another one of the map"));
+            }
+            Some(_) | None => kept.push((tuple, span)),
+        }
+    }
+    Ok(kept.into_iter().map(|(tuple, _)| tuple).collect())
+}
+
+const fn overlap(a: Values, b: Values) -> bool {
+    a.low <= b.high && b.low <= a.high
+}
+
 fn too_far(ty: Type, span: Span) -> Diagnostic {
     Diagnostic::error(span, format!("{} here has {} bits: nothing is left behind this shift", ty.meaning(), ty.bits()))
 }
@@ -98,7 +216,7 @@ fn too_far(ty: Type, span: Span) -> Diagnostic {
 /// The first selector in a value.
 fn first_selector(expr: &Expr) -> Option<Span> {
     match &expr.kind {
-        ExprKind::Selector(_) => Some(expr.span),
+        ExprKind::Selector(_) | ExprKind::Map(..) => Some(expr.span),
         ExprKind::Variable(variable) => first_selector(&variable.value),
         ExprKind::Binary(_, left, right) | ExprKind::Range(left, right) => {
             first_selector(left).or_else(|| first_selector(right))

@@ -82,6 +82,7 @@ impl Checker<'_> {
             | ExprKind::Binary(..)
             | ExprKind::Any
             | ExprKind::Selector(_)
+            | ExprKind::Map(..)
             | ExprKind::Variable(_) => self.value_match((subject, turned), relation, right)?,
         };
         context.learn(&held);

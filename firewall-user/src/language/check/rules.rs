@@ -103,7 +103,7 @@ impl Checker<'_> {
             }
             StatementKind::Map(left, elements) => self.map(place, left, elements, context)?,
             StatementKind::Update(update) => self.set_update(place.table, update, context)?,
-            StatementKind::Assign(target, value) => self.assignment(target, value, context)?,
+            StatementKind::Assign(target, value) => self.assignment(place.table, (target, value), context)?,
             StatementKind::Counter(packets, bytes) => Statement::Counter { packets: *packets, bytes: *bytes },
             StatementKind::NoTrack => Statement::NoTrack,
             StatementKind::Log(log) => Statement::Log(checked_log(log, written.span)?),

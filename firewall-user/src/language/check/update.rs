@@ -66,7 +66,7 @@ impl Checker<'_> {
     }
 
     /// The parts of what is looked at.
-    fn subjects(&mut self, left: &Left, context: &mut Context) -> Checked<Vec<Subject>> {
+    pub(super) fn subjects(&mut self, left: &Left, context: &mut Context) -> Checked<Vec<Subject>> {
         if !left.more.is_empty() {
             return self.concat_subjects(left, context);
         }

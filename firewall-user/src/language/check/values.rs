@@ -56,6 +56,7 @@ impl Checker<'_> {
             | ExprKind::Set(_)
             | ExprKind::Named(_)
             | ExprKind::Selector(_)
+            | ExprKind::Map(..)
             | ExprKind::Any => self.single(expr, ty).map(Values::single),
         }
     }
@@ -120,7 +121,7 @@ impl Checker<'_> {
             ExprKind::Set(_) => Err(mismatch(ty, "a set", expr.span)),
             ExprKind::Named(_) => Err(mismatch(ty, "a named set", expr.span)),
             ExprKind::Any => Err(mismatch(ty, "`*`", expr.span)),
-            ExprKind::Selector(_) => Err(mismatch(ty, "what the packet has", expr.span)),
+            ExprKind::Selector(_) | ExprKind::Map(..) => Err(mismatch(ty, "what the packet has", expr.span)),
         }
     }
 

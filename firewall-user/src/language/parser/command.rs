@@ -167,6 +167,7 @@ impl Parser<'_> {
             | ExprKind::Binary(..)
             | ExprKind::Named(_)
             | ExprKind::Selector(_)
+            | ExprKind::Map(..)
             | ExprKind::Any => Err(Diagnostic::error(elements.span, "expected `{ elements }`")),
         }
     }

@@ -166,6 +166,7 @@ impl Parser<'_> {
             | ExprKind::Set(_)
             | ExprKind::Named(_)
             | ExprKind::Selector(_)
+            | ExprKind::Map(..)
             | ExprKind::Any
             | ExprKind::Variable(_) => {
                 Err(Diagnostic::error(value.span, "expected the name of a chain in this variable"))

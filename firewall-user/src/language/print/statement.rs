@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::set::{extras, time};
 use crate::language::{
     ruleset::{
-        Comparison, Computed, ConcatKeys, Data, Family, Form, Given, MapElement, Match, Operand, Reject, Ruleset,
-        Statement, Step, Subject, Table, Tuple, Update, UpdateData, Values, Verdict,
+        Comparison, Computed, ConcatKeys, Data, DataMap, Family, Form, Given, Lookup, MapElement, Match, Operand,
+        Reject, Ruleset, Statement, Step, Subject, Table, Tuple, Update, UpdateData, Values, Verdict,
     },
     stateful::{self, ICMP_CODES, ICMP_PORT, ICMP6_CODES, ICMP6_PORT, Unreachable},
     types::Type,
@@ -75,7 +75,22 @@ impl Names<'_> {
         match data {
             Data::Constant(value) => self.values_text(Values::single(*value), ty),
             Data::Computed(computed) => computed_text(computed),
+            Data::Lookup(lookup) => self.lookup(lookup, &[ty]),
         }
+    }
+
+    fn lookup(&self, Lookup { keys, map }: &Lookup, types: &[Type]) -> String {
+        let map = match map {
+            DataMap::Named(set) => format!("@{}", self.table.sets[*set].name),
+            DataMap::Listed { tuples, default } => {
+                let key_types: Vec<Type> = keys.iter().map(|key| key.selector.value_type()).collect();
+                let mut elements: Vec<String> =
+                    tuples.iter().map(|tuple| self.tuple(tuple, &key_types, types)).collect();
+                elements.extend(default.iter().map(|data| format!("* : {}", self.parts(data, types))));
+                format!("{{ {} }}", elements.join(", "))
+            }
+        };
+        format!("{} map {map}", concat_text(keys))
     }
 
     pub(super) fn verdict(&self, verdict: Verdict) -> String {
