@@ -140,7 +140,10 @@ fn groups(table: &Table, map: &DataMap) -> (Groups, Option<Vec<u128>>) {
     (grouped(elements), default)
 }
 
-fn grouped(elements: Vec<(Vec<u128>, Vec<(u128, u128)>)>) -> Groups {
+/// What a map gives, and the runs of values of each part of the key.
+type Element = (Vec<u128>, Vec<(u128, u128)>);
+
+fn grouped(elements: Vec<Element>) -> Groups {
     let mut groups: Groups = Vec::new();
     let mut index: HashMap<Vec<u128>, usize> = HashMap::new();
     for (data, key) in elements {
