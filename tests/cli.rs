@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "cli/conns.rs"]
 mod conns;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/import.rs"]
 mod import;
 #[path = "cli/output.rs"]

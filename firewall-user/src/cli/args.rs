@@ -116,6 +116,11 @@ pub enum Verb {
     /// the connections it would meet. Nothing live changes. Printed are every rule it meets, the verdict, what the
     /// sender sees, and what would let a dropped one through; and what else may be in the way.
     Why(Why),
+    /// Say what is wrong with this machine or with what is in force, and what to do about it
+    ///
+    /// Looks at the kernel, at every interface that is up, at what is in force and what it dropped for reasons of its own, and at
+    /// other rulesets that can drop packets too. Changes nothing. Exit status 1 says that a problem was found.
+    Doctor,
     /// Detach from every interface and remove everything, connections included
     Stop,
     /// Print a completion script for a shell
@@ -143,6 +148,7 @@ impl Verb {
             Self::Counters(_) => "counters",
             Self::Monitor(_) => "monitor",
             Self::Why(_) => "why",
+            Self::Doctor => "doctor",
             Self::Stop => "stop",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",

@@ -6,6 +6,7 @@ mod completions;
 mod confirm;
 mod conns;
 mod counters;
+mod doctor;
 mod import;
 mod list;
 mod man;
@@ -85,6 +86,7 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Counters(counters) => counters::run(&session, counters),
         Verb::Monitor(monitor) => monitor::run(&session, monitor),
         Verb::Why(why) => why::run(&session, why),
+        Verb::Doctor => doctor::run(&session),
         Verb::Stop => stop::run(&session),
         Verb::Completions(completions) => completions::run(completions),
         Verb::Man(man) => man::run(man),

@@ -25,7 +25,7 @@ pub(super) fn run(session: &Session<'_>) -> Result<Status> {
     Ok(Status::Done)
 }
 
-fn flows(instance: &Instance) -> Result<FlowUse, KernelError> {
+pub(super) fn flows(instance: &Instance) -> Result<FlowUse, KernelError> {
     let mut live = 0;
     for flow in instance.flows()? {
         flow?;

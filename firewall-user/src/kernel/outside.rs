@@ -124,7 +124,7 @@ fn address_of(hex: &str) -> Option<IpAddr> {
 }
 
 /// Chains of other rulesets in the kernel that packets of this way meet and that can drop.
-fn other_rules(is_incoming: bool) -> Vec<String> {
+pub(super) fn other_rules(is_incoming: bool) -> Vec<String> {
     let mut lines: Vec<String> = nft_chains(is_incoming)
         .into_iter()
         .map(|chain| format!("the kernel's own nftables rules may drop it as well: {chain} (`nft list ruleset`)"))

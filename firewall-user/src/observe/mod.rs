@@ -6,6 +6,7 @@
 //! | [`counters`] | what an interface received, sent and dropped |
 //! | [`events`] | drops, log statements, new connections |
 //! | [`lifetimes`] | how long connections live |
+//! | [`doctor`] | what is wrong, and what to do about it |
 //! | [`status`] | what is in force, and where |
 //! | [`author`] | the rule or policy that a number stands for |
 //! | [`packet`] | addresses, ports, protocols, flags |
@@ -16,6 +17,7 @@ pub mod author;
 pub mod clock;
 pub mod conns;
 pub mod counters;
+pub mod doctor;
 pub mod drops;
 pub mod events;
 pub mod lifetimes;
