@@ -30,6 +30,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("tcpdump", "tcpdump"),
     ("nc.openbsd", "netcat-openbsd"),
     ("ping", "iputils-ping"),
+    ("promtool", "prometheus"),
+    ("tshark", "tshark"),
 ];
 
 /// Finds or installs everything, and returns the eBPF toolchain.

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::conns::Conns;
-use super::observing::Why;
+use super::observing::{Agent, Metrics, Why};
 use super::values::{self, EventFilter};
 
 /// Where the rules are when no file is named.
@@ -110,6 +110,15 @@ pub enum Verb {
     /// Prints a line an event until it is interrupted. It may be started before a ruleset is applied, and it goes on when
     /// another one is.
     Monitor(Monitor),
+    /// Serve metrics and a page, send events to logs, attach to new interfaces
+    ///
+    /// Runs until it is interrupted. Nothing depends on it: filtering goes on without it, and what it did not see is in the
+    /// counters all the same.
+    Agent(Agent),
+    /// Print metrics once, as Prometheus reads them
+    ///
+    /// Packets and bytes by interface, direction, outcome and reason; connections; rules with counters.
+    Metrics(Metrics),
     /// Say what becomes of a packet, and why
     ///
     /// The packet runs through a shadow of the loaded ruleset in the kernel: the same program, the same rules, copies of
@@ -147,6 +156,8 @@ impl Verb {
             Self::Conns(_) => "conns",
             Self::Counters(_) => "counters",
             Self::Monitor(_) => "monitor",
+            Self::Agent(_) => "agent",
+            Self::Metrics(_) => "metrics",
             Self::Why(_) => "why",
             Self::Doctor => "doctor",
             Self::Stop => "stop",

@@ -55,3 +55,55 @@ pub struct Why {
     #[arg(long)]
     pub exit_code: bool,
 }
+
+/// Arguments of `metrics`.
+#[derive(Debug, Args)]
+pub struct Metrics {
+    /// In the format of `OpenMetrics`
+    #[arg(long)]
+    pub open_metrics: bool,
+    /// Tell rules with counters one by one unless they are more than this
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub rules: usize,
+}
+
+/// Arguments of `agent`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The agent is never needed: filtering goes on without it. It serves, on one port and read only:
+  /metrics     Prometheus text, or OpenMetrics when that is asked for
+  /            a page for people
+  /api/state   what the page shows, as JSON
+Requests whose Host header is neither an address of this machine nor one of --host are refused.
+
+Example:
+  rampart agent --events-file /var/log/rampart/events.jsonl --follow-interfaces")]
+pub struct Agent {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9630")]
+    pub listen: std::net::SocketAddr,
+    /// Answer requests for this host name too (repeatable)
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
+    /// Tell rules with counters one by one unless they are more than this
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub rules: usize,
+    /// Attach to interfaces that come up while it runs
+    #[arg(long)]
+    pub follow_interfaces: bool,
+    /// Write events to this file, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub events_file: Option<PathBuf>,
+    /// Begin the file anew at this size, MiB; four old ones are kept
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+    pub events_file_size: u64,
+    /// Send events to the system's log (`/dev/log`)
+    #[arg(long)]
+    pub syslog: bool,
+    /// Send events to journald, with fields
+    #[arg(long)]
+    pub journald: bool,
+    /// Only these events, as `monitor --filter` has them (repeatable)
+    #[arg(short, long = "filter", value_name = "FILTER")]
+    pub filters: Vec<super::values::EventFilter>,
+}

@@ -19,7 +19,7 @@ const OTHERS_NAME: &str = "(others)";
 
 pub(super) fn run(session: &Session<'_>, wanted: &Counters) -> Result<Status> {
     let instance = open()?;
-    let found = read(&instance, wanted)?;
+    let found = read(&instance, &wanted.interfaces)?;
     if let Some(unknown) = wanted.interfaces.iter().find(|name| found.iter().all(|(known, _)| known != *name)) {
         return Err(No(format!("{unknown}: rampart is not attached to an interface of that name")).into());
     }
@@ -33,15 +33,15 @@ pub(super) fn run(session: &Session<'_>, wanted: &Counters) -> Result<Status> {
 }
 
 /// The counters of the interfaces asked for: name and counts.
-fn read(instance: &Instance, wanted: &Counters) -> Result<Vec<(String, InterfaceCounters)>, KernelError> {
+pub(super) fn read(instance: &Instance, wanted: &[String]) -> Result<Vec<(String, InterfaceCounters)>, KernelError> {
     let mut found = Vec::new();
     for attached in instance.interfaces()? {
-        if wanted.interfaces.is_empty() || wanted.interfaces.contains(&attached.name) {
+        if wanted.is_empty() || wanted.contains(&attached.name) {
             found.push((attached.name, instance.traffic(attached.place)?));
         }
     }
     let others = instance.traffic(OTHERS)?;
-    if wanted.interfaces.is_empty() && !counters::is_empty(&others) {
+    if wanted.is_empty() && !counters::is_empty(&others) {
         found.push((OTHERS_NAME.to_owned(), others));
     }
     Ok(found)

@@ -1,5 +1,6 @@
 //! The verbs, a file each, and what they have in common: what is printed where, and the exit status.
 
+mod agent;
 mod apply;
 mod check;
 mod completions;
@@ -10,6 +11,7 @@ mod doctor;
 mod import;
 mod list;
 mod man;
+mod metrics;
 mod monitor;
 mod ruleset;
 mod status;
@@ -85,6 +87,8 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Conns(conns) => conns::run(&session, conns),
         Verb::Counters(counters) => counters::run(&session, counters),
         Verb::Monitor(monitor) => monitor::run(&session, monitor),
+        Verb::Agent(agent) => agent::run(&session, agent),
+        Verb::Metrics(metrics) => metrics::run(&session, metrics),
         Verb::Why(why) => why::run(&session, why),
         Verb::Doctor => doctor::run(&session),
         Verb::Stop => stop::run(&session),

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use firewall_common::event::Event;
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::{source::Source, until::Until};
+pub(super) use self::{source::Source, until::Until};
 use super::{Session, Status};
 use crate::{
     cli::{args::Monitor, values::EventFilter},
@@ -60,6 +60,20 @@ async fn follow(show: &mut Show<'_>) -> Result<()> {
     }
 }
 
+/// Whoever is told of events.
+pub(super) trait Follower {
+    /// One happened, on this interface, by the ruleset that `manifest` describes.
+    fn event(&mut self, event: &Event, interface: &str, manifest: Option<&Manifest>) -> io::Result<()>;
+    /// So many more were not sent.
+    fn lost(&mut self, more: u64);
+    /// That was all for now.
+    fn flush(&mut self) -> io::Result<()>;
+    /// The time of day, for what comes.
+    fn now(&mut self, clock: Clock);
+    /// Something worth knowing that is no event.
+    fn note(&mut self, text: &str);
+}
+
 /// Where events go.
 struct Show<'a> {
     session: &'a Session<'a>,
@@ -75,7 +89,9 @@ impl<'a> Show<'a> {
         let clock = Clock::new(kernel::monotonic_ns());
         Self { session, filters, out: BufWriter::new(io::stdout()), clock, count: 0, lost: 0 }
     }
+}
 
+impl Follower for Show<'_> {
     fn event(&mut self, event: &Event, interface: &str, manifest: Option<&Manifest>) -> io::Result<()> {
         let Some(seen) = Seen::new(event, interface, manifest).filter(|seen| seen.is_wanted(self.filters)) else {
             return Ok(());
@@ -93,5 +109,17 @@ impl<'a> Show<'a> {
             self.lost += more;
             self.session.note(&format!("{} lost: more at once than can be told of", counted(more, "event")));
         }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn now(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    fn note(&mut self, text: &str) {
+        self.session.note(text);
     }
 }

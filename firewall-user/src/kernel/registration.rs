@@ -7,10 +7,42 @@ use firewall_common::{
     limits::{MAX_IFINDEX, MAX_INTERFACES},
 };
 
-use super::{Instance, KernelError, attach, interfaces::Interface, maps};
+use super::{
+    Attached, Instance, KernelError, attach,
+    interfaces::{self, Interface},
+    maps, object,
+};
 use crate::config::Config;
+use crate::{
+    compile,
+    language::{self, Options},
+};
 
 impl Instance {
+    /// Attaches to interfaces that are up now and were not there, or not up, at the last apply.
+    pub fn attach_new(&self) -> Result<Vec<Attached>, KernelError> {
+        let all = interfaces::list()?;
+        let entries = self.entries()?;
+        let is_attached = |one: &Interface| {
+            entries.iter().any(|(_, entry)| entry.ifindex == one.index && entry.flags & attach::NAME_ONLY == 0)
+        };
+        let is_new = |one: &Interface| one.is_up && one.index < MAX_IFINDEX && one.xdp.is_none() && !is_attached(one);
+        let fresh: Vec<_> = interfaces::choose(&all, &[]).unwrap_or_default().into_iter().filter(is_new).collect();
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _lock = self.lock()?;
+        let config = self.manifest()?.config;
+        // Only the entry programs are used, which find the generation in force by themselves.
+        let empty = language::parse_text("empty", "", &Options::default())
+            .ok()
+            .and_then(|parsed| compile::compile(&parsed.ruleset, None).ok())
+            .ok_or_else(|| KernelError::Damaged("no empty ruleset".to_owned()))?;
+        let mut ebpf = object::load(&self.pins, &object::Shape::of(&empty, 0, self.buckets, 0))?;
+        let attached = self.attach_all(&mut ebpf, &fresh, (&all, &config))?;
+        Ok(attached.iter().filter_map(|(place, entry)| Attached::of(*place, entry, true)).collect())
+    }
+
     /// Attaches to all of `fresh`, or to none; their places and entries.
     pub(super) fn attach_all(
         &self,

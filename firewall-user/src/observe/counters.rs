@@ -75,7 +75,7 @@ impl Way {
 }
 
 /// Name, layer and meaning of a reason; a newer program may know more of them.
-fn reason(number: u32) -> (String, &'static str, &'static str) {
+pub fn reason(number: u32) -> (String, &'static str, &'static str) {
     match Reason::from_number(number) {
         Some(reason) => (reason.name().to_owned(), reason.layer().name(), reason.meaning()),
         None => (format!("reason_{number}"), "unknown", "a reason that this version does not know"),

@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod drops;
 pub mod events;
 pub mod lifetimes;
+pub mod metrics;
 pub mod packet;
 pub mod path;
 pub mod status;

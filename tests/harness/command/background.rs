@@ -69,6 +69,12 @@ impl Background {
         status.unwrap_or_else(|| panic!("`{}` goes on after SIGINT", self.line)).code().unwrap_or(-1)
     }
 
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        let _ = wait(&mut self.child, Duration::from_secs(10));
+    }
+
     fn signal(&self, signal: Signal) {
         // It may have ended by itself.
         let _ = kill(Pid::from_raw(self.child.id() as i32), signal);

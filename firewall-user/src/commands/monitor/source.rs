@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
-    io::{self, Write},
+    io,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use firewall_common::flow::Secret;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Show, watch::watch};
+use super::{Follower, watch::watch};
 use crate::{
     commands::OUTPUT,
     compile::Manifest,
@@ -27,7 +27,7 @@ const PATIENCE: u32 = 4;
 
 /// The events of an instance, or the wait for one.
 #[derive(Default)]
-pub(super) struct Source {
+pub(in crate::commands) struct Source {
     open: Option<Open>,
     has_said_waiting: bool,
     failures: u32,
@@ -50,8 +50,8 @@ struct Open {
 
 impl Source {
     /// To be called at every pulse: says that somebody listens, and looks whether the instance is still there.
-    pub(super) fn renew(&mut self, show: &mut Show<'_>) -> Result<()> {
-        show.clock = Clock::new(kernel::monotonic_ns());
+    pub(in crate::commands) fn renew(&mut self, show: &mut dyn Follower) -> Result<()> {
+        show.now(Clock::new(kernel::monotonic_ns()));
         if let Some(open) = &mut self.open {
             if open.is_in_force() {
                 return open.renew(show);
@@ -68,7 +68,7 @@ impl Source {
             Err(KernelError::NotRunning) if self.has_said_waiting => {}
             Err(KernelError::NotRunning) => {
                 self.has_said_waiting = true;
-                show.session.note("no ruleset is in force here: waiting for one");
+                show.note("no ruleset is in force here: waiting for one");
             }
             Err(KernelError::Map { .. } | KernelError::System { .. } | KernelError::Damaged(_))
                 if self.failures < PATIENCE =>
@@ -81,7 +81,7 @@ impl Source {
     }
 
     /// Returns when there are events; never without an instance.
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    pub(in crate::commands) async fn readable(&self) -> io::Result<()> {
         match &self.open {
             Some(open) if open.has_more => {
                 tokio::task::yield_now().await;
@@ -94,12 +94,12 @@ impl Source {
     }
 
     /// Shows the events there are.
-    pub(super) fn drain(&mut self, show: &mut Show<'_>) -> Result<()> {
+    pub(in crate::commands) fn drain(&mut self, show: &mut dyn Follower) -> Result<()> {
         self.open.as_mut().map_or(Ok(()), |open| open.drain(show))
     }
 
     /// Adds what was lost since the last time it was asked.
-    pub(super) fn count_lost(&mut self, show: &mut Show<'_>) -> Result<()> {
+    pub(in crate::commands) fn count_lost(&mut self, show: &mut dyn Follower) -> Result<()> {
         self.open.as_mut().map_or(Ok(()), |open| open.count_lost(show))
     }
 }
@@ -123,7 +123,7 @@ impl Open {
         secret.is_ok_and(|secret| secret == self.secret)
     }
 
-    fn renew(&mut self, show: &mut Show<'_>) -> Result<()> {
+    fn renew(&mut self, show: &mut dyn Follower) -> Result<()> {
         self.events.keep_listening()?;
         // Learned while it is there: it may be replaced before its events are read.
         if let Ok(generation) = self.instance.generation() {
@@ -136,14 +136,14 @@ impl Open {
         self.count_lost(show)
     }
 
-    fn count_lost(&mut self, show: &mut Show<'_>) -> Result<()> {
+    fn count_lost(&mut self, show: &mut dyn Follower) -> Result<()> {
         let lost = self.instance.lost_events()?;
         show.lost(lost.saturating_sub(self.lost));
         self.lost = lost;
         Ok(())
     }
 
-    fn drain(&mut self, show: &mut Show<'_>) -> Result<()> {
+    fn drain(&mut self, show: &mut dyn Follower) -> Result<()> {
         let Self { instance, events, has_more, manifests, names, .. } = self;
         *has_more = true;
         for _ in 0..AT_ONCE {
@@ -155,7 +155,7 @@ impl Open {
             let name = names.entry(event.ifindex).or_insert_with(|| interface_name(event.ifindex));
             show.event(&event, name, manifest).context(OUTPUT)?;
         }
-        show.out.flush().context(OUTPUT)
+        show.flush().context(OUTPUT)
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 use super::watch::watch;
 
 /// Waits for the end.
-pub(super) struct Until {
+pub(in crate::commands) struct Until {
     interrupt: Signal,
     terminate: Signal,
     /// Standard output, where the system can tell that its other end was closed.
@@ -22,8 +22,13 @@ pub(super) struct Until {
 }
 
 impl Until {
+    /// The same, whatever becomes of standard output.
+    pub(in crate::commands) fn signals() -> Result<Self> {
+        Self::new().map(|until| Self { reader: None, ..until })
+    }
+
     /// From now on signals do not end the process.
-    pub(super) fn new() -> Result<Self> {
+    pub(in crate::commands) fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot wait for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -33,7 +38,7 @@ impl Until {
     }
 
     /// Returns when it is time.
-    pub(super) async fn end(&mut self) {
+    pub(in crate::commands) async fn end(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -1,0 +1,280 @@
+//! Metrics as Prometheus reads them: its text format, and `OpenMetrics`.
+//!
+//! Names begin with `rampart_`, units are base units, counters end in `_total`. How many series there are is bounded: by
+//! interfaces and by reasons that happened; rules are told one by one only up to a number.
+
+use std::fmt::Write;
+
+use firewall_common::counter::{Counter, FlowStats, InterfaceCounters};
+
+use super::counters::{Way, reason};
+use crate::compile::{Manifest, RuleRecord};
+
+/// Which of the two formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `text/plain; version=0.0.4`
+    Prometheus,
+    /// `application/openmetrics-text; version=1.0.0`
+    OpenMetrics,
+}
+
+impl Format {
+    /// The media type.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// What is told of an instance.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    /// The generation in force.
+    pub generation: u32,
+    /// When it was loaded, seconds since 1970, if the kernel says.
+    pub loaded: Option<u64>,
+    /// Does it wait to be confirmed?
+    pub is_unconfirmed: bool,
+    /// What it was made of.
+    pub manifest: &'a Manifest,
+    /// Interfaces and what they counted.
+    pub interfaces: &'a [(String, InterfaceCounters)],
+    /// Connections by state.
+    pub connections: &'a [(&'static str, u64)],
+    /// Connections there is room for.
+    pub capacity: u32,
+    /// What happened to their table.
+    pub flow_stats: FlowStats,
+    /// Events that were never sent.
+    pub lost_events: u64,
+    /// Rules with counters, and what they counted; none if they are more than were asked for.
+    pub rules: Option<&'a [(&'a RuleRecord, Counter)]>,
+}
+
+/// A text of families and samples.
+struct Text {
+    out: String,
+    format: Format,
+}
+
+impl Text {
+    /// Begins a family. `name` is without `_total`.
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let total = if kind == "counter" && self.format == Format::Prometheus { "_total" } else { "" };
+        let _ = writeln!(self.out, "# HELP rampart_{name}{total} {help}");
+        let _ = writeln!(self.out, "# TYPE rampart_{name}{total} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let _ = write!(self.out, "rampart_{name}");
+        for (at, (label, value)) in labels.iter().enumerate() {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.out, "{}{label}=\"{value}\"", if at == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.out, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[], value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", help);
+        self.sample(&format!("{name}_total"), &[], value);
+    }
+
+    fn end(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out
+    }
+}
+
+/// All metrics of an instance; of none, that there is none.
+pub fn text(snapshot: Option<&Snapshot<'_>>, format: Format) -> String {
+    let mut text = Text { out: String::new(), format };
+    text.family("build_info", "gauge", "The version of rampart; always 1.");
+    text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    text.gauge("up", "Whether a ruleset is in force in this network namespace.", u64::from(snapshot.is_some()));
+    if let Some(snapshot) = snapshot {
+        of_ruleset(&mut text, snapshot);
+        of_interfaces(&mut text, snapshot.interfaces);
+        of_connections(&mut text, snapshot);
+        of_rules(&mut text, snapshot);
+    }
+    text.end()
+}
+
+fn of_ruleset(text: &mut Text, snapshot: &Snapshot<'_>) {
+    text.gauge("generation", "Number of the ruleset in force; it rises with each apply.", snapshot.generation.into());
+    if let Some(loaded) = snapshot.loaded {
+        text.gauge("generation_loaded_timestamp_seconds", "When the ruleset in force was loaded.", loaded);
+    }
+    text.gauge("unconfirmed", "Whether the ruleset in force waits to be confirmed.", snapshot.is_unconfirmed.into());
+    text.gauge("rules", "Rules of the ruleset in force.", snapshot.manifest.rules.len() as u64);
+    text.gauge("chains", "Chains of the ruleset in force.", snapshot.manifest.chains.len() as u64);
+    text.counter("events_lost", "Events that were never sent: over the rate, or no room.", snapshot.lost_events);
+}
+
+/// Picks packets or bytes.
+type Pick = fn(&Counter) -> u64;
+
+fn of_interfaces(text: &mut Text, interfaces: &[(String, InterfaceCounters)]) {
+    let units: [(&str, Pick); 2] = [("packets", |counter| counter.packets), ("bytes", |counter| counter.bytes)];
+    for (unit, pick) in units {
+        let name = format!("seen_{unit}");
+        let help = format!("All {unit} that came in or were about to leave: passed and dropped ones together.");
+        per_way(text, interfaces, (&name, &help), |way, emit| emit(&[], pick(&way.all)));
+    }
+    for (unit, pick) in units {
+        let name = format!("passed_{unit}");
+        let help = format!("The {unit} that rampart let pass.");
+        per_way(text, interfaces, (&name, &help), |way, emit| emit(&[], pick(&way.passed)));
+    }
+    for (unit, pick) in units {
+        let name = format!("dropped_{unit}");
+        let help = format!("The {unit} that went no further, by the one reason for each.");
+        per_way(text, interfaces, (&name, &help), |way, emit| {
+            for (number, counter) in &way.dropped {
+                let (name, layer, _) = reason(*number);
+                emit(&[("reason", &name), ("layer", layer)], pick(counter));
+            }
+        });
+    }
+}
+
+/// One family over all interfaces and both directions.
+fn per_way(
+    text: &mut Text,
+    interfaces: &[(String, InterfaceCounters)],
+    (name, help): (&str, &str),
+    each: impl Fn(&Way, &mut dyn FnMut(&[(&str, &str)], u64)),
+) {
+    text.family(name, "counter", help);
+    for (interface, counters) in interfaces {
+        for (direction, counters) in [("in", &counters.ingress), ("out", &counters.egress)] {
+            each(&Way::of(counters), &mut |more, value| {
+                let labels = [&[("interface", interface.as_str()), ("direction", direction)], more].concat();
+                text.sample(&format!("{name}_total"), &labels, value);
+            });
+        }
+    }
+}
+
+fn of_connections(text: &mut Text, snapshot: &Snapshot<'_>) {
+    text.family("connections", "gauge", "Connections that are tracked, by state.");
+    for (state, count) in snapshot.connections {
+        text.sample("connections", &[("state", state)], *count);
+    }
+    text.gauge("connections_capacity", "Connections there is room for.", snapshot.capacity.into());
+    let FlowStats {
+        entered,
+        refused,
+        evicted_embryonic,
+        evicted_answered,
+        retried,
+        forgotten,
+        fragments_early,
+        told: _,
+    } = snapshot.flow_stats;
+    text.counter("connections_entered", "Connections that were entered into the table.", entered);
+    text.counter("connections_refused", "Connections that found no room; their packets were dropped.", refused);
+    text.family("connections_evicted", "counter", "Connections put out for others.");
+    text.sample("connections_evicted_total", &[("kind", "embryonic")], evicted_embryonic);
+    text.sample("connections_evicted_total", &[("kind", "answered")], evicted_answered);
+    text.counter("connections_retried", "Connections entered at the second try.", retried);
+    text.counter("connections_forgotten", "Connections forgotten at a reset that nobody had answered.", forgotten);
+    text.counter("fragments_early", "Later fragments that came before their first one.", fragments_early);
+}
+
+fn of_rules(text: &mut Text, snapshot: &Snapshot<'_>) {
+    text.gauge(
+        "rules_told",
+        "Whether rules with counters are told one by one; they are not when they are many.",
+        snapshot.rules.is_some().into(),
+    );
+    let Some(rules) = snapshot.rules else { return };
+    let units: [(&str, Pick); 2] = [("packets", |counter| counter.packets), ("bytes", |counter| counter.bytes)];
+    for (unit, pick) in units {
+        text.family(&format!("rule_{unit}"), "counter", &format!("The {unit} that a rule's counters counted."));
+        for (rule, counter) in rules {
+            let RuleRecord { family, table, chain, handle, comment, .. } = rule;
+            let handle = handle.to_string();
+            let comment = comment.as_deref().unwrap_or_default();
+            let labels = [
+                ("family", family.as_str()),
+                ("table", table),
+                ("chain", chain),
+                ("handle", &handle),
+                ("comment", comment),
+            ];
+            text.sample(&format!("rule_{unit}_total"), &labels, pick(counter));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firewall_common::verdict::Reason;
+
+    use super::*;
+
+    fn snapshot_text(format: Format) -> String {
+        let mut counters = InterfaceCounters::ZERO;
+        counters.ingress[0] = Counter { packets: 10, bytes: 1000 };
+        counters.ingress[Reason::Policy as usize] = Counter { packets: 3, bytes: 180 };
+        let interfaces = [("eth0".to_owned(), counters)];
+        let snapshot = Snapshot {
+            generation: 4,
+            loaded: Some(1_700_000_000),
+            is_unconfirmed: false,
+            manifest: &Manifest::default(),
+            interfaces: &interfaces,
+            connections: &[("ESTABLISHED", 2)],
+            capacity: 7168,
+            flow_stats: FlowStats::default(),
+            lost_events: 1,
+            rules: Some(&[]),
+        };
+        text(Some(&snapshot), format)
+    }
+
+    #[test]
+    fn received_is_passed_and_dropped() {
+        let text = snapshot_text(Format::Prometheus);
+        for line in [
+            "rampart_seen_packets_total{interface=\"eth0\",direction=\"in\"} 13\n",
+            "rampart_passed_packets_total{interface=\"eth0\",direction=\"in\"} 10\n",
+            "rampart_dropped_packets_total{interface=\"eth0\",direction=\"in\",reason=\"policy\",layer=\"ruleset\"} 3\n",
+            "rampart_connections{state=\"ESTABLISHED\"} 2\n",
+            "# TYPE rampart_seen_packets_total counter\n",
+        ] {
+            assert!(text.contains(line), "no {line} in\n{text}");
+        }
+        assert!(!text.contains("# EOF"));
+    }
+
+    #[test]
+    fn open_metrics_names_families_without_total_and_ends() {
+        let text = snapshot_text(Format::OpenMetrics);
+        assert!(text.contains("# TYPE rampart_seen_packets counter\n"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn what_is_not_in_force_is_told_as_well() {
+        assert!(text(None, Format::Prometheus).contains("rampart_up 0\n"));
+    }
+
+    #[test]
+    fn labels_are_safe_whatever_a_comment_says() {
+        let mut text = Text { out: String::new(), format: Format::Prometheus };
+        text.sample("x", &[("comment", "a\"b\\c\nd")], 1);
+        assert_eq!(text.out, "rampart_x{comment=\"a\\\"b\\\\c\\nd\"} 1\n");
+    }
+}

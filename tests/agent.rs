@@ -1,0 +1,175 @@
+//! The agent and its metrics: served, clean, adding up; read only, and nothing that filtering needs.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use firewall_tests::{
+    command::{Rampart, Scratch},
+    netns::Namespace,
+    sockets::{BRIEFLY, Outcome, PATIENTLY, TcpEcho, tcp_connect, tcp_echo},
+    topology::{CLIENT, Pair, SERVER},
+};
+
+const RULES: &str = "table inet filter {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        tcp dport 22 counter accept comment \"ssh\"
+        tcp dport 23 counter drop
+        ip protocol icmp accept
+    }
+}";
+
+/// Where the agents of these tests listen, each in its own namespace.
+const PORT: u16 = 9630;
+
+/// Sends a request and returns the whole answer; empty when nobody answers.
+fn request(namespace: &Namespace, text: &str) -> String {
+    namespace.run(|| {
+        let mut answer = String::new();
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", PORT)) {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(20)));
+            let _ = stream.write_all(text.as_bytes());
+            let _ = stream.read_to_string(&mut answer);
+        }
+        answer
+    })
+}
+
+fn get(namespace: &Namespace, path: &str) -> String {
+    request(namespace, &format!("GET {path} HTTP/1.1\r\nHost: localhost:{PORT}\r\n\r\n"))
+}
+
+/// Asks until the answer is the wanted one.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}: never");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What `promtool check metrics` complains about.
+fn promtool(metrics: &str) -> String {
+    let mut child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool (Debian package prometheus; `cargo xtask setup` installs it)");
+    child.stdin.take().expect("its input").write_all(metrics.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("its end");
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The sum of the samples of a family whose line has all these parts.
+fn sum(metrics: &str, family: &str, parts: &[&str]) -> u64 {
+    let lines = metrics.lines().filter(|line| line.starts_with(family) && parts.iter().all(|part| line.contains(part)));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+fn traffic(pair: &Pair) {
+    let server = TcpEcho::start(&pair.server, (SERVER, 22));
+    assert_eq!(tcp_echo(&pair.client, server.address(), PATIENTLY), Outcome::Connected);
+    assert_eq!(tcp_connect(&pair.client, (SERVER, 23), BRIEFLY), Outcome::TimedOut);
+    assert_eq!(tcp_connect(&pair.client, (SERVER, 24), BRIEFLY), Outcome::TimedOut);
+}
+
+#[test]
+fn metrics_are_clean_and_add_up() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    assert!(rampart.run(&["metrics"]).success().stdout.contains("rampart_up 0\n"));
+    rampart.apply(RULES).check();
+    traffic(&pair);
+    let metrics = rampart.run(&["metrics"]).success().stdout;
+    assert_eq!(promtool(&metrics), "");
+    for way in ["direction=\"in\"", "direction=\"out\""] {
+        let one = |family| sum(&metrics, family, &["interface=\"eth0\"", way]);
+        let (seen, passed) = (one("rampart_seen_packets_total"), one("rampart_passed_packets_total"));
+        assert_eq!(seen, passed + one("rampart_dropped_packets_total"), "{way}");
+        assert!(seen > 0);
+    }
+    assert!(sum(&metrics, "rampart_dropped_packets_total", &["reason=\"rule\"", "layer=\"ruleset\""]) >= 1);
+    assert!(sum(&metrics, "rampart_rule_packets_total", &["comment=\"ssh\""]) >= 1, "{metrics}");
+    let bounded = rampart.run(&["metrics", "--rules", "1"]).success().stdout;
+    assert!(bounded.contains("rampart_rules_told 0\n") && !bounded.contains("rampart_rule_packets_total"), "{bounded}");
+    assert!(rampart.run(&["metrics", "--open-metrics"]).success().stdout.ends_with("# EOF\n"));
+}
+
+#[test]
+fn the_agent_answers_who_may_ask_and_refuses_the_rest() {
+    let pair = Pair::new();
+    pair.server.ip("link set lo up");
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let _agent = rampart.start(&["agent"]);
+    until("the agent serves", || get(&pair.server, "/metrics").starts_with("HTTP/1.1 200 OK"));
+    let plain = get(&pair.server, "/metrics");
+    let (head, body) = plain.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
+    assert_eq!(promtool(body), "");
+    let open = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/openmetrics-text\r\n\r\n";
+    assert!(request(&pair.server, open).ends_with("# EOF\n"));
+    let page = get(&pair.server, "/");
+    assert!(page.contains("<title>rampart</title>") && page.contains("Content-Security-Policy"), "{page}");
+    assert!(!page.contains("http://") && !page.contains("https://"), "the page asks nobody else");
+    assert!(get(&pair.server, "/api/state").contains("\"running\":true"));
+    for (text, status) in [
+        ("GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403"),
+        ("GET /metrics HTTP/1.1\r\n\r\n", "403"),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n", "403"),
+        ("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", "405"),
+        ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", "405"),
+        ("GET /etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", "404"),
+        ("nonsense\r\n\r\n", "400"),
+    ] {
+        let answer = request(&pair.server, text);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{text:?}: {answer}");
+    }
+}
+
+#[test]
+fn counters_go_on_when_the_agent_is_killed() {
+    let pair = Pair::new();
+    pair.server.ip("link set lo up");
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let agent = rampart.start(&["agent"]);
+    until("the agent serves", || get(&pair.server, "/metrics").starts_with("HTTP/1.1 200 OK"));
+    traffic(&pair);
+    agent.kill();
+    traffic(&pair);
+    let metrics = rampart.run(&["metrics"]).success().stdout;
+    let dropped = sum(&metrics, "rampart_dropped_packets_total", &["interface=\"eth0\"", "direction=\"in\""]);
+    assert!(dropped >= 4, "two drops before and two behind: {dropped}");
+    let one = |family| sum(&metrics, family, &["interface=\"eth0\"", "direction=\"in\""]);
+    assert_eq!(one("rampart_seen_packets_total"), one("rampart_passed_packets_total") + dropped);
+}
+
+#[test]
+fn events_are_written_and_new_interfaces_are_filtered() {
+    let pair = Pair::new();
+    pair.server.ip("link set lo up");
+    let files = Scratch::new();
+    let events = files.path().join("events.jsonl");
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let path = events.to_string_lossy().into_owned();
+    let _agent = rampart.start(&["agent", "--events-file", &path, "--filter", "dropped", "--follow-interfaces"]);
+    until("the agent serves", || get(&pair.server, "/metrics").starts_with("HTTP/1.1 200 OK"));
+    until("an event is written", || {
+        let _ = tcp_connect(&pair.client, (SERVER, 23), BRIEFLY);
+        std::fs::read_to_string(&events).is_ok_and(|text| text.contains("\"event\":\"dropped\""))
+    });
+    let text = std::fs::read_to_string(&events).expect("a file");
+    let event: serde_json::Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((event["reason"].as_str(), event["packet"]["src"].as_str()), (Some("rule"), Some(&*CLIENT.to_string())));
+    pair.server.ip("link add late type veth peer name later");
+    pair.server.ip("link set late up");
+    until("the new interface is filtered", || rampart.run(&["status"]).stdout.contains("late"));
+}
