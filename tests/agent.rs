@@ -173,3 +173,29 @@ fn events_are_written_and_new_interfaces_are_filtered() {
     pair.server.ip("link set late up");
     until("the new interface is filtered", || rampart.run(&["status"]).stdout.contains("late"));
 }
+
+/// What is shipped for Prometheus and Grafana asks for metrics that exist, and the alerts do what their tests say.
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_exist() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/observing");
+    for arguments in [&["check", "rules", "alerts.yml"][..], &["test", "rules", "alerts_test.yml"]] {
+        let output = Command::new("promtool").args(arguments).current_dir(&folder).output().expect("promtool");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    traffic(&pair);
+    let metrics = rampart.run(&["metrics"]).success().stdout;
+    let is_known = |name: &str| metrics.lines().any(|line| line.starts_with(&format!("# TYPE {name} ")));
+    let mut asked = 0;
+    for file in ["alerts.yml", "dashboard.json"] {
+        let text = std::fs::read_to_string(folder.join(file)).expect(file);
+        let is_part = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        for name in text.split(|letter| !is_part(letter)).filter(|word| word.starts_with("rampart_")) {
+            assert!(is_known(name), "{file} asks for {name}, which there is not");
+            asked += 1;
+        }
+    }
+    assert!(asked > 15, "{asked}");
+}

@@ -1,6 +1,7 @@
 //! Where the agent's events go: a file that is begun anew when it is large, the system's log, journald.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::net::UnixDatagram,
@@ -104,7 +105,7 @@ fn fields(line: &str, seen: &Seen<'_>, clock: Clock) -> String {
     ] {
         let value = value.as_str().map_or_else(|| value.to_string(), crate::observe::words::printable);
         if value != "null" {
-            text.push_str(&format!("RAMPART_{name}={value}\n"));
+            let _ = writeln!(text, "RAMPART_{name}={value}");
         }
     }
     text
