@@ -86,6 +86,9 @@ pub enum Op {
     Fetch = 17,
     /// Leaves a packet that belongs to no connection out of connection tracking, then goes to `pass`.
     NoTrack = 64,
+    /// Reads bytes ([`crate::read::Read`]) into the words from `extra` on, then goes to `pass`; to `fail` when the packet
+    /// has no such bytes. A value of up to four bytes is one word.
+    Read = 32,
 }
 
 impl Insn {
@@ -375,6 +378,9 @@ pub const USES_FETCH: u32 = 1 << 15;
 pub const USES_CELLS: u32 = 1 << 21;
 /// [`Settings::uses`]: some rule rejects.
 pub const USES_REJECT: u32 = 1 << 22;
+
+/// [`Settings::uses`]: some rule reads bytes: [`Op::Read`].
+pub const USES_READINGS: u32 = 1 << 16;
 
 impl Settings {
     /// A ruleset without chains: everything passes.

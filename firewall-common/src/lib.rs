@@ -54,6 +54,7 @@ pub mod limits;
 pub mod packet;
 pub mod parse;
 pub mod quoted;
+pub mod read;
 pub mod table;
 pub mod trail;
 pub mod verdict;

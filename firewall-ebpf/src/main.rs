@@ -23,6 +23,7 @@ mod maps;
 mod marks;
 mod packet;
 mod pipeline;
+mod read;
 mod route;
 mod rules;
 mod verifier;

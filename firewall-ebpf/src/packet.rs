@@ -11,6 +11,7 @@ use aya_ebpf::{
 use firewall_common::{
     bytes::{HeaderBytes, PacketBytes},
     parse::Start,
+    read::BUFFER,
     verdict::Reason,
     wire::ethernet,
 };
@@ -49,6 +50,9 @@ pub trait Frame: PacketBytes + Act {
     fn parse_again(&self, path: u32) -> u32;
     /// Runs the rules from where the packet stands in them: [`crate::rules::walk_xdp`] and its like.
     fn walk(&self, path: u32);
+    /// Copies `length` bytes that start `at` bytes into the frame to the start of the buffer, wherever in the packet's
+    /// buffers they are; `false` when the frame ends before.
+    fn load(context: *mut core::ffi::c_void, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool;
     /// The context, for helpers that want it.
     fn context(&self) -> *mut core::ffi::c_void;
     /// Copies the first `length` bytes to `to`, which has room for them; `false` if the packet is shorter.
@@ -165,6 +169,13 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn pull(&self) -> bool {
         false
+    }
+
+    /// `bpf_xdp_load_bytes`, Linux 5.18.
+    #[inline(always)]
+    fn load(context: *mut core::ffi::c_void, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool {
+        // SAFETY: the context is the program's own, and the buffer has room for `length` bytes.
+        unsafe { bpf_xdp_load_bytes(context.cast(), at, into.as_mut_ptr().cast(), length) == 0 }
     }
 
     #[inline(always)]
@@ -296,6 +307,12 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn walk(&self, path: u32) {
         let _ = rules::walk_tc(self.skb, path);
+    }
+
+    #[inline(always)]
+    fn load(context: *mut core::ffi::c_void, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool {
+        // SAFETY: as above, and the buffer has room for `length` bytes.
+        unsafe { bpf_skb_load_bytes(context.cast_const(), at, into.as_mut_ptr().cast(), length) == 0 }
     }
 
     #[inline(always)]

@@ -21,6 +21,7 @@ use crate::{
     fetch::{self, Facts},
     maps,
     packet::{Frame, TcFrame, XdpFrame},
+    read,
     verifier::{self, forget},
     work::Work,
 };
@@ -170,7 +171,9 @@ extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
     };
     let frame = &frame;
     let from = work.cursor.at;
-    let moved = if maps::USES.load() & USES_TREES != 0 && work.cursor.at.is_next() {
+    let moved = if read::run::<F>(work, frame.context()) {
+        Some(())
+    } else if maps::USES.load() & USES_TREES != 0 && work.cursor.at.is_next() {
         search(frame, work)
     } else {
         step(&mut MapStore::of(frame, work), &mut work.packet, &mut work.cursor)

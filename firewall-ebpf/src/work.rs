@@ -9,6 +9,7 @@ use firewall_common::{
     flow::FlowKey,
     fragment::Pieces,
     packet::Packet,
+    read,
 };
 
 /// The state of one packet on its way through the pipeline: a per-CPU map value, because the stack is 512 bytes and
@@ -75,6 +76,8 @@ pub struct Work {
     pub chunks: Chunks,
     /// What is known of its association.
     pub walk: Walk,
+    /// Bytes that a rule asks for, see [`firewall_common::read`].
+    pub scanned: read::Scan,
     /// What a SYN offers, [`firewall_common::conntrack::Terms`] as a number.
     pub offer: u32,
 }

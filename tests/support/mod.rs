@@ -6,6 +6,7 @@ pub mod both;
 pub mod live;
 pub mod near;
 pub mod packets;
+pub mod parts;
 pub mod sequence;
 pub mod table;
 

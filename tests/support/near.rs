@@ -7,7 +7,7 @@ use firewall_tests::{
     topology::{SERVER, SERVER6},
 };
 
-use super::{both::Way, packets::between, sequence::flags};
+use super::{both::Way, packets::between, parts, sequence::flags};
 
 /// Random numbers of a seed (xorshift64*, Vigna 2016): the same ones for the same seed, on every machine.
 pub struct Random(u64);
@@ -105,6 +105,9 @@ impl Values {
                 *ipv6 = Ipv6 { flow_label: random.next() as u32, ..ipv6.clone() };
             }
             _ => {}
+        }
+        if !self.has_states && random.one_in(2) {
+            parts::decorate(&mut frame, way, random);
         }
         frame
     }

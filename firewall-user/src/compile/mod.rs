@@ -12,6 +12,7 @@ mod fetch;
 mod manifest;
 mod numbers;
 mod parts;
+mod reading;
 mod records;
 mod sets;
 mod slots;

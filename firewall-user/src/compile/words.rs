@@ -7,7 +7,7 @@ use firewall_common::{
 
 use super::{
     assembler::{Assembler, Place},
-    fetch,
+    fetch, reading,
 };
 use crate::language::ruleset::{Comparison, Network, Operand, Selector, Subject, Table, Transport, Values};
 
@@ -54,6 +54,9 @@ pub(super) enum Word {
 }
 
 pub(super) fn word(out: &Assembler, selector: Selector) -> Word {
+    if let Selector::Reading(reading) = selector {
+        return reading::word(out, reading);
+    }
     if let Some(wanted) = fetch::wanted(selector) {
         let register = out.loaded(selector);
         return match wanted.bits {
@@ -69,6 +72,8 @@ pub(super) fn word(out: &Assembler, selector: Selector) -> Word {
 fn packet_word(selector: Selector) -> Word {
     let tagged = |field, protocol, shift, max| Word::Tagged { field, protocol, shift, max };
     match selector {
+        // In registers, see `word`.
+        Selector::Reading(_) => Word::Plain(Field::Zero, 0),
         Selector::Iif => Word::Plain(Field::IifIndex, 0xffff_ffff),
         Selector::Oif => Word::Plain(Field::OifIndex, 0xffff_ffff),
         Selector::IifName => Word::Wide(Field::IifName),
@@ -245,6 +250,9 @@ pub(super) fn write_preconditions(out: &mut Assembler, subject: Subject, way: Wa
         step(out, way, test);
     }
     fetch::write(out, subject.selector, way);
+    if let Selector::Reading(what) = subject.selector {
+        reading::write(out, what, way);
+    }
     match (subject.selector, word(out, subject.selector)) {
         // No protocol number has the bits that are set in the word of a packet without ports.
         (_, Word::AnyPort(field)) => step(out, way, range(field, 0xff00_0000, (0, 0))),
@@ -256,7 +264,7 @@ pub(super) fn write_preconditions(out: &mut Assembler, subject: Subject, way: Wa
 
 /// What must hold for the words of a header to be those of this packet.
 fn header_tests(subject: Subject) -> Vec<Insn> {
-    if fetch::wanted(subject.selector).is_some() {
+    if fetch::wanted(subject.selector).is_some() || matches!(subject.selector, Selector::Reading(_)) {
         return Vec::new();
     }
     let protocol = match (subject.selector.words().0, packet_word(subject.selector)) {

@@ -372,7 +372,8 @@ impl Printer<'_> {
 
     fn one(&self, value: u128, ty: Type) -> Value {
         match ty.style() {
-            Style::Number | Style::Mark => (value as u64).into(),
+            Style::Number | Style::Mark | Style::Hex => (value as u64).into(),
+            Style::Presence => (value != 0).into(),
             Style::IfIndex => {
                 let known = self.ruleset.interfaces().iter().find(|(known, _)| u128::from(*known) == value);
                 known.map_or_else(|| value.to_string(), |(_, name)| name.clone()).into()

@@ -19,6 +19,7 @@ pub mod names;
 mod parser;
 pub mod print;
 mod read_json;
+pub mod reading;
 pub mod ruleset;
 mod selector;
 mod sets;

@@ -1,6 +1,6 @@
 //! What a match can look at.
 
-use super::{connection::CtField, types::Type};
+use super::{connection::CtField, reading::Reading, types::Type};
 
 /// Where a generated number comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,11 +148,16 @@ pub enum Selector {
     Icmp6Code,
     Icmp6Id,
     Icmp6Sequence,
+    /// What is read from the packet's bytes, or asked of the routing table.
+    Reading(Reading),
 }
 
 impl Selector {
     /// As nftables prints it.
     pub fn text(self) -> String {
+        if let Self::Reading(reading) = self {
+            return reading.to_string();
+        }
         let words = match self.words() {
             (group, "") => group.to_owned(),
             (group, field) => format!("{group} {field}"),
@@ -164,9 +169,12 @@ impl Selector {
         }
     }
 
-    /// The words nftables prints.
-    pub const fn words(self) -> (&'static str, &'static str) {
-        self.spec().0
+    /// The words nftables prints; of a [`Reading`] the first one.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Reading(reading) => (reading.first_word(), ""),
+            _ => self.spec().0,
+        }
     }
 
     /// The type of its values.
@@ -187,6 +195,7 @@ impl Selector {
     /// Both.
     const fn spec(self) -> ((&'static str, &'static str), Type) {
         match self {
+            Self::Reading(reading) => (("", ""), reading.value_type()),
             Self::Iif => (("iif", ""), Type::IfIndex),
             Self::Oif => (("oif", ""), Type::IfIndex),
             Self::IifName => (("iifname", ""), Type::IfName),

@@ -43,6 +43,17 @@ pub enum Type {
     Date,
     Hour,
     Day,
+    /// Whether something is there.
+    Boolean,
+    DccpType,
+    IgmpType,
+    MhType,
+    /// What the routing table says an address is.
+    FibType,
+    /// Bits without names.
+    Bitmask,
+    /// Bytes of which only their number is known, by that of their bits.
+    Raw(u8),
 }
 
 /// How a value is written.
@@ -72,6 +83,10 @@ pub enum Style {
     Clock,
     /// A quoted name, else a number.
     Quoted,
+    /// A hexadecimal number.
+    Hex,
+    /// `exists` or `missing`.
+    Presence,
 }
 
 /// The traffic class `root` (`TC_H_ROOT`, `include/uapi/linux/pkt_sched.h`).
@@ -122,6 +137,11 @@ impl Type {
         Self::IcmpCode,
         Self::Icmpv6Type,
         Self::Icmpv6Code,
+        Self::Boolean,
+        Self::DccpType,
+        Self::IgmpType,
+        Self::MhType,
+        Self::FibType,
     ];
 
     const fn spec(self) -> Spec {
@@ -153,6 +173,13 @@ impl Type {
             Self::Date => spec("time", "a date such as \"2026-01-31 12:00\"", 64, Style::Clock, &[], 1),
             Self::Hour => spec("hour", "a time of day such as \"18:30\"", 32, Style::Clock, &[], 1),
             Self::Day => spec("day", "a day of the week such as \"Monday\"", 8, Style::Quoted, names::DAYS, 1),
+            Self::Boolean => spec("boolean", "`exists` or `missing`", 1, Style::Presence, names::PRESENCES, 1),
+            Self::DccpType => spec("dccp_pkttype", "a DCCP packet type", 4, Style::Name, names::DCCP_TYPES, 5),
+            Self::IgmpType => spec("igmp_type", "an IGMP type", 8, Style::Name, names::IGMP_TYPES, 1),
+            Self::MhType => spec("mh_type", "a mobility header type", 8, Style::Name, names::MH_TYPES, 1),
+            Self::FibType => spec("fib_addrtype", "a type of address", 32, Style::Name, names::FIB_TYPES, 1),
+            Self::Bitmask => spec("bitmask", "a number", 8, Style::Hex, &[], 1),
+            Self::Raw(bits) => spec("integer", "a number", bits, Style::Hex, &[], 5),
         }
     }
 
@@ -237,13 +264,16 @@ impl Type {
             | Style::Mark
             | Style::Flags
             | Style::ClassId
-            | Style::Clock => {
+            | Style::Clock
+            | Style::Hex => {
                 self.print_one(value, out);
                 Ok(())
             }
             Style::NameOrHex(2) => write!(out, "0x{value:02x}"),
             Style::Duration => write!(out, "{}s", value / 1000),
-            Style::Quoted | Style::Number | Style::Name | Style::NameOrHex(_) => write!(out, "{value}"),
+            Style::Quoted | Style::Number | Style::Name | Style::Presence | Style::NameOrHex(_) => {
+                write!(out, "{value}")
+            }
         };
     }
 
@@ -262,8 +292,12 @@ impl Type {
             (Style::ClassId, _) => write!(out, "{:x}:{:x}", value >> 16, value & 0xffff),
             (Style::Duration, _) => write!(out, "{}", super::print::time(value as u64)),
             (Style::Clock, _) => write!(out, "\"{}\"", self.clock(value)),
+            (Style::Hex, _) => write!(out, "0x{value:x}"),
+            (Style::Presence, Some(name)) => write!(out, "{name}"),
             (Style::NameOrHex(digits), None) => write!(out, "0x{value:0digits$x}"),
-            (Style::Number | Style::IfIndex | Style::Name | Style::Quoted, _) => write!(out, "{value}"),
+            (Style::Number | Style::IfIndex | Style::Name | Style::Quoted | Style::Presence, _) => {
+                write!(out, "{value}")
+            }
         };
     }
 

@@ -38,6 +38,9 @@ fn comparison(relation: Relation, ty: Type, masked: bool, values: Values, span: 
         Relation::Greater => Comparison::Greater,
         Relation::GreaterEqual => Comparison::GreaterEqual,
     };
+    if ty == Type::Boolean {
+        return Err(Diagnostic::error(span, "`exists` and `missing` can only be compared by `==` and `!=`"));
+    }
     if ty == Type::IfName {
         return Err(Diagnostic::error(span, "names can only be compared by `==` and `!=`"));
     }
@@ -84,7 +87,7 @@ fn simplify(plain: Match) -> Match {
 fn unaligned(plain: Match) -> Match {
     let Match { subject, comparison, operand } = plain;
     let ty = subject.selector.value_type();
-    let masks = matches!(ty, Type::Integer(_) | Type::InetService | Type::EtherAddr);
+    let masks = matches!(ty, Type::Integer(_) | Type::Raw(_) | Type::InetService | Type::EtherAddr);
     let aligned = |length: u8| length.is_multiple_of(8) && subject.selector.words().0 != "meta";
     match operand {
         Operand::One(Values { low, high, form: Form::Prefix(length) })

@@ -1,9 +1,12 @@
 //! Concatenations: values that are looked up together.
 
+use firewall_common::packet::REGISTERS;
+
 use super::{Checked, Checker, arrange, context::Context, matches::no_options};
 use crate::language::{
     ast::{Expr, ExprKind, Given, Left, Relation},
     diagnostic::Diagnostic,
+    reading::Reading,
     ruleset::{self, ConcatKeys, Extras, Form, Selector, Statement, Subject, Transport, Tuple, Values, Verdict},
     source::Span,
     types::Type,
@@ -25,9 +28,9 @@ impl Checker<'_> {
             Relation::NotEqual => true,
             _ => return Err(Diagnostic::error(left.span, "a set can only be compared by `==` and `!=`")),
         };
-        let subjects = self.concat_subjects(left, context)?;
+        let mut subjects = self.concat_subjects(left, context)?;
         let (keys, _) = self.concat_keys(table, &subjects, right, false)?;
-        self.ports_are_known(table, &subjects, (&keys, negated), left.span)?;
+        self.know_ports(table, &mut subjects, (&keys, negated));
         Ok(Statement::Concat { subjects, negated, keys })
     }
 
@@ -38,9 +41,9 @@ impl Checker<'_> {
         (left, right): (&Left, &Expr),
         context: &mut Context,
     ) -> Checked<(Statement, Vec<(usize, Span)>)> {
-        let subjects = self.concat_subjects(left, context)?;
+        let mut subjects = self.concat_subjects(left, context)?;
         let (keys, jumps) = self.concat_keys(table, &subjects, right, true)?;
-        self.ports_are_known(table, &subjects, (&keys, false), left.span)?;
+        self.know_ports(table, &mut subjects, (&keys, false));
         Ok((Statement::ConcatMap { subjects, keys }, jumps))
     }
 
@@ -54,10 +57,7 @@ impl Checker<'_> {
                 let message = "fields of less than whole bytes cannot be part of a concatenation";
                 return Err(Diagnostic::error(part.span, message).help("nft 1.0.6 reads them shifted"));
             }
-            context.in_concatenation = true;
-            let subject = self.subject(part, context);
-            context.in_concatenation = false;
-            let (subject, turned) = subject?;
+            let (subject, turned) = self.subject(part, context)?;
             if subject.or != 0 || turned != 0 || (subject.mask.is_some() && ty.bits() > 32) {
                 return Err(Diagnostic::error(
                     part.span,
@@ -65,6 +65,12 @@ impl Checker<'_> {
                 ));
             }
             subjects.push(subject);
+        }
+        let registers: usize = subjects.iter().map(registers).sum();
+        if registers > REGISTERS {
+            let message =
+                "this concatenation reads too much: eight values of up to 32 bits, of which a longer one takes four";
+            return Err(Diagnostic::error(left.span, message).help("write one match after the other"));
         }
         Ok(subjects)
     }
@@ -147,6 +153,15 @@ impl Checker<'_> {
             values.push(arrange::shaped(run, *ty));
         }
         Ok(values)
+    }
+}
+
+/// Words that a part is read into.
+fn registers(subject: &Subject) -> usize {
+    match subject.selector {
+        Selector::Reading(reading) if reading.value_type().bits() > 32 => 4,
+        Selector::Reading(_) => 1,
+        _ => 0,
     }
 }
 
@@ -234,37 +249,38 @@ impl Checker<'_> {
         Ok((tuples, jumps, default))
     }
 
-    /// `th` among the parts reads a port only of protocols with ports: another part must say that it is one of them.
-    fn ports_are_known(
-        &mut self,
-        table: usize,
-        subjects: &[Subject],
-        (keys, negated): (&ConcatKeys, bool),
-        span: Span,
-    ) -> Checked<()> {
-        let is_th = |subject: &Subject| {
-            matches!(subject.selector, Selector::SourcePort(Transport::Any) | Selector::DestinationPort(Transport::Any))
-        };
-        if !subjects.iter().any(is_th) {
-            return Ok(());
-        }
+    /// `th` among the parts is a port where another part says that the protocol has ports; else the two bytes that stand
+    /// there.
+    fn know_ports(&mut self, table: usize, subjects: &mut [Subject], (keys, negated): (&ConcatKeys, bool)) {
+        let is_th = |subject: &Subject| matches!(subject.selector, Selector::Reading(Reading::AnyPort(_)));
         let says = |subject: &Subject| {
             matches!(subject.selector, Selector::L4Proto | Selector::IpProtocol | Selector::Ip6NextHdr)
                 && subject.mask.is_none()
         };
         let protocol = subjects.iter().position(says).filter(|_| !negated);
-        let known = protocol.is_some()
-            && match keys {
-                ConcatKeys::Listed { tuples, default: None } => tuples.iter().all(|tuple| has_ports(tuple, protocol)),
-                ConcatKeys::Listed { .. } => false,
-                ConcatKeys::Named(set) => {
+        if protocol.is_none() || !subjects.iter().any(is_th) {
+            return;
+        }
+        let known = match keys {
+            ConcatKeys::Listed { tuples, default: None } => tuples.iter().all(|tuple| has_ports(tuple, protocol)),
+            ConcatKeys::Listed { .. } => false,
+            ConcatKeys::Named(set) => {
+                let state = &mut self.tables[table].sets[*set];
+                let has_default = state.set.catch_all.is_some();
+                if !has_default {
                     // Its elements are looked at when all are there.
-                    let state = &mut self.tables[table].sets[*set];
                     state.protocol_part = protocol;
-                    state.set.catch_all.is_none()
                 }
+                !has_default
+            }
+        };
+        for subject in subjects.iter_mut().filter(|_| known) {
+            subject.selector = match subject.selector {
+                Selector::Reading(Reading::AnyPort(false)) => Selector::SourcePort(Transport::Any),
+                Selector::Reading(Reading::AnyPort(true)) => Selector::DestinationPort(Transport::Any),
+                other => other,
             };
-        if known { Ok(()) } else { Err(no_ports(span)) }
+        }
     }
 }
 

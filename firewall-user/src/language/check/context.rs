@@ -7,12 +7,14 @@ use super::Checked;
 use crate::language::{
     diagnostic::Diagnostic,
     names,
+    reading::{Place, Reading},
     ruleset::{Comparison, CtField, Family, Match, Network, Operand, Selector, Subject, Transport, Values},
     source::Span,
 };
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+const IGMP: u8 = 2;
 
 /// EtherTypes of frames with a tag that nftables reads `vlan` from.
 const TAGS: &[u128] = &[0x8100, 0x88a8];
@@ -39,8 +41,6 @@ pub(super) struct Context {
     tag_known: bool,
     /// The ICMP types that are left; empty when nothing is known.
     icmp_types: Vec<u128>,
-    /// Is a part of a concatenation being looked at? Then `th` may have its protocol beside it.
-    pub(super) in_concatenation: bool,
     /// A match that nftables puts in front of the next one, and shows.
     pub(super) implied: Option<Match>,
     /// Matches that nftables puts in front of the whole rule.
@@ -76,7 +76,6 @@ impl Context {
             link_known,
             tag_known,
             icmp_types,
-            in_concatenation: false,
             implied: None,
             in_front: Vec::new(),
         }
@@ -85,6 +84,9 @@ impl Context {
     /// Prepares for looking at `selector`: what must be tested first, if anything.
     pub(super) fn require(&mut self, selector: Selector, span: Span) -> Checked<Required> {
         let network = match (selector.words(), selector) {
+            (_, Selector::Reading(reading)) => {
+                return Ok(Required { network: self.reading(reading, span)?, tagged: false });
+            }
             (("ip", _), _) => self.network(Network::Ip, span)?,
             (("ip6", _), _) => self.network(Network::Ip6, span)?,
             (("icmp", _), _) => self.icmp(ICMP, Network::Ip, span)?,
@@ -179,6 +181,55 @@ impl Context {
         Err(Diagnostic::error(span, message).help(help))
     }
 
+    /// What must hold before bytes are read. Options and chunks ask for nothing: without them there is nothing to read,
+    /// and `missing` is true.
+    fn reading(&mut self, reading: Reading, span: Span) -> Checked<Option<Network>> {
+        match reading.place() {
+            Some(Place::Ip | Place::IpOption(_)) => self.network(Network::Ip, span),
+            Some(Place::Extension(_)) => self.network(Network::Ip6, span),
+            Some(Place::Upper(ICMP)) => self.icmp(ICMP, Network::Ip, span),
+            Some(Place::Upper(ICMPV6)) => self.icmp(ICMPV6, Network::Ip6, span),
+            Some(Place::Upper(IGMP)) => {
+                let network = self.icmp(IGMP, Network::Ip, span)?;
+                if network.is_some() && self.family == Family::Inet {
+                    // nftables shows this one.
+                    let subject =
+                        Subject { selector: Selector::NfProto, mask: None, or: 0, network: None, tagged: false };
+                    let operand = Operand::One(Values::single(u128::from(firewall_common::packet::NFPROTO_IPV4)));
+                    self.implied = Some(Match { subject, comparison: Comparison::Equal, operand });
+                    return Ok(None);
+                }
+                Ok(network)
+            }
+            Some(Place::Upper(protocol)) => self.protocol(protocol, span).map(|()| None),
+            Some(Place::Message(protocol, kind)) => self.message(reading, (protocol, kind), span),
+            Some(Place::TcpOption(_) | Place::Chunk(_)) | None => Ok(None),
+        }
+    }
+
+    /// A field that only messages of one ICMP type have: nftables tests for that type, and refuses a rule that asked
+    /// for another one before.
+    fn message(&mut self, reading: Reading, (protocol, kind): (u8, u8), span: Span) -> Checked<Option<Network>> {
+        let (network, types) = match protocol {
+            ICMP => (Network::Ip, names::ICMP_TYPES),
+            _ => (Network::Ip6, names::ICMPV6_TYPES),
+        };
+        let network = self.icmp(protocol, network, span)?;
+        let kind = u128::from(kind);
+        if let Some(other) = self.icmp_types.iter().find(|known| **known != kind) {
+            let name = |number| names::name(types, number).map_or_else(|| number.to_string(), str::to_owned);
+            let message = format!("`{reading}` is of messages of type {}, the rule has {}", name(kind), name(*other));
+            return Err(Diagnostic::error(span, message).help("no packet is both: write two rules"));
+        }
+        self.icmp_types = vec![kind];
+        Ok(network)
+    }
+
+    /// Does the rule know that the packet has a protocol with ports?
+    pub(super) fn knows_ports(&self) -> bool {
+        !self.protocols.is_empty() && self.protocols.iter().all(|known| WITH_PORTS.contains(known))
+    }
+
     fn network(&mut self, network: Network, span: Span) -> Checked<Option<Network>> {
         if self.ether_types == [ARP] {
             return Err(conflict("arp", network_name(network), span));
@@ -194,7 +245,7 @@ impl Context {
     }
 
     fn transport(&mut self, transport: Transport, span: Span) -> Checked<Option<Network>> {
-        let Some(number) = transport.number() else { return self.any_transport(span).map(|()| None) };
+        let Some(number) = transport.number() else { return Ok(None) };
         self.protocol(number, span)?;
         Ok(None)
     }
@@ -220,20 +271,6 @@ impl Context {
         }
         self.networks = vec![network];
         Ok(Some(network))
-    }
-
-    /// `th dport` reads two bytes of whatever header is there: only for protocols with ports are these a port.
-    fn any_transport(&self, span: Span) -> Checked<()> {
-        if self.in_concatenation && self.protocols.is_empty() {
-            return Ok(());
-        }
-        if !self.protocols.is_empty() && self.protocols.iter().all(|known| WITH_PORTS.contains(known)) {
-            return Ok(());
-        }
-        let message =
-            "`th` needs a test of the protocol in front of it: of other protocols it would read any two bytes";
-        let help = "write `meta l4proto { tcp, udp } th dport 53`";
-        Err(Diagnostic::error(span, message).help(help))
     }
 
     /// Takes note of what a match that held says about the packet.

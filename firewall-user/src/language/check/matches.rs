@@ -4,6 +4,7 @@ use super::{
     Checked, Checker, arrange,
     compare::finish,
     context::{Context, Required},
+    reading,
 };
 use crate::language::{
     ast::{Binary, Element, Expr, ExprKind, Left, Relation},
@@ -17,8 +18,10 @@ impl Checker<'_> {
     /// The left side: what is done with its value, and what must be tested first. With the bits that are turned over
     /// before the comparison: the right side is turned over instead.
     pub(super) fn subject(&mut self, left: &Left, context: &mut Context) -> Checked<(Subject, u128)> {
+        reading::may_be_looked_at(left)?;
         let selector = context.known(left.selector, left.span)?;
         let Required { network, tagged } = context.require(selector, left.span)?;
+        let selector = reading::port_of(selector, context);
         let ty = selector.value_type();
         let (mut mask, mut turned) = (ty.max(), 0);
         for (operator, operand) in &left.operations {
@@ -41,6 +44,9 @@ impl Checker<'_> {
         (left, relation, right): (&Left, Relation, &Expr),
         context: &mut Context,
     ) -> Checked<Match> {
+        if let Some((left, right)) = reading::kept(left, right)? {
+            return self.a_match(table, (&left, relation, &right), context);
+        }
         let (subject, turned) = self.subject(left, context)?;
         let resolved = right.resolved();
         let held = match &resolved.kind {
@@ -123,6 +129,9 @@ impl Checker<'_> {
         if turned != 0 {
             values = arrange::joined(values.iter().map(|one| Values::single(one.low ^ turned)).collect(), ty);
         }
+        if ty == Type::Boolean && values.len() > 1 {
+            return Err(Diagnostic::error(right.span, "everything exists or is missing: leave the match out"));
+        }
         if let [only] = values[..] {
             // A set of one element is that element, as nftables has it: so flags in it mean "any of". A set where
             // several came to be one stays a set to nftables: its element is compared as a whole.
@@ -174,6 +183,7 @@ impl Checker<'_> {
         let (right, relation) =
             turned_around.as_ref().map_or((right, relation), |(right, relation)| (right, *relation));
         let mut values = self.values(right, ty)?;
+        reading::no_prefix(subject.selector, values, right.span)?;
         let equal = matches!(relation, Relation::Implicit | Relation::Equal | Relation::NotEqual);
         only_values(subject, turned, equal && values.form == Form::Single, right.span)?;
         if turned != 0 {

@@ -13,6 +13,7 @@ mod data;
 mod declare;
 mod jumps;
 mod matches;
+mod reading;
 mod remove;
 mod replay;
 mod rules;

@@ -82,7 +82,7 @@ impl Checker<'_> {
     }
 
     fn range(&mut self, low: &Expr, high: &Expr, ty: Type, span: Span) -> Checked<Values> {
-        if ty.is_flags() || ty == Type::IfName {
+        if ty.is_flags() || ty == Type::IfName || ty == Type::Boolean {
             return Err(mismatch(ty, "a range", span));
         }
         let (low, high) = (self.single(low, ty)?, self.single(high, ty)?);

@@ -99,7 +99,9 @@ pub(super) fn left(subject: Subject) -> Value {
         | Style::IfName
         | Style::NameOrHex(_)
         | Style::Duration
-        | Style::Clock => (bits as u64).into(),
+        | Style::Clock
+        | Style::Hex
+        | Style::Presence => (bits as u64).into(),
     };
     let masked = match mask {
         None => selected(selector),
@@ -120,6 +122,9 @@ pub(super) fn selected(selector: Selector) -> Value {
             Source::SymmetricHash if offset == 0 => json!({ "symhash": { "mod": modulus } }),
             Source::SymmetricHash => json!({ "symhash": { "mod": modulus, "offset": offset } }),
         };
+    }
+    if let Selector::Reading(reading) = selector {
+        return reading.json();
     }
     match selector.words() {
         (key, "") | ("meta", key) => json!({ "meta": { "key": key } }),

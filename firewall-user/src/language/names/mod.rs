@@ -132,6 +132,62 @@ pub const ICMPV6_CODES: Names = &[
     ("reject-route", 6),
 ];
 
+/// Whether something is there.
+pub const PRESENCES: Names = &[("missing", 0), ("exists", 1)];
+
+/// DCCP packet types (RFC 4340 section 5.1).
+pub const DCCP_TYPES: Names = &[
+    ("request", 0),
+    ("response", 1),
+    ("data", 2),
+    ("ack", 3),
+    ("dataack", 4),
+    ("closereq", 5),
+    ("close", 6),
+    ("reset", 7),
+    ("sync", 8),
+    ("syncack", 9),
+];
+
+/// IGMP types (RFC 1112, 2236, 3376).
+pub const IGMP_TYPES: Names = &[
+    ("membership-query", 0x11),
+    ("membership-report-v1", 0x12),
+    ("membership-report-v2", 0x16),
+    ("membership-report-v3", 0x22),
+    ("leave-group", 0x17),
+];
+
+/// Mobility header types (RFC 6275, 5568, 5096, 5142).
+pub const MH_TYPES: Names = &[
+    ("binding-refresh-request", 0),
+    ("home-test-init", 1),
+    ("careof-test-init", 2),
+    ("home-test", 3),
+    ("careof-test", 4),
+    ("binding-update", 5),
+    ("binding-acknowledgement", 6),
+    ("binding-error", 7),
+    ("fast-binding-update", 8),
+    ("fast-binding-acknowledgement", 9),
+    ("fast-binding-advertisement", 10),
+    ("experimental-mobility-header", 11),
+    ("home-agent-switch-message", 12),
+];
+
+/// What the routing table says an address is (`RTN_*`, `include/uapi/linux/rtnetlink.h`).
+pub const FIB_TYPES: Names = &[
+    ("unspec", 0),
+    ("unicast", 1),
+    ("local", 2),
+    ("broadcast", 3),
+    ("anycast", 4),
+    ("multicast", 5),
+    ("blackhole", 6),
+    ("unreachable", 7),
+    ("prohibit", 8),
+];
+
 /// Chain priorities by name (`enum nf_ip_hook_priorities`, `include/uapi/linux/netfilter_ipv4.h`).
 pub const PRIORITIES: &[(&str, i32)] =
     &[("raw", -300), ("mangle", -150), ("dstnat", -100), ("filter", 0), ("security", 50), ("srcnat", 100)];

@@ -13,6 +13,7 @@ mod include;
 mod log;
 mod object;
 mod operators;
+mod reading;
 mod rule;
 mod scope;
 mod selector;

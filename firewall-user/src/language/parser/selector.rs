@@ -5,6 +5,7 @@ use crate::language::{
     ast::Left,
     diagnostic::Diagnostic,
     names,
+    reading::Reading,
     ruleset::{CtField, Selector, Transport},
     source::Span,
 };
@@ -53,7 +54,7 @@ const GROUPS: &[Group] = &[
             ("frag-off", Selector::IpFragOff),
             ("ttl", Selector::IpTtl),
         ],
-        refused: &["checksum", "option"],
+        refused: &[],
     },
     Group {
         word: "ip6",
@@ -83,7 +84,7 @@ const GROUPS: &[Group] = &[
             ("window", Selector::TcpWindow),
             ("urgptr", Selector::TcpUrgPtr),
         ],
-        refused: &["checksum", "option"],
+        refused: &[],
     },
     Group {
         word: "udp",
@@ -95,9 +96,9 @@ const GROUPS: &[Group] = &[
         ],
         refused: &[],
     },
-    Group { word: "udplite", fields: &ports(Transport::UdpLite), refused: &["csumcov", "checksum"] },
-    Group { word: "sctp", fields: &ports(Transport::Sctp), refused: &["vtag", "checksum", "chunk"] },
-    Group { word: "dccp", fields: &ports(Transport::Dccp), refused: &["type", "option"] },
+    Group { word: "udplite", fields: &ports(Transport::UdpLite), refused: &[] },
+    Group { word: "sctp", fields: &ports(Transport::Sctp), refused: &[] },
+    Group { word: "dccp", fields: &ports(Transport::Dccp), refused: &["option"] },
     Group { word: "th", fields: &ports(Transport::Any), refused: &[] },
     Group {
         word: "icmp",
@@ -107,7 +108,7 @@ const GROUPS: &[Group] = &[
             ("id", Selector::IcmpId),
             ("sequence", Selector::IcmpSequence),
         ],
-        refused: &["checksum", "gateway", "mtu"],
+        refused: &[],
     },
     Group {
         word: "icmpv6",
@@ -117,7 +118,7 @@ const GROUPS: &[Group] = &[
             ("id", Selector::Icmp6Id),
             ("sequence", Selector::Icmp6Sequence),
         ],
-        refused: &["checksum", "parameter-problem", "packet-too-big", "mtu", "max-delay", "taddr", "daddr"],
+        refused: &["parameter-problem", "packet-too-big", "taddr", "daddr"],
     },
     Group {
         word: "ct",
@@ -211,12 +212,16 @@ const ALONE: &[(&str, Selector)] = &[
 
 /// Words that a match can start with, for "did you mean".
 pub(super) fn words() -> impl Iterator<Item = &'static str> {
-    GROUPS.iter().map(|group| group.word).chain(ALONE.iter().map(|(word, _)| *word))
+    let known = GROUPS.iter().map(|group| group.word).chain(ALONE.iter().map(|(word, _)| *word));
+    known.chain(super::reading::WORDS.iter().copied())
 }
 
 impl Parser<'_> {
     /// A selector, if one stands here.
     pub(super) fn selector(&mut self) -> Parsed<Option<Left>> {
+        if let Some(reading) = self.reading()? {
+            return Ok(Some(reading));
+        }
         let Some(word) = self.word() else { return Ok(None) };
         if let "numgen" | "symhash" = word {
             return self.generator().map(Some);
@@ -247,7 +252,10 @@ impl Parser<'_> {
         };
         match group.fields.iter().find(|(field, _)| *field == word) {
             Some((_, selector)) => Ok(*selector),
-            None => Err(self.no_field(group, word)),
+            None => match Reading::named(group.word, word) {
+                Some(reading) => Ok(Selector::Reading(reading)),
+                None => Err(self.no_field(group, word)),
+            },
         }
     }
 
@@ -285,7 +293,6 @@ fn refused(group: &Group, word: &str, fields: &str, span: Span) -> Diagnostic {
     let reason = REASONS.iter().find(|(of, field, _)| (*of, *field) == (group.word, word));
     let error = match reason {
         Some((_, _, reason)) => error.help(*reason),
-        None if word == "checksum" => error.help("what is wrong in it is not yet known here: network cards check it"),
         None => error,
     };
     error.help(format!("supported behind `{}`: {fields}", group.word))

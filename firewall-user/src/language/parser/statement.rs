@@ -45,9 +45,6 @@ impl Parser<'_> {
         if let Some(left) = self.left_side()? {
             return self.relation(left);
         }
-        if self.at_mark(Mark::At) {
-            return Err(unsupported::feature(self.here(), "raw payload (`@nh,..`)"));
-        }
         Err(self.unknown_statement())
     }
 

@@ -47,8 +47,7 @@ const STATEMENTS: &[(&str, &str)] = &[
 /// Selectors, likewise.
 #[rustfmt::skip]
 const SELECTORS: &[&str] = &[
-    "arp", "igmp", "ah", "esp", "comp", "rt", "rt0", "rt2", "rt4", "hbh", "mh", "frag", "dst", "srh",
-    "exthdr", "fib", "socket", "osf", "numgen", "jhash", "symhash", "ipsec", "time", "hour", "day", "skuid", "skgid",
+    "arp", "rt2", "rt4", "socket", "osf", "numgen", "jhash", "symhash", "ipsec", "time", "hour", "day", "skuid", "skgid",
     "nftrace", "rtclassid", "pkttype", "cpu", "iifgroup", "oifgroup", "iiftype", "oiftype", "cgroup", "ibrname",
     "obrname", "ibriport", "obriport", "gre", "geneve", "vxlan", "gretap", "random", "secmark",
 ];

@@ -152,7 +152,11 @@ impl Names<'_> {
     }
 
     fn map(&self, subject: Subject, elements: &[MapElement]) -> String {
-        let ty = subject.selector.value_type();
+        let ty = match subject.selector.value_type() {
+            // nft prints these as other numbers only here.
+            Type::Raw(bits) => Type::Integer(bits),
+            ty => ty,
+        };
         let elements = elements.iter().map(|MapElement { key, verdict }| {
             let key = key.map_or_else(|| "*".to_owned(), |key| self.values_text(key, ty));
             format!("{key} : {}", self.verdict(*verdict))

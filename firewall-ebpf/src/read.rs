@@ -1,0 +1,75 @@
+//! Reading bytes that rules ask for.
+
+use core::{ffi::c_void, marker::PhantomData};
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use firewall_common::{
+    eval::Cursor,
+    image::{Insn, Op, USES_READINGS},
+    read::{self, BUFFER, Scan, Source},
+};
+
+use crate::{maps, packet::Frame, verifier::opaque, work::Work};
+
+/// The packet of a context.
+struct Bytes<F> {
+    context: *mut c_void,
+    frame: PhantomData<F>,
+}
+
+impl<F: Frame> Source for Bytes<F> {
+    #[inline(always)]
+    fn copy(&self, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool {
+        // The verifier wants to see a length from 1 to that of the buffer, and LLVM would leave out what it knows already
+        // ("R4 invalid zero-sized read", Linux 6.18).
+        let length = (opaque(length as usize) as u32).wrapping_sub(1) & (BUFFER as u32 - 1);
+        let length = length + 1;
+        F::load(self.context, at, length, into)
+    }
+}
+
+/// Runs the instruction under the cursor if it reads bytes; says whether it was one that does.
+#[inline(always)]
+pub fn run<F: Frame>(work: &mut Work, context: *mut c_void) -> bool {
+    if maps::USES.load() & USES_READINGS == 0 {
+        return false;
+    }
+    let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return false };
+    if insn.op != Op::Read as u8 {
+        return false;
+    }
+    let found = read::<F>(work, context, insn);
+    let cursor: &mut Cursor = &mut work.cursor;
+    cursor.at = if found { insn.pass } else { insn.fail };
+    true
+}
+
+/// What the loop's callback gets.
+#[repr(C)]
+struct Walk {
+    scan: *mut Scan,
+    context: *mut c_void,
+}
+
+#[inline(never)]
+fn read<F: Frame>(work: &mut Work, context: *mut c_void, insn: &Insn) -> bool {
+    let source = Bytes::<F> { context, frame: PhantomData };
+    let steps = read::begin(&source, insn, &work.packet, &mut work.scanned);
+    if steps != 0 {
+        let mut walk = Walk { scan: &raw mut work.scanned, context };
+        // SAFETY: the callback has the signature that the helper calls it with, and the context outlives the call.
+        unsafe { bpf_loop(steps, step::<F> as *mut c_void, (&raw mut walk).cast(), 0) };
+    }
+    read::finish(&source, insn, &mut work.packet, &mut work.scanned)
+}
+
+/// One option or chunk; 1 ends the loop.
+extern "C" fn step<F: Frame>(_: u64, walk: *mut c_void) -> i64 {
+    // SAFETY: `read` passes a `Walk` that points to the work area of this packet and its context, and waits for the loop
+    // to end.
+    let (scan, context) = unsafe {
+        let walk = walk.cast::<Walk>();
+        (&mut *(*walk).scan, (*walk).context)
+    };
+    i64::from(!read::step(&Bytes::<F> { context, frame: PhantomData }, scan))
+}

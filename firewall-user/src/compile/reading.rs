@@ -1,0 +1,78 @@
+//! Matches of what is read from bytes: an instruction that reads, then tests of the registers.
+
+use firewall_common::{
+    image::{Insn, Op, USES_READINGS, USES_REGISTERS},
+    packet::{FRAGMENT_LATER, Field, L4_PRESENT},
+    parse::tagged,
+    read::{Part, Read},
+};
+
+use super::{
+    assembler::Assembler,
+    words::{self, Way, Word},
+};
+use crate::language::{
+    reading::{Base, Place, Reading, Span, Whole},
+    ruleset::Selector,
+};
+
+/// Writes what must hold before it is read, and the instruction that reads.
+pub(super) fn write(out: &mut Assembler, reading: Reading, way: Way) {
+    for test in tests(reading) {
+        words::step(out, way, test);
+    }
+    let Some(span) = reading.span() else { return };
+    out.uses |= USES_REGISTERS | USES_READINGS;
+    let extra = out.take_register(Selector::Reading(reading), if span.bytes > 4 { 4 } else { 1 }) as u32;
+    let read = Read { part: part(span), first: span.first, bytes: span.bytes, presence: span.presence };
+    words::step(out, way, Insn { op: Op::Read as u8, extra, ..read.operands() });
+}
+
+fn part(span: Span) -> Part {
+    match span.of {
+        Whole::Header(Base::Link) => Part::Link,
+        Whole::Header(Base::Network) => Part::Network,
+        Whole::Header(Base::Transport) => Part::Transport,
+        Whole::Header(Base::Inner) => Part::Inner,
+        Whole::Extension(kind) => Part::Extension(kind),
+        Whole::IpOption(kind) => Part::IpOption(kind),
+        Whole::TcpOption(kind) => Part::TcpOption(kind),
+        Whole::Chunk(kind) => Part::Chunk(kind),
+    }
+}
+
+/// What nftables tests first. The network layer is tested elsewhere, where nothing else has said it.
+fn tests(reading: Reading) -> Vec<Insn> {
+    let upper = |protocol: u8| {
+        let header = u32::from(protocol) | L4_PRESENT;
+        // A later fragment takes ports and types of the first one, but has none of the rest.
+        vec![
+            words::range(Field::L4Header, u32::MAX, (header, header)),
+            words::range(Field::Fragment, FRAGMENT_LATER, (0, 0)),
+        ]
+    };
+    match reading.place() {
+        Some(Place::Upper(protocol)) => upper(protocol),
+        Some(Place::Message(protocol, kind)) => {
+            let kind = tagged(protocol, u32::from(kind) << 8);
+            let mut tests = upper(protocol);
+            tests.push(words::range(Field::IcmpType, 0xffff_ff00, (kind, kind)));
+            tests
+        }
+        Some(Place::Ip | Place::Extension(_) | Place::IpOption(_) | Place::TcpOption(_) | Place::Chunk(_)) | None => {
+            Vec::new()
+        }
+    }
+}
+
+/// How what was read lies in its registers.
+pub(super) fn word(out: &Assembler, reading: Reading) -> Word {
+    let register = out.loaded(Selector::Reading(reading));
+    let bits = u32::from(reading.value_type().bits());
+    match reading.span() {
+        Some(span) if span.presence => Word::Part(register, 0, 0xff),
+        Some(span) if span.bytes <= 4 => Word::Part(register, span.shift, reading.value_type().max() as u32),
+        Some(_) if bits == 128 => Word::Wide(register),
+        Some(_) | None => Word::Left(register, 128 - bits),
+    }
+}
