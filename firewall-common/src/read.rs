@@ -4,6 +4,9 @@
 //! included: what is found must be what nftables would have found. The state of a walk is a [`Scan`], so that in the kernel
 //! `bpf_loop` can repeat [`step`].
 
+mod ip_options;
+
+use self::ip_options::step_ip_option;
 use crate::{
     image::{Insn, Op},
     packet::{FRAGMENT_LATER, Field, LINK_ETHERNET, NFPROTO_IPV4, NFPROTO_IPV6, Packet, WORDS},
@@ -232,7 +235,7 @@ const GRE: u32 = 47;
 const IPIP: u32 = 4;
 const SCTP: u32 = 132;
 
-/// Where what an upper-layer header carries starts (`__nft_payload_inner_offset`, net/netfilter/nft_payload.c).
+/// Where what an upper-layer header carries starts (`__nft_payload_inner_offset`, `net/netfilter/nft_payload.c`).
 #[inline(always)]
 fn begin_inner<S: Source + ?Sized>(source: &S, packet: &Packet, scan: &mut Scan) {
     let (protocol, at) = (packet.get(Field::L4Proto), packet.l4_offset);
@@ -308,7 +311,7 @@ const AUTHENTICATION: u32 = 51;
 const NOTHING: u32 = 59;
 const DESTINATION: u32 = 60;
 
-/// `ipv6_find_hdr` (net/ipv6/exthdrs_core.c), with a header that is looked for.
+/// `ipv6_find_hdr` (`net/ipv6/exthdrs_core.c`), with a header that is looked for.
 #[inline(always)]
 fn step_extension<S: Source + ?Sized>(source: &S, scan: &mut Scan) -> bool {
     let (at, next, end) = (scan.at, scan.next, scan.end);
@@ -375,12 +378,9 @@ fn step_chunk<S: Source + ?Sized>(source: &S, scan: &mut Scan) -> bool {
         let [bytes, first] = scan.value;
         return scan.finish(bytes == 0 || first + bytes <= length && at + length <= end, at);
     }
-    scan.at = at + (length + 3 & !3);
+    scan.at = at + ((length + 3) & !3);
     true
 }
-
-mod ip_options;
-use ip_options::step_ip_option;
 
 /// Ends: reads what was found into the register; `false` when the packet has no such value.
 #[inline(always)]
@@ -393,7 +393,7 @@ pub fn finish<S: Source + ?Sized>(source: &S, insn: &Insn, packet: &mut Packet, 
     if scan.found == 0 {
         return false;
     }
-    let (length, end) = ((scan.value[0] - 1 & (MAX_VALUE - 1)) + 1, packet_end(packet));
+    let (length, end) = (((scan.value[0] - 1) & (MAX_VALUE - 1)) + 1, packet_end(packet));
     for byte in scan.bytes.iter_mut().take(MAX_VALUE as usize) {
         *byte = 0;
     }

@@ -1,5 +1,5 @@
 //! IPv4 options, all of them: one that is malformed makes the kernel find none (`ipv4_find_option`,
-//! net/netfilter/nft_exthdr.c; `__ip_options_compile`, net/ipv4/ip_options.c, Linux 6.18).
+//! `net/netfilter/nft_exthdr.c`; `__ip_options_compile`, `net/ipv4/ip_options.c`, Linux 6.18).
 
 use super::Scan;
 
@@ -57,7 +57,7 @@ fn is_right(scan: &mut Scan, at: u32, length: u32) -> bool {
     let kind = scan.byte(at);
     let pointer = scan.byte(at + 2);
     if kind == STRICT_SOURCE_ROUTE || kind == LOOSE_SOURCE_ROUTE {
-        let is_right = scan.source_route == 0 && length >= 7 && pointer == 4 && (length - 3) & 3 == 0;
+        let is_right = scan.source_route == 0 && length >= 7 && pointer == 4 && length % 4 == 3;
         scan.source_route = at + 1;
         if kind == STRICT_SOURCE_ROUTE {
             scan.seen |= SEEN_STRICT;

@@ -52,7 +52,7 @@ fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
 
 fn tcp(options: &[u8]) -> Vec<u8> {
     let mut segment =
-        vec![0, 7, 0, 22, 0, 0, 0, 1, 0, 0, 0, 2, (20 + options.len() as u8) / 4 << 4, 2, 1, 0, 0, 0, 0, 0];
+        vec![0, 7, 0, 22, 0, 0, 0, 1, 0, 0, 0, 2, ((20 + options.len() as u8) / 4) << 4, 2, 1, 0, 0, 0, 0, 0];
     segment.extend(options);
     segment
 }

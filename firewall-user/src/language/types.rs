@@ -285,7 +285,7 @@ impl Type {
             (Style::IfName, _) => write!(out, "\"{}\"", escape_star(&interface_name(value, 16))),
             (Style::Mark, _) => write!(out, "0x{value:08x}"),
             (Style::Flags, _) => write!(out, "{}", self.flag_text(value, " | ")),
-            (Style::Name | Style::NameOrHex(_), Some(name)) => write!(out, "{name}"),
+            (Style::Name | Style::NameOrHex(_) | Style::Presence, Some(name)) => write!(out, "{name}"),
             (Style::Quoted, Some(name)) => write!(out, "\"{name}\""),
             (Style::ClassId, _) if value == 0 => write!(out, "none"),
             (Style::ClassId, _) if value == CLASS_ROOT => write!(out, "root"),
@@ -293,7 +293,6 @@ impl Type {
             (Style::Duration, _) => write!(out, "{}", super::print::time(value as u64)),
             (Style::Clock, _) => write!(out, "\"{}\"", self.clock(value)),
             (Style::Hex, _) => write!(out, "0x{value:x}"),
-            (Style::Presence, Some(name)) => write!(out, "{name}"),
             (Style::NameOrHex(digits), None) => write!(out, "0x{value:0digits$x}"),
             (Style::Number | Style::IfIndex | Style::Name | Style::Quoted | Style::Presence, _) => {
                 write!(out, "{value}")
