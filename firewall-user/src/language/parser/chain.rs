@@ -117,7 +117,9 @@ impl Parser<'_> {
 
     fn priority(&mut self) -> Parsed<(Option<Spanned>, i128, Span)> {
         if self.at_mark(Mark::Dollar) {
-            return Err(super::unsupported::feature(self.here(), "a variable as priority"));
+            let value = self.variable()?;
+            let (name, offset) = priority_of(&value).ok_or_else(|| no_priority(value.span))?;
+            return Ok((name, offset, value.span));
         }
         let start = self.here();
         let name = if self.word().is_some() { Some(self.spanned()) } else { None };
@@ -148,10 +150,12 @@ impl Parser<'_> {
 
     fn policy(&mut self, body: &mut ChainBody) -> Parsed<()> {
         let keyword = self.bump();
-        if self.at_mark(Mark::Dollar) {
-            return Err(super::unsupported::feature(self.here(), "a variable as policy"));
-        }
-        let policy = self.required_word("`accept` or `drop` after `policy`")?;
+        let policy = if self.at_mark(Mark::Dollar) {
+            let value = self.variable()?;
+            named(&value, value.span, "`accept` or `drop`")?
+        } else {
+            self.required_word("`accept` or `drop` after `policy`")?
+        };
         if body.policy.is_some() {
             return Err(Diagnostic::error(keyword.to(policy.span), "a second `policy`: a chain has one"));
         }
@@ -160,10 +164,36 @@ impl Parser<'_> {
     }
 }
 
+/// What a variable stands for where a priority is wanted: a number, a name, or text such as `filter - 5`.
+fn priority_of(value: &Expr) -> Option<(Option<Spanned>, i128)> {
+    let text = match &value.resolved().kind {
+        ExprKind::Number(number) => return Some((None, i128::try_from(*number).ok()?.min(1 << 40))),
+        ExprKind::Word(text) | ExprKind::Text(text) => text,
+        _ => return None,
+    };
+    let at = text.find(['+', '-']).unwrap_or(text.len());
+    let (name, offset) = text.split_at(at);
+    let (name, offset) = (name.trim(), offset.replace(' ', ""));
+    let digits = |digits: &str| digits.parse::<i32>().ok().map(i128::from);
+    if let Some(number) = digits(name).filter(|_| offset.is_empty()) {
+        return Some((None, number));
+    }
+    let name = (!name.is_empty()).then(|| Spanned { text: name.into(), span: value.span });
+    Some((name, if offset.is_empty() { 0 } else { digits(&offset)? }))
+}
+
+fn no_priority(span: Span) -> Diagnostic {
+    Diagnostic::error(span, "expected a priority in this variable: a number, or a text such as \"filter - 5\"")
+}
+
 /// The interface that a variable names.
 fn named_device(value: &Expr, span: Span) -> Parsed<Spanned> {
+    named(value, span, "the name of an interface")
+}
+
+fn named(value: &Expr, span: Span, what: &str) -> Parsed<Spanned> {
     match &value.resolved().kind {
         ExprKind::Word(name) | ExprKind::Text(name) => Ok(Spanned { text: name.clone(), span }),
-        _ => Err(Diagnostic::error(span, "expected the name of an interface in this variable")),
+        _ => Err(Diagnostic::error(span, format!("expected {what} in this variable"))),
     }
 }

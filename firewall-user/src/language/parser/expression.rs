@@ -16,6 +16,13 @@ pub(super) const MAX_CONCATENATED: usize = 16;
 impl Parser<'_> {
     /// What `define` gives a name: a value, a list, or a set (which may be empty).
     pub(super) fn initializer(&mut self) -> Parsed<Expr> {
+        if self.at_mark(Mark::Minus) && self.peek_at(1).kind == Kind::Number {
+            // For a priority: nowhere else is a number negative.
+            let span = self.bump();
+            let (number, end) = self.number("a number")?;
+            let text = format!("-{number}");
+            return Ok(Expr { kind: ExprKind::Text(text.into()), span: span.to(end) });
+        }
         self.list()
     }
 

@@ -41,6 +41,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("map", "only verdict maps are known yet: `tcp dport vmap { 22 : accept }`"),
     ("meter", ""),
     ("last", ""),
+    ("reset", ""),
     ("xt", "it stands for an extension of iptables, of which only the name is left"),
 ];
 
