@@ -7,7 +7,7 @@ use std::{
 };
 
 use firewall_tests::{
-    command::{Scratch, rampart_path},
+    command::{Scratch, rampart_path, run},
     netns::Namespace,
 };
 
@@ -92,4 +92,69 @@ fn generations_in_no_slot_are_removed_by_the_next_apply() {
         fs::read_dir(&generations).expect("generations").map(|entry| entry.expect("entry").file_name()).collect();
     left.sort();
     assert_eq!(left, ["1", "8"], "the one in force, and the one before");
+}
+
+/// What another version left is taken down on demand, without being read.
+#[test]
+fn the_state_of_another_version_is_removed_on_demand() {
+    let apart = Apart::new();
+    assert!(apart.apply().status.success());
+    // A map of another shape under the right name is what another version's would be.
+    let state = apart.instance().join("state");
+    fs::remove_file(state.join("FLOWS")).expect("a pin");
+    fs::rename(state.join("LISTENERS"), state.join("FLOWS")).expect("a pin");
+    let text = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    for verb in ["stop", "status", "conns"] {
+        let refused = apart.rampart(verb, &[]);
+        assert_eq!(refused.status.code(), Some(3), "{verb}");
+        assert!(text(&refused).contains("`rampart stop --yes` detaches it"), "{}", text(&refused));
+    }
+    let link = || run(Some(&apart.namespace), "ip", &["link", "show", "eth0"], "").success().stdout;
+    assert!(link().contains("xdp"), "{}", link());
+    let stopped = apart.rampart("stop", &[Path::new("--yes")]);
+    let said = String::from_utf8_lossy(&stopped.stdout).into_owned();
+    assert_eq!(said, "detached from eth0; all connections forgotten; every packet passes now\n", "{}", text(&stopped));
+    assert!(!state.exists());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while link().contains("xdp") {
+        assert!(std::time::Instant::now() < deadline, "the program stays on the interface: {}", link());
+    }
+    assert!(apart.apply().status.success(), "a new one can be applied");
+}
+
+/// The pins of a namespace that is gone go; those of one that is there stay.
+#[test]
+fn dead_namespaces_are_swept_out() {
+    let alive = Apart::new();
+    assert!(alive.apply().status.success());
+    let pins = alive.instance();
+    let dead = Namespace::new("dead");
+    dead.ip("link add eth0 type veth peer name eth1");
+    dead.ip("link set eth0 up");
+    let rampart_in = |namespace: &Namespace, arguments: &[&str]| {
+        let mut command = Command::new(rampart_path());
+        command.args(arguments).args(["--netns", namespace.name()]).env("RAMPART_RUN_DIR", alive.scratch.path());
+        command.output().expect("rampart")
+    };
+    assert!(rampart_in(&dead, &["apply", &alive.rules.to_string_lossy()]).status.success());
+    // The file system has files of its own, too.
+    let is_cookie = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().parse::<u64>().is_ok();
+    let count = || {
+        let entries = fs::read_dir(alive.scratch.path().join("bpf")).expect("pins");
+        entries.filter(|entry| entry.as_ref().is_ok_and(is_cookie)).count()
+    };
+    assert_eq!(count(), 2);
+    assert!(rampart_in(&alive.namespace, &["stop", "--dead"]).status.success());
+    assert_eq!(count(), 2, "both are there");
+    drop(dead);
+    // The kernel takes a namespace down behind its last user's back.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while count() == 2 {
+        assert!(std::time::Instant::now() < deadline, "what is left of it stays");
+        assert!(rampart_in(&alive.namespace, &["stop", "--dead"]).status.success());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_eq!(count(), 1);
+    assert!(pins.join("state/CONTROL").exists(), "the one that is alive stays");
+    assert!(alive.rampart("status", &[]).status.success());
 }

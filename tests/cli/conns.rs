@@ -183,3 +183,27 @@ fn settings_are_read_and_shown() {
     assert!(timeouts.contains("udp_timeout                              5s  UDP"), "{timeouts}");
     assert!(timeouts.contains("(by default 30s)"), "{timeouts}");
 }
+
+/// Rules that would not let a connection begin do not end it, unless told so.
+#[test]
+fn connections_are_looked_at_again_with_new_rules() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let _ssh = connection(&pair, (SERVER, 22).into());
+    let _https = connection(&pair, (SERVER, 443).into());
+    let files = firewall_tests::command::Scratch::new();
+    let stricter = files.write("stricter.nft", &RULES.replace("{ 22, 443 }", "22"));
+    let stricter = stricter.to_string_lossy().into_owned();
+    let refused = || rampart.run(&["conns", "--refused", "--proto", "tcp", "--by", "port"]).success().stdout;
+    assert_eq!(refused(), "");
+    let counter = |stdout: &str| stdout.contains("1 connection would not be let begin by these rules, and live on");
+    let listed = rampart.run(&["apply", "--reevaluate=list", &stricter]).success().stdout;
+    assert!(counter(&listed) && listed.contains(&format!("-> {SERVER}:443 ")), "{listed}");
+    assert_eq!(refused(), "1 tcp 443\n");
+    let dropped = rampart.run(&["apply", "--reevaluate", &stricter]).success().stdout;
+    assert!(dropped.contains("1 connection that these rules would not let begin forgotten"), "{dropped}");
+    assert_eq!(refused(), "");
+    let left = rampart.run(&["conns", "--proto", "tcp", "--by", "port"]).success().stdout;
+    assert_eq!(left, "1 tcp 22\n");
+}

@@ -189,7 +189,8 @@ fn chunks_are_to_rampart_what_they_are_to_nf_conntrack() {
         "heartbeat_sent",
     ];
     let keys = states.map(|state| format!("sctp_timeout_{state}"));
-    let settings: String = keys.iter().map(|key| format!("{key} = 600\n")).collect();
+    let settings: Vec<_> = keys.iter().map(|key| format!("{key} = 600\n")).collect();
+    let settings = settings.concat();
     firewall.apply_set(STATES, &format!("[conntrack.timeouts]\n{settings}"));
     let referee = Referee::load(&nf_conntrack.routed.router, COUNTING);
     for key in &keys {

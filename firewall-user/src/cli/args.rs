@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::conns::Conns;
@@ -131,7 +131,7 @@ pub enum Verb {
     /// other rulesets that can drop packets too. Changes nothing. Exit status 1 says that a problem was found.
     Doctor,
     /// Detach from every interface and remove everything, connections included
-    Stop,
+    Stop(Stop),
     /// Print a completion script for a shell
     ///
     /// For example: `rampart completions bash > /etc/bash_completion.d/rampart`
@@ -160,7 +160,7 @@ impl Verb {
             Self::Metrics(_) => "metrics",
             Self::Why(_) => "why",
             Self::Doctor => "doctor",
-            Self::Stop => "stop",
+            Self::Stop(_) => "stop",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",
         }
@@ -215,9 +215,35 @@ pub struct Apply {
     /// Room for so many connections, instead of what the settings say; takes effect when nothing is in force yet
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub flows: Option<u32>,
+    /// Then forget the connections that the new rules would not let begin, or list them
+    ///
+    /// Without it they live on. Each is asked about with the first packet that it would have now; `rampart conns --refused`
+    /// shows them at any time.
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "drop")]
+    pub reevaluate: Option<Reevaluate>,
     /// Check and compile only; the kernel is not touched
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What becomes of connections that new rules would refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reevaluate {
+    /// They are shown, and live on
+    List,
+    /// They are forgotten
+    Drop,
+}
+
+/// Arguments of `stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// Also if another version of rampart put it in force, whose connections cannot be read
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Instead, remove what is left of network namespaces that do not exist any more
+    #[arg(long, conflicts_with = "yes")]
+    pub dead: bool,
 }
 
 /// Arguments of `list`.

@@ -121,6 +121,11 @@ pub struct Filter {
     /// Only those that began longer ago (60s, 5m, 2h)
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub older_than: Option<Duration>,
+    /// Only those that the rules in force would not let begin
+    ///
+    /// Each is asked about with the first packet that it would have now, as `rampart why` does; nothing is counted.
+    #[arg(long)]
+    pub refused: bool,
 }
 
 /// A family of addresses.

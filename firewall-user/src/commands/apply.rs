@@ -3,9 +3,9 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Session, Status, check, ruleset};
+use super::{Session, Status, check, conns, ruleset};
 use crate::{
-    cli::args::Apply,
+    cli::args::{Apply, Reevaluate},
     compile::{self, Compiled, Manifest, SCHEMA},
     config::Config,
     kernel::{self, Applied, ApplyOptions, Instance, KernelError, StateOptions},
@@ -34,7 +34,14 @@ pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
     kernel::require_privileges()?;
     hint(session, apply);
     let (compiled, applied) = put_in_force(&parsed.ruleset, apply, config)?;
-    session.answer(|| json(&compiled.manifest, &applied), || text(&name, &compiled.manifest, &applied))?;
+    let refused = match apply.reevaluate {
+        Some(what) => Some((what, conns::reevaluate(session, &Instance::open()?, what)?)),
+        None => None,
+    };
+    session.answer(
+        || json(&compiled.manifest, &applied, refused),
+        || text(&name, &compiled.manifest, &applied, refused),
+    )?;
     Ok(Status::Done)
 }
 
@@ -63,7 +70,7 @@ fn hint(session: &Session<'_>, apply: &Apply) {
     }
 }
 
-fn text(name: &str, manifest: &Manifest, applied: &Applied) -> String {
+fn text(name: &str, manifest: &Manifest, applied: &Applied, refused: Option<(Reevaluate, u64)>) -> String {
     let Applied { generation, attached, kept, verified_instructions: _, took: time, confirm_by } = applied;
     let mut lines = vec![format!("{name}: generation {generation} in force, {}, in {}", size(manifest), took(*time))];
     lines.extend(attached.iter().map(|attached| format!("  attached to {}", attachment(attached))));
@@ -73,6 +80,13 @@ fn text(name: &str, manifest: &Manifest, applied: &Applied) -> String {
     if *kept == 0 && attached.is_empty() {
         lines.push("  attached to no interface: nothing is filtered".to_owned());
     }
+    if let Some((what, count)) = refused {
+        let connections = counted(count, "connection");
+        lines.push(match what {
+            Reevaluate::List => format!("  {connections} would not be let begin by these rules, and live on"),
+            Reevaluate::Drop => format!("  {connections} that these rules would not let begin forgotten"),
+        });
+    }
     if let Some(time) = confirm_by {
         let time = seconds(time.as_secs());
         lines.push(format!("  say `rampart confirm` within {time}, or the ruleset before comes back"));
@@ -80,7 +94,7 @@ fn text(name: &str, manifest: &Manifest, applied: &Applied) -> String {
     lines.join("\n") + "\n"
 }
 
-fn json(manifest: &Manifest, applied: &Applied) -> Value {
+fn json(manifest: &Manifest, applied: &Applied, refused: Option<(Reevaluate, u64)>) -> Value {
     let Applied { generation, attached, kept, verified_instructions, took, confirm_by } = applied;
     json!({
         "schema": SCHEMA,
@@ -90,6 +104,7 @@ fn json(manifest: &Manifest, applied: &Applied) -> Value {
         "rules": manifest.rules.len(),
         "attached": attached.iter().map(attachment_json).collect::<Vec<_>>(),
         "kept": kept,
+        "refused_connections": refused.map(|(_, count)| count),
         "verified_instructions": verified_instructions,
         "seconds": took.as_secs_f64(),
         "confirm_within": confirm_by.map(|time| time.as_secs_f64()),

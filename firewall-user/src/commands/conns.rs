@@ -1,6 +1,7 @@
 //! `rampart conns`. Connections are printed as they are read: a million of them need no more memory than one.
 
 mod forget;
+mod refused;
 mod watch;
 
 use std::{
@@ -11,9 +12,12 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{OUTPUT, Session, Status, open};
+use super::{OUTPUT, Session, Status, complain, open, print};
 use crate::{
-    cli::conns::{Action, By, Conns, Filter},
+    cli::{
+        args::Reevaluate,
+        conns::{Action, By, Conns, Filter},
+    },
     compile::{Manifest, SCHEMA},
     kernel::{self, Flow, Instance},
     observe::{author::Author, conns::Conn, lifetimes},
@@ -86,6 +90,25 @@ fn count_by(session: &Session<'_>, instance: &Instance, filter: &Filter, by: By)
     session.answer(json, || lines.collect::<Vec<_>>().concat())
 }
 
+/// What becomes of connections that the rules in force would not let begin; how many there were.
+pub(super) fn reevaluate(session: &Session<'_>, instance: &Instance, what: Reevaluate) -> Result<u64> {
+    let filter = Filter { refused: true, ..Filter::default() };
+    let mut count = 0;
+    let forgetter = if what == Reevaluate::Drop { Some(instance.forgetter()?) } else { None };
+    let mut lines = String::new();
+    each(instance, &filter, |flow, conn, author| {
+        count += 1;
+        if let Some(forgetter) = &forgetter {
+            forgetter.forget(flow);
+        } else if !session.global.json {
+            lines += &conn.line(author);
+        }
+        Ok(())
+    })?;
+    print(&lines)?;
+    Ok(count)
+}
+
 /// Does something with each connection that is asked for, and whoever let it in.
 fn each(
     instance: &Instance,
@@ -93,16 +116,25 @@ fn each(
     mut show: impl FnMut(&Flow, &Conn, &Author<'_>) -> io::Result<()>,
 ) -> Result<()> {
     let mut manifests: HashMap<u32, Option<Manifest>> = HashMap::new();
+    let mut judge = if filter.refused { Some(refused::Judge::new(instance)?) } else { None };
     for flow in instance.flows()? {
         let flow = flow?;
         let conn = Conn::new(flow.slot, &flow.entry, kernel::tick());
         if !conn.is_wanted(filter) {
             continue;
         }
+        if let Some(judge) = &mut judge
+            && !judge.refuses(&flow, &conn)?
+        {
+            continue;
+        }
         let generation = flow.entry.generation;
         // A generation that is gone took the names of its rules with it.
         let manifest = manifests.entry(generation).or_insert_with(|| instance.manifest_of(generation).ok());
         show(&flow, &conn, &Author::of(flow.entry.rule, manifest.as_ref())).context(OUTPUT)?;
+    }
+    if let Some(refused::Judge { unasked: 1.., .. }) = judge {
+        complain("rampart: conns: SCTP and DCCP connections were not asked about: how they begin is not known here\n");
     }
     Ok(())
 }

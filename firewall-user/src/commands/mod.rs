@@ -91,7 +91,7 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Metrics(metrics) => metrics::run(&session, metrics),
         Verb::Why(why) => why::run(&session, why),
         Verb::Doctor => doctor::run(&session),
-        Verb::Stop => stop::run(&session),
+        Verb::Stop(stop) => stop::run(&session, stop),
         Verb::Completions(completions) => completions::run(completions),
         Verb::Man(man) => man::run(man),
     }

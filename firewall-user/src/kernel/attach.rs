@@ -254,8 +254,12 @@ pub(super) fn detach(pins: &Pins, entry: &Entry) {
         let _ = fs::remove_file(pins.links().join(format!("{}-{what}", entry.ifindex)));
     }
     if entry.flags & CLSACT != 0 {
-        let name = name(entry);
-        let _ = qdisc_detach_program(&name, TcAttachType::Egress, object::ENTER_TC_EGRESS);
-        let _ = qdisc_detach_program(&name, TcAttachType::Ingress, object::ENTER_TC_INGRESS);
+        detach_classifiers(&name(entry));
     }
+}
+
+/// Takes our classifiers off an interface's clsact qdisc, if there are any.
+pub(super) fn detach_classifiers(interface: &str) {
+    let _ = qdisc_detach_program(interface, TcAttachType::Egress, object::ENTER_TC_EGRESS);
+    let _ = qdisc_detach_program(interface, TcAttachType::Ingress, object::ENTER_TC_INGRESS);
 }

@@ -45,7 +45,7 @@ pub enum KernelError {
         pid: Option<u32>,
     },
     /// A pin is not what this version makes.
-    #[error("the pin {} is not one of this version ({difference}); `rampart stop` with the version that made it, or remove {} and all in it, which detaches it", path.display(), path.ancestors().nth(2).unwrap_or(path).display())]
+    #[error("the pin {} is not one of this version ({difference}); `rampart stop --yes` detaches it and forgets its connections and counters: packets pass until the next `rampart apply`", path.display())]
     ForeignPin {
         /// The pin.
         path: PathBuf,

@@ -40,8 +40,8 @@ pub struct Stopped {
     pub interfaces: Vec<String>,
     /// The generation that was in force.
     pub generation: u32,
-    /// Connections that were forgotten.
-    pub flows: u64,
+    /// Connections that were forgotten, where they could be read.
+    pub flows: Option<u64>,
 }
 
 impl Instance {
@@ -226,7 +226,7 @@ impl Instance {
         for what in ["lock", "events"] {
             let _ = fs::remove_file(self.pins.lock(what));
         }
-        Ok(Stopped { interfaces, generation, flows })
+        Ok(Stopped { interfaces, generation, flows: Some(flows) })
     }
 }
 

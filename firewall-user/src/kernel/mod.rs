@@ -30,6 +30,7 @@ mod pins;
 mod probe;
 mod raw;
 mod registration;
+mod remains;
 mod reset;
 mod shadow;
 
@@ -48,5 +49,6 @@ pub use judge::{Judgement, Side};
 pub use lock::Lock;
 pub use object::{TOOLCHAIN, embedded as embedded_object};
 pub use outside::{Passing, outside};
+pub use remains::{Remains, remove_dead};
 pub use reset::reset;
 pub use shadow::{Answer, Known, Question, Shadow};

@@ -41,6 +41,11 @@ impl Pins {
         Ok(Self { run, cookie: host::netns_cookie()? })
     }
 
+    /// The places of another network namespace's instance.
+    pub(super) fn of(&self, cookie: u64) -> Self {
+        Self { run: self.run.clone(), cookie }
+    }
+
     /// Where the BPF file system is mounted.
     pub(super) fn bpffs(&self) -> PathBuf {
         self.run.join("bpf")

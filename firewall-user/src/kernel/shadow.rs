@@ -84,6 +84,8 @@ pub struct Shadow<'a> {
     live: Option<&'a Instance>,
     generation: u32,
     buckets: u32,
+    /// The side that [`Self::passes`] was asked about last.
+    side: Option<Side>,
 }
 
 impl Instance {
@@ -102,7 +104,7 @@ impl Instance {
             loader.map_pin_path(name, self.pins.generation(generation).join(name));
         }
         let ebpf = object::load_with(&mut loader)?;
-        let mut shadow = Shadow { ebpf, live: Some(self), generation, buckets: self.buckets };
+        let mut shadow = Shadow { ebpf, live: Some(self), generation, buckets: self.buckets, side: None };
         shadow.watch_everything()?;
         Ok(shadow)
     }
@@ -127,7 +129,7 @@ impl Shadow<'static> {
         loader.override_global("EXPLAIN", &(Explain::Shadow as u32), true);
         let mut ebpf = object::load_with(&mut loader)?;
         super::generation::fill(&mut ebpf, image, &[])?;
-        let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets: CANDIDATE_BUCKETS };
+        let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets: CANDIDATE_BUCKETS, side: None };
         shadow.watch_everything()?;
         shadow.register(&compiled.manifest.config)?;
         Ok(shadow)
@@ -172,6 +174,17 @@ impl Shadow<'_> {
             seeded.extend(met);
         }
         Err(KernelError::Damaged("the packet meets other connections each time it is asked about".to_owned()))
+    }
+
+    /// Does a packet pass? For many packets one after another: state is copied before the first one, and what each of them
+    /// leaves behind is there for the next.
+    pub fn passes(&mut self, question: &Question<'_>) -> Result<bool, KernelError> {
+        if self.side != Some(question.side) {
+            self.prove(question.side)?;
+            self.restore(&BTreeSet::new(), question)?;
+            self.side = Some(question.side);
+        }
+        Ok(self.run(question)?.passed)
     }
 
     /// Refuses to answer with a program that is not the one in force.

@@ -79,9 +79,9 @@ impl Conn {
         }
     }
 
-    /// Is it one of those asked for?
+    /// Is it one of those asked for, as far as that can be seen of it?
     pub fn is_wanted(&self, wanted: &Filter) -> bool {
-        let Filter { proto, state, src, dst, sport, dport, family, zone, mark, older_than } = wanted;
+        let Filter { proto, state, src, dst, sport, dport, family, zone, mark, older_than, refused: _ } = wanted;
         let in_prefix = |prefix: &Option<Prefix>, end: End| prefix.is_none_or(|prefix| prefix.contains(end.address));
         let at_port =
             |port: &Option<u16>, end: End| port.is_none_or(|port| has_ports(self.protocol) && port == end.port);
