@@ -6,3 +6,5 @@ mod support;
 mod agreement;
 #[path = "why/command.rs"]
 mod command;
+#[path = "why/suites.rs"]
+mod suites;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::conns::Conns;
-use super::observing::{Agent, Metrics, Why};
+use super::observing::{Agent, Metrics, Test, Why};
 use super::values::{self, EventFilter};
 
 /// Where the rules are when no file is named.
@@ -119,6 +119,10 @@ pub enum Verb {
     ///
     /// Packets and bytes by interface, direction, outcome and reason; connections; rules with counters.
     Metrics(Metrics),
+    /// Run packets through a ruleset and compare with what is expected of them
+    ///
+    /// Exit status 1 says that a packet did not do as expected; the answer of `rampart why` is shown with it.
+    Test(Test),
     /// Say what becomes of a packet, and why
     ///
     /// The packet runs through a shadow of the loaded ruleset in the kernel: the same program, the same rules, copies of
@@ -158,6 +162,7 @@ impl Verb {
             Self::Monitor(_) => "monitor",
             Self::Agent(_) => "agent",
             Self::Metrics(_) => "metrics",
+            Self::Test(_) => "test",
             Self::Why(_) => "why",
             Self::Doctor => "doctor",
             Self::Stop(_) => "stop",
@@ -221,6 +226,9 @@ pub struct Apply {
     /// shows them at any time.
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "drop")]
     pub reevaluate: Option<Reevaluate>,
+    /// Refuse unless these packets do as expected (see `rampart test`); repeatable
+    #[arg(long = "test", value_name = "FILE")]
+    pub tests: Vec<PathBuf>,
     /// Check and compile only; the kernel is not touched
     #[arg(long)]
     pub dry_run: bool,

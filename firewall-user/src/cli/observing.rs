@@ -107,3 +107,32 @@ pub struct Agent {
     #[arg(short, long = "filter", value_name = "FILTER")]
     pub filters: Vec<super::values::EventFilter>,
 }
+
+/// Arguments of `test`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+A line of the file is a packet, `->`, and what is expected of it; `#` begins a comment:
+
+  interface eth0 203.0.113.10/24
+  the office: in eth0 tcp 198.51.100.7 203.0.113.10:22 -> accept comment \"office\"
+  in eth0 tcp 192.0.2.1 203.0.113.10:23 -> drop reason policy
+  in eth0 tcp 192.0.2.1 203.0.113.10:80 -> accept to 192.0.2.80:8080
+  out eth0 udp 203.0.113.10:53 198.51.100.7:5353 state reply -> accept
+
+Packets are written as `rampart why` has them. Expected can be accept, drop or reject, and behind it: reason NAME,
+line N or comment TEXT of the rule that decides, to ADDRESS[:PORT] and from ADDRESS[:PORT] once it is translated.
+
+Without --ruleset the packets run through a shadow of the ruleset in force. With it, through that ruleset in a network
+namespace made for them, with the interfaces that the packets name and the addresses that `interface` lines give them;
+a packet for another host is forwarded only if there is a route for it.")]
+pub struct Test {
+    /// The packets
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Through this ruleset, which need not be in force; `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub ruleset: Option<PathBuf>,
+    /// Write the results to this file as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}

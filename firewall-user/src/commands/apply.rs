@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Session, Status, check, conns, ruleset};
+use super::{No, Session, Status, check, complain, conns, ruleset, test};
 use crate::{
     cli::args::{Apply, Reevaluate},
     compile::{self, Compiled, Manifest, SCHEMA},
@@ -57,6 +57,12 @@ fn put_in_force(ruleset: &Ruleset, apply: &Apply, config: Config) -> Result<(Com
     };
     let mut compiled = compile::compile(ruleset, previous.as_ref())?;
     compiled.manifest.config = config;
+    for file in &apply.tests {
+        if let Some(report) = test::refusal(file, &compiled)? {
+            complain(&report);
+            return Err(No(format!("{}: not as expected; the rules before stay in force", file.display())).into());
+        }
+    }
     let options = ApplyOptions { interfaces: apply.interfaces.clone(), confirm: apply.confirm };
     let applied = instance.apply(&lock, &compiled, &options)?;
     Ok((compiled, applied))

@@ -16,6 +16,7 @@ mod monitor;
 mod ruleset;
 mod status;
 mod stop;
+mod test;
 mod why;
 
 use std::io::{self, Write};
@@ -89,6 +90,7 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Monitor(monitor) => monitor::run(&session, monitor),
         Verb::Agent(agent) => agent::run(&session, agent),
         Verb::Metrics(metrics) => metrics::run(&session, metrics),
+        Verb::Test(test) => test::run(&session, test),
         Verb::Why(why) => why::run(&session, why),
         Verb::Doctor => doctor::run(&session),
         Verb::Stop(stop) => stop::run(&session, stop),

@@ -33,6 +33,7 @@ mod registration;
 mod remains;
 mod reset;
 mod shadow;
+mod stage;
 
 pub use apply::{Applied, ApplyOptions};
 pub use attach::{Attached, Egress, Ingress};
@@ -52,3 +53,4 @@ pub use outside::{Passing, outside};
 pub use remains::{Remains, remove_dead};
 pub use reset::reset;
 pub use shadow::{Answer, Known, Question, Shadow};
+pub use stage::on_stage;

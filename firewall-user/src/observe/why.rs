@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::{
     author::Author,
-    packet::Told,
+    packet::{Told, endpoint},
     path::{AtHook, Insns, Path, Reached},
     words::printable,
 };
@@ -142,6 +142,16 @@ impl<'a> Report<'a> {
         let before = self.packet();
         let is_other = before.addresses != after.addresses || before.ports != after.ports;
         (is_other && self.outcome() == Outcome::Accept).then(|| after.text())
+    }
+
+    /// Where it comes from and goes to as it was left: addresses, with ports where there are some.
+    pub fn left_ends(&self) -> (String, String) {
+        let left = self.left_packet().map_or_else(|| self.packet(), |packet| Told::of_packet(&packet));
+        match (left.addresses, left.ports) {
+            (Some((source, to)), Some((sport, dport))) => (endpoint(source, sport), endpoint(to, dport)),
+            (Some((source, to)), None) => (source.to_string(), to.to_string()),
+            (None, _) => (String::new(), String::new()),
+        }
     }
 
     /// What whoever sent it sees.

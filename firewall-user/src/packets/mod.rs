@@ -3,6 +3,7 @@
 pub mod capture;
 mod frame;
 mod spec;
+pub mod suite;
 
 pub use spec::{Spec, SpecError, State};
 
