@@ -132,7 +132,7 @@ pub struct Test {
     /// Through this ruleset, which need not be in force; `-` is standard input
     #[arg(short, long, value_name = "FILE")]
     pub ruleset: Option<PathBuf>,
-    /// Write the results to this file as JUnit XML
+    /// Write the results to this file, for build servers (`JUnit` XML)
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use rtnetlink::{LinkUnspec, LinkVeth};
 use super::KernelError;
 
 /// Interfaces and their addresses.
-pub type Interfaces = [(String, Vec<(IpAddr, u8)>)];
+pub(super) type Interfaces = [(String, Vec<(IpAddr, u8)>)];
 
 /// Does something in a fresh network namespace with these interfaces, all of them up and the host a router. It is gone
 /// afterwards, and so is whatever was made in it.

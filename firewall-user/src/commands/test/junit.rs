@@ -1,4 +1,4 @@
-//! Results as JUnit XML, which build servers show.
+//! Results as `JUnit` XML, which build servers show.
 
 use std::fmt::Write;
 
