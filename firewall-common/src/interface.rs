@@ -22,6 +22,10 @@ crate::shared!(Interface = 32);
 
 /// [`Interface::flags`]: frames start with the network header.
 pub const RAW_IP: u32 = 1;
+/// [`Interface::flags`]: ingress is generic XDP.
+pub const GENERIC: u32 = 2;
+/// [`Interface::flags`]: ingress is tc.
+pub const TC_INGRESS: u32 = 4;
 
 /// An interface name as words that compare as rules compare them: zero-filled, big-endian. Longer names are cut: the
 /// kernel has none.

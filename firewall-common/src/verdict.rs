@@ -112,6 +112,7 @@ reasons! {
     IcmpTruncated = 80, "icmp_truncated", Transport, "the packet ends inside the ICMP header";
     Icmpv6Truncated = 81, "icmpv6_truncated", Transport, "the packet ends inside the ICMPv6 header";
     SctpTruncated = 82, "sctp_truncated", Transport, "the packet ends inside the SCTP common header";
+    Rejected = 100, "rejected", Ruleset, "a rule refused it, and its sender is told as far as senders are";
 }
 
 /// One more than the highest reason number: the size of tables indexed by reason.
@@ -144,6 +145,20 @@ impl Verdict {
     pub const fn drop(reason: Reason) -> Self {
         Self(reason as u32)
     }
+
+    /// The packet is dropped, and what is in its place by now is sent to its sender.
+    #[inline(always)]
+    pub const fn answered(self) -> Self {
+        Self(self.0 | Self::ANSWERED)
+    }
+
+    /// Is something sent in its place?
+    #[inline(always)]
+    pub const fn is_answered(self) -> bool {
+        self.0 & Self::ANSWERED != 0
+    }
+
+    const ANSWERED: u32 = 1 << 31;
 
     /// A verdict that was stored as its number.
     #[inline(always)]

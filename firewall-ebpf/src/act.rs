@@ -1,6 +1,6 @@
 //! The one place where a verdict becomes a code that the kernel understands.
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use firewall_common::verdict::Verdict;
 
 use crate::packet::{TcFrame, XdpFrame};
@@ -14,6 +14,9 @@ pub trait Act {
 impl Act for XdpFrame {
     #[inline(always)]
     fn act(verdict: Verdict) -> i32 {
+        if verdict.is_answered() {
+            return xdp_action::XDP_TX as i32;
+        }
         if verdict.is_pass() { xdp_action::XDP_PASS as i32 } else { xdp_action::XDP_DROP as i32 }
     }
 }
@@ -22,6 +25,9 @@ impl Act for TcFrame {
     /// Passing means "not decided here": programs that others attached behind this one still see the packet.
     #[inline(always)]
     fn act(verdict: Verdict) -> i32 {
+        if verdict.is_answered() {
+            return TC_ACT_REDIRECT as i32;
+        }
         if verdict.is_pass() { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
     }
 }

@@ -7,6 +7,7 @@
 //! | FLOWS | the instance | generations | generations, user space | the packet that would start a flow is dropped, counted |
 //! | FRAGMENTS | the instance | generations | generations | the oldest fragmented packet is forgotten |
 //! | COUNTERS | the instance | generations | user space | refused when compiling |
+//! | ANSWERS, ANSWER_LIMITS | the instance | generations | generations, user space | as INTERFACES; destinations of one hash share |
 //! | CELLS | the instance | generations | generations, user space | refused when compiling |
 //! | INTERFACES, IFINDEX | the instance | user space | generations | refused when attaching |
 //! | TRAFFIC | the instance | generations | user space | as INTERFACES |
@@ -16,7 +17,7 @@
 //! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
 //! | MANIFEST | the generation | user space | user space | made to measure |
 //! | ROUTES | the generation | generations | generations | an older answer is overwritten |
-//! | WORK | the generation | generations | generations | one value a kind of program |
+//! | WORK, ANSWER | the generation | generations | generations | one value a kind of program |
 //! | LEDGER | the instance | generations | user space | the source that was silent longest is forgotten |
 //! | TRAIL, TRAIL_FILTER, TRAILS | a program that explains | that program; user space the filter | user space | a trail is lost and counted |
 
@@ -27,6 +28,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use firewall_common::{
+    answer::{self, Answer, Answering, Answers},
     classify::{Narrow, Node, Root, Wide},
     conntrack::{CtState, LOOSE, Timeouts, ZONES},
     control::{Control, SLOTS},
@@ -107,6 +109,12 @@ pub static ROUTES: PerCpuArray<Remembered> = PerCpuArray::with_max_entries(REMEM
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(2, 0);
 
 #[map]
+pub static ANSWERS: PerCpuArray<Answers> = PerCpuArray::with_max_entries(MAX_INTERFACES, 0);
+#[map]
+pub static ANSWER_LIMITS: Array<u64> = Array::with_max_entries(answer::LIMITS + 1, 0);
+#[map]
+pub static ANSWER: PerCpuArray<Answer> = PerCpuArray::with_max_entries(2, 0);
+#[map]
 pub static LEDGER: PerCpuArray<DroppedSet> = PerCpuArray::with_max_entries(ledger::SETS, 0);
 #[map]
 pub static TRAIL: PerCpuArray<Trail> = PerCpuArray::with_max_entries(1, 0);
@@ -184,6 +192,9 @@ pub static TIMEOUTS: Global<Timeouts> = Global::new(Timeouts::DEFAULT);
 /// How connections are tracked, [`firewall_common::conntrack::LOOSE`] and the like.
 #[unsafe(no_mangle)]
 pub static TRACKING: Global<u32> = Global::new(LOOSE);
+/// How refused packets are answered.
+#[unsafe(no_mangle)]
+pub static ANSWERING: Global<Answering> = Global::new(Answering::DEFAULT);
 /// Number of this generation.
 #[unsafe(no_mangle)]
 pub static GENERATION: Global<u32> = Global::new(0);

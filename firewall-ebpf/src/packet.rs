@@ -18,6 +18,7 @@ use firewall_common::{
 
 use crate::{
     act::Act,
+    answer,
     pipeline::{self, Path},
     rules,
     verifier::{forget, load_packet_pointer, load_u8, load_u16, load_u32, opaque},
@@ -53,6 +54,8 @@ pub trait Frame: PacketBytes + Act {
     /// Copies `length` bytes that start `at` bytes into the frame to the start of the buffer, wherever in the packet's
     /// buffers they are; `false` when the frame ends before.
     fn load(context: *mut core::ffi::c_void, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool;
+    /// Answers a refused packet, [`crate::answer`]: was an answer sent?
+    fn answer(&self, path: u32) -> u32;
     /// The context, for helpers that want it.
     fn context(&self) -> *mut core::ffi::c_void;
     /// Copies the first `length` bytes to `to`, which has room for them; `false` if the packet is shorter.
@@ -197,6 +200,11 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn answer(&self, path: u32) -> u32 {
+        answer::answer_xdp(self.ctx.ctx, path)
+    }
+
+    #[inline(always)]
     fn context(&self) -> *mut core::ffi::c_void {
         self.ctx.as_ptr()
     }
@@ -307,6 +315,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn walk(&self, path: u32) {
         let _ = rules::walk_tc(self.skb, path);
+    }
+
+    #[inline(always)]
+    fn answer(&self, path: u32) -> u32 {
+        answer::answer_tc(self.skb, path)
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use crate::{
-    connection, conntrack, count, emit, explain, fragment, maps, marks,
+    answer, connection, conntrack, count, emit, explain, fragment, maps, marks,
     packet::{Frame, TcFrame},
     route, rules,
     verifier::forget,
@@ -46,7 +46,7 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     emit::verdict(work, verdict);
     count::ledger(work, verdict);
     explain::end(work, path, verdict);
-    verdict
+    answer::verdict(frame, work, verdict)
 }
 
 /// The stages, in order.

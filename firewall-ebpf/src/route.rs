@@ -131,6 +131,37 @@ fn ask<F: Frame>(frame: &F, work: &Work) -> Route {
     }
 }
 
+/// The address of this host that a packet to the sender of this one would come from (`BPF_FIB_LOOKUP_SRC`, Linux 6.7:
+/// dab4e1f06cab); `false` when there is none, or the kernel does not know the question.
+#[inline(always)]
+pub fn own_address<F: Frame>(frame: &F, work: &Work, own: &mut [u32; 4]) -> bool {
+    // SAFETY: all zero bytes are a valid value of this structure of integers.
+    let mut query: FibLookup = unsafe { core::mem::zeroed() };
+    query.ifindex = work.packet.get(Field::IifIndex);
+    let is_v4 = work.packet.get(Field::NfProto) == NFPROTO_IPV4;
+    let sender = address(work, Field::SourceAddress);
+    if is_v4 {
+        query.family = AF_INET;
+        query.__bindgen_anon_4.ipv4_dst = sender[0].to_be();
+    } else {
+        query.family = AF_INET6;
+        query.__bindgen_anon_4.ipv6_dst = sender.map(u32::to_be);
+    }
+    let flags = BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC;
+    let size = size_of::<FibLookup>() as i32;
+    // SAFETY: the structure is ours and its size is given.
+    let answer = unsafe { bpf_fib_lookup(frame.context(), (&raw mut query).cast(), size, flags) };
+    // SAFETY: integers, of which one or four were written.
+    let found =
+        unsafe { if is_v4 { [query.__bindgen_anon_3.ipv4_src, 0, 0, 0] } else { query.__bindgen_anon_3.ipv6_src } };
+    *own = found.map(u32::from_be);
+    answer == 0 && found != [0; 4]
+}
+
+/// [`bpf_fib_lookup`] without the neighbour (Linux 6.4), and with the address to send from.
+const BPF_FIB_LOOKUP_SKIP_NEIGH: u32 = 8;
+const BPF_FIB_LOOKUP_SRC: u32 = 16;
+
 /// An address as four words; an IPv4 address is the first, and what the packet before left in the others is not taken.
 #[inline(always)]
 fn address(work: &Work, field: Field) -> [u32; 4] {

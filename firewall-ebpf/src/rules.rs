@@ -145,6 +145,8 @@ fn walk<F: Frame>(context: *mut c_void, path: u32) -> u32 {
 fn verdict(cursor: Cursor) -> Verdict {
     if cursor.at == Target::ACCEPT {
         Verdict::PASS
+    } else if cursor.at.is_reject() {
+        Verdict::drop(Reason::Rejected)
     } else if cursor.at != Target::DROP {
         Verdict::drop(Reason::RulesetTooLong)
     } else if cursor.rule & POLICY != 0 {

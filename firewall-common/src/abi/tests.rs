@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, env, fmt::Write, fs, path::Path};
 
 use super::ABI_VERSION;
 use crate::{
+    answer::{Answer, Answering, Answers},
     classify::{Head, Narrow, Node, Root, Search, Wide},
     conntrack::{Timeouts, Window},
     control::Control,
@@ -92,6 +93,9 @@ fn snapshot() -> String {
         }
         Budget { tick, spent, suppressed, lost }
         Control { abi, active, generation, unconfirmed, deadline_ns, secret }
+        Answer { quote, header, link, source, link_length, header_length, quote_length, hops }
+        Answering { ttl, hop_limit, icmp_interval, icmp6_interval, spacing, burst }
+        Answers { resets, errors, limited, unanswerable, failed }
         Interface { name, ifindex, flags, note, zone }
         Dropped {
             source, first_ns, last_ns, packets, nfproto, reason, rule, generation, destination_port, ifindex,

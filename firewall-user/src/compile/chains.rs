@@ -279,7 +279,7 @@ impl<'a> Writer<'a> {
         let (statements, verdict) = split(rule);
         let (end, flags) = match verdict {
             Some(Ending::Verdict(verdict)) => self.verdict(frame, verdict, frame.next),
-            Some(Ending::Reject(reject)) => self.reject(frame, reject)?,
+            Some(Ending::Reject(reject)) => self.reject(reject),
             None => (frame.next, 0),
         };
         let Some((last, before)) = statements.split_last() else {

@@ -15,7 +15,7 @@ use aya::{
         tc::{NlOptions, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program},
     },
 };
-use firewall_common::interface::{Interface as Entry, RAW_IP, name_words};
+use firewall_common::interface::{GENERIC, Interface as Entry, RAW_IP, TC_INGRESS, name_words};
 
 use super::{KernelError, error::chain, interfaces::Interface, object, pins::Pins};
 use crate::config::Config;
@@ -80,10 +80,6 @@ pub struct Attached {
     pub note: Option<String>,
 }
 
-/// [`Entry::flags`]: ingress is generic XDP.
-const GENERIC: u32 = 2;
-/// [`Entry::flags`]: ingress is tc.
-const TC_INGRESS: u32 = 4;
 /// [`Entry::flags`]: egress, and ingress if it is tc, are of the clsact qdisc.
 const CLSACT: u32 = 8;
 

@@ -7,6 +7,7 @@ use aya::{
     maps::{Array, Map, MapData, MapInfo, MapType, PerCpuArray, PerCpuValues, ProgramArray, RingBuf},
 };
 use firewall_common::{
+    answer::{self, Answers},
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
@@ -25,6 +26,8 @@ pub(super) const TC_INGRESS: &str = "TC_INGRESS";
 pub(super) const TC_EGRESS: &str = "TC_EGRESS";
 pub(super) const FLOWS: &str = "FLOWS";
 pub(super) const COUNTERS: &str = "COUNTERS";
+pub(super) const ANSWERS: &str = "ANSWERS";
+const ANSWER_LIMITS: &str = "ANSWER_LIMITS";
 pub(super) const CELLS: &str = "CELLS";
 pub(super) const IFINDEX: &str = "IFINDEX";
 pub(super) const INTERFACES: &str = "INTERFACES";
@@ -65,7 +68,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 16] = [
+pub(super) const STATE: [Shape; 18] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
@@ -73,6 +76,8 @@ pub(super) const STATE: [Shape; 16] = [
     shape(FLOWS, MapType::Array, 4, BUCKET, None),
     shape(FRAGMENTS, MapType::LruHash, 40, size_of::<Pieces>(), Some(4096)),
     shape(COUNTERS, MapType::PerCpuArray, 4, size_of::<Counter>(), Some(MAX_RULE_COUNTERS)),
+    shape(ANSWERS, MapType::PerCpuArray, 4, size_of::<Answers>(), Some(MAX_INTERFACES)),
+    shape(ANSWER_LIMITS, MapType::Array, 4, 8, Some(answer::LIMITS + 1)),
     shape(CELLS, MapType::Array, 4, 8, Some(MAX_CELLS)),
     shape(IFINDEX, MapType::Array, 4, 4, Some(MAX_IFINDEX)),
     shape(INTERFACES, MapType::Array, 4, size_of::<Interface>(), Some(MAX_INTERFACES)),

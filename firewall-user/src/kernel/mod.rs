@@ -2,6 +2,7 @@
 //!
 //! Everything an instance is lives in pins ([`pins`]); no process of ours need be alive. [`Instance`] is the way in.
 
+mod answering;
 mod apply;
 mod attach;
 #[expect(unsafe_code, reason = "system calls that aya has no form for")]

@@ -7,11 +7,12 @@ use aya::{
     programs::{Program, ProgramError, ProgramFd, ProgramInfo, SchedClassifier, Xdp},
 };
 use firewall_common::{
+    answer::Answering,
     conntrack::Timeouts,
     image::{Forest, Image, PARTS, Settings},
 };
 
-use super::{KernelError, Side, clocks, maps, pins::Pins};
+use super::{KernelError, Side, answering, clocks, maps, pins::Pins};
 use crate::compile::Compiled;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RAMPART_EBPF_OBJECT"));
@@ -52,6 +53,8 @@ pub(super) struct Shape<'a> {
     pub(super) atomic_ahead: u32,
     /// As above.
     pub(super) local_ahead: u32,
+    /// How refused packets are answered.
+    pub(super) answering: Answering,
     /// Number of the generation.
     pub(super) generation: u32,
 }
@@ -75,6 +78,7 @@ impl<'a> Shape<'a> {
             mask: buckets - 1,
             timeouts: conntrack.timeouts.ticks(),
             tracking: conntrack.ways(),
+            answering: answering::here(),
             generation,
         }
     }
@@ -146,6 +150,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         tracking,
         atomic_ahead,
         local_ahead,
+        answering,
         generation,
     } = shape;
     for (name, entry) in ENTRIES.iter().zip(&settings.entry) {
@@ -158,6 +163,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         .override_global("BUCKET_MASK", mask, true)
         .override_global("TIMEOUTS", timeouts, true)
         .override_global("TRACKING", tracking, true)
+        .override_global("ANSWERING", answering, true)
         .override_global("GENERATION", generation, true)
         .map_max_entries(maps::FLOWS, *buckets)
         .map_max_entries(maps::INSNS, at_least_one(*insns))

@@ -26,15 +26,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    pub(super) fn reject(&mut self, frame: &Frame<'_>, reject: Reject) -> Result<(Place, u8), CompileError> {
+    pub(super) fn reject(&mut self, reject: Reject) -> (Place, u8) {
         self.out.uses |= USES_REJECT;
-        let _ = (stateful::reject(reject), DECIDES);
-        Err(self.not_yet(frame, &Statement::Reject(reject)))
+        (stateful::reject(reject), DECIDES)
     }
 
     pub(super) fn not_yet(&self, frame: &Frame<'_>, statement: &Statement) -> CompileError {
         let (what, reason) = match statement {
-            Statement::Reject(_) => ("reject", "answers are not sent"),
             Statement::Connections { .. } => ("ct count", "connections are not counted by rule"),
             _ => ("synproxy", "handshakes are not answered in the place of a server"),
         };

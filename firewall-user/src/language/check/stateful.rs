@@ -154,8 +154,11 @@ impl Context {
             return Err(context::conflict(context::network_name(*other), context::network_name(network), span));
         }
         if self.networks.is_empty() {
-            let number = if network == Network::Ip { 2 } else { 10 };
-            self.in_front.push(equals(Selector::NfProto, number));
+            let is_v4 = network == Network::Ip;
+            self.in_front.push(match self.family {
+                Family::Netdev => equals(Selector::Protocol, if is_v4 { 0x0800 } else { 0x86dd }),
+                Family::Inet | Family::Ip | Family::Ip6 => equals(Selector::NfProto, if is_v4 { 2 } else { 10 }),
+            });
         }
         Ok(())
     }

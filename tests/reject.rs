@@ -1,0 +1,8 @@
+//! Refused packets: what their senders get, beside what the kernel's `nft` sends for the same rule and packet.
+
+mod support;
+
+#[path = "reject/answers.rs"]
+mod answers;
+#[path = "reject/clients.rs"]
+mod clients;
