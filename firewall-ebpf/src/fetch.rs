@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_tai_ns};
 use firewall_common::{
     conntrack::TICK_NS_SHIFT,
-    fetch::{BOTH, DESTINATION, Fetch, V6, argument, status},
+    fetch::{self, BOTH, DESTINATION, Fetch, V6, argument, status},
     flow::Tuple,
     image::Insn,
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6, Packet, WORDS},
@@ -56,6 +56,7 @@ pub fn fetch(facts: &Facts, insn: &Insn, packet: &mut Packet) -> bool {
         fetch if fetch == Fetch::Increment as u8 => increment(insn).into(),
         fetch if fetch == Fetch::SymmetricHash as u8 => below(symmetric_hash(packet), insn).into(),
         fetch if fetch == Fetch::PacketType as u8 => packet_type(packet).into(),
+        fetch if fetch == Fetch::Hash as u8 => hash(packet, insn).into(),
         fetch if fetch == Fetch::Time as u8 => return put_wide(packet, insn, now_ns()),
         fetch if fetch == Fetch::Hour as u8 => {
             (now_ns() / NS_PER_SECOND).wrapping_add(i64::from(maps::LOCAL_AHEAD.load() as i32) as u64) % SECONDS_PER_DAY
@@ -96,6 +97,19 @@ fn random() -> u32 {
 #[inline(always)]
 fn below(value: u32, insn: &Insn) -> u32 {
     (((u64::from(value) * u64::from(insn.mask)) >> 32) as u32).wrapping_add(insn.high)
+}
+
+/// The words that an instruction says, hashed as the kernel does it.
+#[inline(always)]
+fn hash(packet: &Packet, insn: &Insn) -> u32 {
+    let Some([seed, modulus, offset, own]) = maps::CONSTANTS.get(insn.high).copied() else {
+        return 0;
+    };
+    let secret = maps::CONTROL.get(0).map_or(0, |control| control.secret.0[0] as u32);
+    let seed = if own == 0 { seed } else { secret };
+    let word = |at: usize| packet.words[(insn.mask as usize + at) & (WORDS - 1)];
+    let value = fetch::hash(argument(insn.low), word, seed);
+    ((u64::from(value) * u64::from(modulus)) >> 32) as u32 + offset
 }
 
 /// One after the other, whichever CPUs they are for.

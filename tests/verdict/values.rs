@@ -340,3 +340,35 @@ fn a_map_gives_a_mark() {
     counted.sort();
     assert_eq!(counted, ["any", "both", "fetched", "listed", "named", "named runs"]);
 }
+
+/// What nft 1.0.6 and Linux 6.18 make of a datagram from 127.0.0.1, port 4000, to 127.0.0.1, port 53: marks that a rule gave
+/// it, as `nft list set` shows them.
+const HASHES: &[(&str, u32)] = &[
+    ("jhash udp dport mod 4294967295 seed 0x5", 0xec29_ee91),
+    ("jhash udp dport mod 1000 seed 0x5 offset 7", 0x0000_03a1),
+    ("jhash ip daddr . udp dport mod 4294967295 seed 0x1234", 0x3e35_9153),
+    ("jhash ip saddr . ip daddr . udp sport . udp dport mod 4294967295 seed 0xdeadbeef", 0x2e96_88b7),
+    ("jhash meta l4proto . udp dport mod 4294967295 seed 0x1", 0x4812_775c),
+    ("jhash ip daddr & 255.0.0.0 . udp dport mod 4294967295 seed 0x1", 0x1972_1d34),
+    ("jhash ip ttl mod 4294967295 seed 0x2", 0xbe9c_eb79),
+];
+
+#[test]
+fn hashes_are_those_of_the_kernel() {
+    let mut rules = String::new();
+    for (at, (hash, value)) in HASHES.iter().enumerate() {
+        rules.push_str(&format!("meta mark set {hash} meta mark {value} counter comment \"{at}\"; "));
+    }
+    rules.push_str("jhash udp dport mod 1000 seed 0x5 vmap { 922 : continue, * : drop } counter comment \"map\"; ");
+    rules.push_str("jhash ip6 saddr . udp dport mod 2 0-1 counter comment \"no such header\"; ");
+    rules.push_str(
+        "meta mark set jhash ip daddr mod 1 offset 9 map { 9 : 3 } meta mark 3 counter comment \"map to data\"; ",
+    );
+    let firewall = Firewall::new(&chains("", &rules));
+    let loopback = std::net::Ipv4Addr::LOCALHOST;
+    let frame = Frame::new(Ipv4::new(loopback, loopback), Udp::new(4000, 53)).ethernet(Ethernet::to_client());
+    let counted = firewall.counted_by(Side::TcEgress, &[frame.bytes()]).remove(0);
+    let mut expected: Vec<String> = (0..HASHES.len()).map(|at| at.to_string()).collect();
+    expected.extend(["map".to_owned(), "map to data".to_owned()]);
+    assert_eq!(counted, expected);
+}

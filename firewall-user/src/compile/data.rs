@@ -38,12 +38,12 @@ fn finish(out: &mut Assembler, insn: Insn, way: Way) {
 }
 
 /// An instruction that computes a word from another one's bits.
-fn compute((field, mask): (u8, u32), into: u32) -> Insn {
+pub(super) fn compute((field, mask): (u8, u32), into: u32) -> Insn {
     Insn { op: Op::Compute as u8, field, mask, extra: into, ..Insn::default() }
 }
 
 /// Writes an instruction that goes to the next one.
-fn go_on(out: &mut Assembler, insn: Insn, way: Way) {
+pub(super) fn go_on(out: &mut Assembler, insn: Insn, way: Way) {
     out.uses |= USES_REGISTERS;
     let next = out.label();
     out.push(Insn { rule: way.rule, ..insn }, Place::Label(next), Place::Label(next));

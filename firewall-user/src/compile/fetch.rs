@@ -7,6 +7,7 @@ use firewall_common::{
 
 use super::{
     assembler::{Assembler, Place},
+    hash,
     words::{self, CONNECTIONLESS, Way},
 };
 use crate::language::ruleset::{CtField, End, Generator, Network, Selector, Side, Source};
@@ -42,6 +43,7 @@ pub(super) fn wanted(selector: Selector) -> Option<Wanted> {
             };
             Wanted { mask: modulus, high: offset, ..of(fetch, 0) }
         }
+        Selector::Hash(_) => of(Fetch::Hash, 0),
         Selector::Ct(field) => {
             let (fetch, argument) = of_connection(field);
             Wanted { of_connection: true, ..of(fetch, argument) }
@@ -76,7 +78,11 @@ fn of_connection(field: CtField) -> (Fetch, u32) {
 
 /// Fetches what a selector stands for, if it is not there already; a packet that does not have it goes to `way.fail`.
 pub(super) fn write(out: &mut Assembler, selector: Selector, way: Way) {
-    let Some(Wanted { fetch, mut argument, mask, high, bits, of_connection }) = wanted(selector) else { return };
+    let Some(mut wanted) = wanted(selector) else { return };
+    if let Selector::Hash(hash) = selector {
+        (wanted.argument, wanted.mask, wanted.high) = hash::write(out, hash.get(), way);
+    }
+    let Wanted { fetch, mut argument, mask, high, bits, of_connection } = wanted;
     if of_connection {
         words::step(out, way, words::range(firewall_common::packet::Field::CtState, CONNECTIONLESS, (0, 0)));
     }

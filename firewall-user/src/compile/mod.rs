@@ -9,6 +9,7 @@ mod chains;
 mod concat;
 mod data;
 mod fetch;
+mod hash;
 mod manifest;
 mod numbers;
 mod parts;

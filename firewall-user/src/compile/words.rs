@@ -134,6 +134,7 @@ fn packet_word(selector: Selector) -> Word {
         | Selector::Hour
         | Selector::Day
         | Selector::Ct(_)
+        | Selector::Hash(_)
         | Selector::Generated(_) => unreachable!("fetched"),
     }
 }

@@ -187,11 +187,26 @@ pub(super) enum Relation {
     GreaterEqual,
 }
 
+/// A hash as written.
+#[derive(Clone, Debug)]
+pub(super) struct Hash {
+    /// Of this.
+    pub(super) key: Left,
+    /// `mod N`
+    pub(super) modulus: u32,
+    /// `seed N`
+    pub(super) seed: Option<u32>,
+    /// `offset N`
+    pub(super) offset: u32,
+}
+
 /// The left side of a match.
 #[derive(Clone, Debug)]
 pub(super) struct Left {
     /// What is looked at.
     pub(super) selector: Selector,
+    /// `jhash ..`: what is looked at is a hash of this, and the selector says nothing.
+    pub(super) hash: Option<Box<Hash>>,
     /// `& mask`, `| bits`: what is done with it first, in order.
     pub(super) operations: Vec<(Binary, Expr)>,
     /// `. tcp dport`: what is looked at together with it.

@@ -13,6 +13,7 @@ pub mod clock;
 mod connection;
 mod data;
 mod diagnostic;
+mod hash;
 pub mod json;
 pub mod lexer;
 pub mod names;

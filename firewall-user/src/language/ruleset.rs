@@ -7,6 +7,7 @@ use firewall_common::image::Hook;
 pub use super::{
     connection::{CtField, End, Side},
     data::{Computed, Data, DataMap, Lookup, Step},
+    hash::{Hash as PacketHash, Interned},
     selector::{Generator, Selector, Source, Transport},
     sets::{
         CatchAll, Concat, ConcatKeys, Extras, Given, MapData, Set, SetElement, Tuple, Update, UpdateData,
@@ -111,7 +112,7 @@ pub enum Network {
 }
 
 /// The left side of a match or map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject {
     /// What is looked at.
     pub selector: Selector,

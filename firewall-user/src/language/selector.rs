@@ -1,6 +1,6 @@
 //! What a match can look at.
 
-use super::{connection::CtField, reading::Reading, types::Type};
+use super::{connection::CtField, hash::Interned, reading::Reading, types::Type};
 
 /// Where a generated number comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +102,7 @@ pub enum Selector {
     CtMark,
     Ct(CtField),
     Generated(Generator),
+    Hash(Interned),
     EtherSaddr,
     EtherDaddr,
     EtherType,
@@ -188,6 +189,7 @@ impl Selector {
             Self::Generated(Generator { kind: Source::Increment | Source::Random, modulus, offset }) => {
                 (u128::from(modulus) + u128::from(offset)).saturating_sub(1)
             }
+            Self::Hash(hash) => (u128::from(hash.get().modulus) + u128::from(hash.get().offset)).saturating_sub(1),
             other => other.value_type().max(),
         }
     }
@@ -215,6 +217,7 @@ impl Selector {
             Self::Hour => (("meta", "hour"), Type::Hour),
             Self::Day => (("meta", "day"), Type::Day),
             Self::Ct(field) => (("ct", field.words()), field.value_type()),
+            Self::Hash(_) => (("jhash", ""), Type::Integer(32)),
             Self::Generated(generator) => ((generator.kind.words(), ""), Type::Integer(32)),
             Self::EtherSaddr => (("ether", "saddr"), Type::EtherAddr),
             Self::EtherDaddr => (("ether", "daddr"), Type::EtherAddr),

@@ -1,5 +1,7 @@
 //! Computed values: what fits where, and the one form in which each is kept.
 
+use firewall_common::packet::REGISTERS;
+
 use super::{
     Checked, Checker, arrange,
     concat::{arranged, type_names},
@@ -7,9 +9,12 @@ use super::{
     values::{in_range, mismatch},
 };
 use crate::language::{
-    ast::{Binary, Element, Expr, ExprKind, Given, Left},
+    ast::{Binary, Element, Expr, ExprKind, Given, Hash, Left},
     diagnostic::Diagnostic,
-    ruleset::{self, Computed, Data, DataMap, Extras, Form, Lookup, Selector, Statement, Step, Tuple, Values},
+    ruleset::{
+        self, Computed, Data, DataMap, Extras, Form, Interned, Lookup, PacketHash, Selector, Statement, Step, Tuple,
+        Values,
+    },
     source::Span,
     types::Type,
 };
@@ -30,6 +35,34 @@ impl Checker<'_> {
         let (target, _) = self.subject(target, context)?;
         let value = self.packet_data(table, (value, ty), context)?;
         Ok(Statement::Assign { target, value })
+    }
+
+    /// `jhash ip saddr mod 2`
+    pub(super) fn hash(&mut self, hash: &Hash, span: Span, context: &mut Context) -> Checked<Selector> {
+        let Hash { key, modulus, seed, offset } = hash;
+        let keys = self.subjects(key, context)?;
+        for key in &keys {
+            let ty = key.selector.value_type();
+            let is_counter = ty == Type::Integer(64) || ty == Type::Date;
+            if ty.is_bit_field() || is_counter || matches!(key.selector, Selector::Hash(_)) {
+                let message = format!(
+                    "{} here cannot be hashed: it is less than whole bytes, has 64 bits, or is a hash itself",
+                    ty.meaning()
+                );
+                return Err(Diagnostic::error(span, message));
+            }
+        }
+        let words: usize = keys.iter().map(|key| usize::from(key.selector.value_type().bits().div_ceil(32))).sum();
+        if words >= REGISTERS {
+            let message = format!("more than {} bits are hashed here", 32 * (REGISTERS - 1));
+            return Err(Diagnostic::error(span, message).help("hash one of two IPv6 addresses and the ports"));
+        }
+        // Each key asks for its header itself, when the hash is made.
+        let hash = PacketHash { keys, modulus: *modulus, seed: *seed, offset: *offset };
+        match Interned::new(hash) {
+            Some(hash) => Ok(Selector::Hash(hash)),
+            None => Err(Diagnostic::error(span, "too many different hashes")),
+        }
     }
 
     /// A value of this type.

@@ -19,7 +19,10 @@ impl Checker<'_> {
     /// before the comparison: the right side is turned over instead.
     pub(super) fn subject(&mut self, left: &Left, context: &mut Context) -> Checked<(Subject, u128)> {
         reading::may_be_looked_at(left)?;
-        let selector = context.known(left.selector, left.span)?;
+        let selector = match &left.hash {
+            Some(hash) => self.hash(hash, left.span, context)?,
+            None => context.known(left.selector, left.span)?,
+        };
         let Required { network, tagged } = context.require(selector, left.span)?;
         let selector = reading::port_of(selector, context);
         let ty = selector.value_type();

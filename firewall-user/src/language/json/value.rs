@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{object, text};
 use crate::language::{
     names,
-    ruleset::{Comparison, Computed, Extras, Generator, MapData, Selector, Source, Step, Subject},
+    ruleset::{Comparison, Computed, Extras, Generator, MapData, PacketHash, Selector, Source, Step, Subject},
     types::{Style, Type},
 };
 
@@ -125,6 +125,17 @@ pub(super) fn selected(selector: Selector) -> Value {
     }
     if let Selector::Reading(reading) = selector {
         return reading.json();
+    }
+    if let Selector::Hash(hash) = selector {
+        let PacketHash { keys, modulus, seed, offset } = hash.get();
+        let expr = if let [only] = keys[..] { left(only) } else { concat_left(keys) };
+        let fields = [
+            ("mod", Some((*modulus).into())),
+            ("seed", seed.map(Value::from)),
+            ("offset", Some(*offset).filter(|offset| *offset != 0).map(Value::from)),
+            ("expr", Some(expr)),
+        ];
+        return object("jhash", fields);
     }
     match selector.words() {
         (key, "") | ("meta", key) => json!({ "meta": { "key": key } }),

@@ -1,8 +1,8 @@
 //! Selectors of several words: `ct original ip saddr`, `numgen inc mod 3 offset 5`.
 
-use super::{Parsed, Parser};
+use super::{Parsed, Parser, expression::MAX_NESTING};
 use crate::language::{
-    ast::Left,
+    ast::{Hash, Left},
     diagnostic::Diagnostic,
     ruleset::{CtField, End, Generator, Network, Selector, Side, Source},
     source::Span,
@@ -68,7 +68,32 @@ impl Parser<'_> {
         let (modulus, end) = self.modulus()?;
         let (offset, end) = self.offset(modulus)?.unwrap_or((0, end));
         let selector = Selector::Generated(Generator { kind, modulus, offset });
-        Ok(Left { selector, operations: Vec::new(), more: Vec::new(), span: start.to(end) })
+        Ok(Left { selector, hash: None, operations: Vec::new(), more: Vec::new(), span: start.to(end) })
+    }
+
+    /// `jhash ip saddr . tcp dport mod 4 seed 0x5 offset 10`
+    pub(super) fn hash(&mut self) -> Parsed<Left> {
+        let start = self.bump();
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return Err(self.too_deep());
+        }
+        let key = self.left_side()?;
+        self.nesting -= 1;
+        let Some(key) = key else { return Err(self.unexpected("what of the packet is hashed, such as `ip saddr`")) };
+        let (modulus, end) = self.modulus()?;
+        let seed = if self.take_word("seed").is_some() {
+            let (seed, span) = self.number("a number")?;
+            let seed = u32::try_from(seed).map_err(|_| Diagnostic::error(span, "a seed has 32 bits"))?;
+            Some((seed, span))
+        } else {
+            None
+        };
+        let end = seed.map_or(end, |(_, span)| span);
+        let (offset, end) = self.offset(modulus)?.unwrap_or((0, end));
+        let hash = Some(Box::new(Hash { key, modulus, seed: seed.map(|(seed, _)| seed), offset }));
+        let selector = Selector::Random;
+        Ok(Left { selector, hash, operations: Vec::new(), more: Vec::new(), span: start.to(end) })
     }
 
     /// `mod N`

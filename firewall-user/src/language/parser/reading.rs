@@ -36,7 +36,7 @@ impl Parser<'_> {
             Selector::Reading(found)
         };
         let span = start.to(self.previous());
-        Ok(Some(Left { selector, operations: Vec::new(), more: Vec::new(), span }))
+        Ok(Some(Left { selector, hash: None, operations: Vec::new(), more: Vec::new(), span }))
     }
 
     fn found(&mut self) -> Parsed<Option<Reading>> {

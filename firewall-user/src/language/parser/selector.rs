@@ -226,9 +226,12 @@ impl Parser<'_> {
         if let "numgen" | "symhash" = word {
             return self.generator().map(Some);
         }
+        if word == "jhash" {
+            return self.hash().map(Some);
+        }
         if let Some((_, selector)) = ALONE.iter().find(|(alone, _)| *alone == word) {
             let span = self.bump();
-            return Ok(Some(Left { selector: *selector, operations: Vec::new(), more: Vec::new(), span }));
+            return Ok(Some(Left { selector: *selector, hash: None, operations: Vec::new(), more: Vec::new(), span }));
         }
         let Some(group) = GROUPS.iter().find(|group| group.word == word) else { return Ok(None) };
         let start = self.bump();
@@ -236,11 +239,11 @@ impl Parser<'_> {
             && let Some((selector, end)) = self.sided_field()?
         {
             let span = start.to(end);
-            return Ok(Some(Left { selector, operations: Vec::new(), more: Vec::new(), span }));
+            return Ok(Some(Left { selector, hash: None, operations: Vec::new(), more: Vec::new(), span }));
         }
         let selector = self.field(group)?;
         let span = start.to(self.bump());
-        Ok(Some(Left { selector, operations: Vec::new(), more: Vec::new(), span }))
+        Ok(Some(Left { selector, hash: None, operations: Vec::new(), more: Vec::new(), span }))
     }
 
     /// The field behind the group's word; not yet read past.

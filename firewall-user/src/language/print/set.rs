@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::statement::Names;
+use super::statement::{Names, selector_text};
 use crate::language::{
     ruleset::{Extras, MapData, Selector, Set},
     types::Type,
@@ -73,7 +73,7 @@ fn data_text(set: &Set) -> String {
 }
 
 fn type_of_text(selectors: &[Selector]) -> String {
-    selectors.iter().map(|selector| selector.text()).collect::<Vec<_>>().join(" . ")
+    selectors.iter().map(|selector| selector_text(*selector)).collect::<Vec<_>>().join(" . ")
 }
 
 fn type_text(types: &[Type]) -> String {

@@ -6,7 +6,8 @@ use super::set::{extras, time};
 use crate::language::{
     ruleset::{
         Comparison, Computed, ConcatKeys, Data, DataMap, Family, Form, Given, Lookup, MapElement, Match, Operand,
-        Reject, Ruleset, Statement, Step, Subject, Table, Tuple, Update, UpdateData, Values, Verdict,
+        PacketHash, Reject, Ruleset, Selector, Statement, Step, Subject, Table, Tuple, Update, UpdateData, Values,
+        Verdict,
     },
     stateful::{self, ICMP_CODES, ICMP_PORT, ICMP6_CODES, ICMP6_PORT, Unreachable},
     types::Type,
@@ -249,7 +250,7 @@ fn concat_text(subjects: &[Subject]) -> String {
 fn subject_text(subject: Subject) -> String {
     let Subject { selector, mask, or, network: _, tagged: _ } = subject;
     let ty = selector.value_type();
-    let mut out = selector.text();
+    let mut out = selector_text(selector);
     if let Some(mask) = mask {
         out.push_str(" & ");
         if ty.is_flags() && mask.count_ones() > 1 {
@@ -298,6 +299,20 @@ fn computed_text(Computed { subject, steps }: &Computed) -> String {
                 }
             }
         }
+    }
+    out
+}
+
+/// A selector, with what a hash is made of.
+pub(super) fn selector_text(selector: Selector) -> String {
+    let Selector::Hash(hash) = selector else { return selector.text() };
+    let PacketHash { keys, modulus, seed, offset } = hash.get();
+    let mut out = format!("jhash {} mod {modulus}", concat_text(keys));
+    if let Some(seed) = seed {
+        let _ = write!(out, " seed 0x{seed:x}");
+    }
+    if *offset != 0 {
+        let _ = write!(out, " offset {offset}");
     }
     out
 }
