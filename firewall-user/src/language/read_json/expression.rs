@@ -180,7 +180,13 @@ impl Translator {
             let known = COMPARISONS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ");
             return Err(Diagnostic::error(operator.span, format!("no comparison: known are {known}")));
         };
-        self.expression(left)?;
+        match unnamed_option(left).filter(|_| matches!(right.kind, Kind::Bool(_))) {
+            Some(number) => {
+                self.out.glued("tcp option ", left.span);
+                self.expression(number)?;
+            }
+            None => self.expression(left)?,
+        }
         self.out.blank();
         // A set and `exists` say themselves that they are compared.
         let is_set = right.get("set").is_some() || right.text().is_some_and(|text| text.starts_with('@'));
@@ -192,6 +198,17 @@ impl Translator {
             _ => self.expression(right),
         }
     }
+}
+
+/// The number of a TCP option that has no name, where nft says its first byte instead: `tcp option 254 exists`.
+fn unnamed_option(left: &Node) -> Option<&Node> {
+    let option = left.get("tcp option")?;
+    let is = |name: &str, digits: &str| {
+        matches!(option.get(name)?.kind, Kind::Number(ref found) if **found == *digits).then_some(())
+    };
+    is("offset", "0")?;
+    is("len", "8")?;
+    option.get("base")
 }
 
 pub(super) fn unknown(what: &str, member: &Member, known: impl Iterator<Item = &'static str> + Clone) -> Diagnostic {
