@@ -125,15 +125,15 @@ fn misunderstood(saved: &str, source: u32) -> Vec<Diagnostic> {
     let mut tables = 0;
     for (span, line) in lines(saved, source) {
         let rule = rule(line);
-        match rule.as_bytes()[0] {
-            b'#' => {}
-            b'*' => {
+        match rule.bytes().next() {
+            Some(b'#') => {}
+            Some(b'*') => {
                 tables += 1;
                 open = Some(span);
             }
             _ if open.is_none() => problems.push(not_saved(span)),
-            b':' => {}
-            b'-' => problems.extend(position(rule, span)),
+            Some(b':') => {}
+            Some(b'-') => problems.extend(position(rule, span)),
             _ if rule == "COMMIT" => open = None,
             _ => problems.push(not_saved(span)),
         }

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod fuzz;
 #[path = "../../firewall-user/build/object.rs"]
 mod object;
 mod setup;
@@ -37,6 +38,8 @@ enum Task {
     Demo,
     /// Measure what a packet costs (as root)
     Bench(bench::Arguments),
+    /// Read changed rulesets without end, to find those that are read wrongly
+    Fuzz(fuzz::Arguments),
     /// Load the programs and report what the verifier says about them (as root)
     Verifier(verifier::Arguments),
     /// Everything a change must pass: format, lints, house rules, all tests
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Demo => demo::run(),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Verifier(arguments) => verifier::run(&arguments),
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),

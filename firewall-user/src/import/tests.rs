@@ -17,6 +17,7 @@ fn a_file_of_iptables_save_has_only_lines_that_are_known() {
     assert_eq!(told("# x\n*filter\n:INPUT DROP [1:2]\n[5:6] -A INPUT -j DROP\n-I INPUT 1 -j DROP\nCOMMIT\n"), "");
     assert_eq!(told("-A INPUT -j DROP\n"), "0 this is not a line that `iptables-save` prints\n");
     assert_eq!(told("*filter\nhello\nCOMMIT\n"), "8 this is not a line that `iptables-save` prints\n");
+    assert_eq!(told("*filter\n[1:2]\nCOMMIT\n"), "8 this is not a line that `iptables-save` prints\n");
     assert_eq!(told("*filter\n-A INPUT -j DROP\n"), "0 this table has no COMMIT: the file is not whole\n");
     assert_eq!(told("# nothing\n"), "0 there is no table in this file\n");
 }

@@ -57,14 +57,21 @@ pub struct Shown<'a> {
     pub handle: &'a dyn Fn(Object) -> Option<u64>,
 }
 
+impl Shown<'_> {
+    /// Nothing: everything is as it was written, without handles.
+    pub const fn as_written() -> Self {
+        Self {
+            counter: &|_, written| written,
+            quota: &|_, (written, _)| written,
+            content: &|_, written| written,
+            handle: &|_| None,
+        }
+    }
+}
+
 /// The ruleset as it was written: counters at their first values, no handles.
 pub fn text(ruleset: &Ruleset) -> String {
-    let shown = Shown {
-        counter: &|_, written| written,
-        quota: &|_, (written, _)| written,
-        content: &|_, written| written,
-        handle: &|_| None,
-    };
+    let shown = Shown::as_written();
     listing(ruleset, &shown)
 }
 

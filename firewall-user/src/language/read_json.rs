@@ -33,6 +33,8 @@ struct Translator {
     problems: Vec<Diagnostic>,
     /// Expressions being written inside one another.
     nesting: usize,
+    /// Are strings names of interfaces? One may be called `100`, or `10.0.0.1`.
+    interfaces: bool,
 }
 
 impl Translator {
@@ -95,7 +97,7 @@ fn translate(root: &Node) -> Made<(String, Origins, Vec<Diagnostic>)> {
     let Some(items) = objects.items() else {
         return Err(Diagnostic::error(objects.span, format!("`nftables` is an array, not {}", objects.what())));
     };
-    let mut translator = Translator { out: Writer::default(), problems: Vec::new(), nesting: 0 };
+    let mut translator = Translator { out: Writer::default(), problems: Vec::new(), nesting: 0, interfaces: false };
     translator.document(items);
     let (text, origins) = translator.out.finish();
     Ok((text, origins, translator.problems))

@@ -39,6 +39,9 @@ impl Translator {
 
     fn expression_inside(&mut self, node: &Node) -> Made<()> {
         match &node.kind {
+            Kind::Text(text) if self.interfaces && !text.starts_with(['@', '*']) => {
+                leaf::quoted(&mut self.out, text, node.span)
+            }
             Kind::Text(text) => leaf::value(&mut self.out, text, node.span),
             Kind::Number(digits) => {
                 self.out.glued(digits, node.span);
@@ -193,11 +196,19 @@ impl Translator {
         if *sign != "== " || !(is_set || matches!(right.kind, Kind::Bool(_))) {
             self.out.glued(sign, operator.span);
         }
-        match right.items() {
+        self.interfaces = names_interfaces(left);
+        let made = match right.items() {
             Some(flags) if !matches!(operator.text(), Some("in" | "!")) => self.joined(flags, " | "),
             _ => self.expression(right),
-        }
+        };
+        self.interfaces = false;
+        made
     }
+}
+
+/// Is the left side the name of an interface?
+fn names_interfaces(left: &Node) -> bool {
+    left.get("meta").and_then(|meta| meta.get("key")?.text()).is_some_and(|key| key.ends_with("ifname"))
 }
 
 /// The number of a TCP option that has no name, where nft says its first byte instead: `tcp option 254 exists`.

@@ -137,11 +137,10 @@ impl Translator {
 
     /// What stands in the braces of an object.
     fn body(&mut self, object: &Member) -> Made<()> {
-        // `newname` is for `rename`, and nft prints the device of a chain beside its hook.
-        match self.by_form(OBJECTS, object, NAMES) {
-            Some(made) => made,
-            None => Err(unknown("object", object, OBJECTS.iter().map(|form| form.0))),
-        }
+        self.interfaces = text(object, "type") == "ifname";
+        let made = self.by_form(OBJECTS, object, NAMES);
+        self.interfaces = false;
+        made.unwrap_or_else(|| Err(unknown("object", object, OBJECTS.iter().map(|form| form.0))))
     }
 
     fn braces(&mut self, object: &Member) -> Made<()> {

@@ -49,6 +49,7 @@ fn nothing_in_a_string_becomes_more_than_one_value() {
     assert_eq!(matched(name, r#""eth0 accept""#), "iifname \"eth0 accept\"");
     assert_eq!(matched(name, r#""a;#}""#), "iifname \"a;#}\"");
     assert_eq!(matched(name, r#""eth*""#), "iifname \"eth*\"");
+    assert_eq!(matched(name, r#"{"set": ["10.0.0.1", "100"]}"#), "iifname { \"100\", \"10.0.0.1\" }");
     assert!(matched(name, r#""a\"b""#).contains("cannot be written in the nftables language"));
     assert!(matched(r#"{"meta": {"key": "mark 5 accept; meta mark"}}"#, "5").contains("is no word that `key` can be"));
     assert!(matched(name, r#""@a b""#).starts_with("iifname \"@a b\""));
