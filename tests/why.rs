@@ -6,5 +6,7 @@ mod support;
 mod agreement;
 #[path = "why/command.rs"]
 mod command;
+#[path = "why/live.rs"]
+mod live;
 #[path = "why/suites.rs"]
 mod suites;

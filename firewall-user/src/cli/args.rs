@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::conns::Conns;
-use super::observing::{Agent, Metrics, Test, Why};
+use super::observing::{Agent, Capture, Metrics, Test, Trace, Why};
 use super::values::{self, EventFilter};
 
 /// Where the rules are when no file is named.
@@ -119,6 +119,12 @@ pub enum Verb {
     ///
     /// Packets and bytes by interface, direction, outcome and reason; connections; rules with counters.
     Metrics(Metrics),
+    /// Show live packets and every rule that each of them meets
+    ///
+    /// Ends by itself: after so many packets, after so long, or when another ruleset is put in force.
+    Trace(Trace),
+    /// Write live packets to a capture file, each with its verdict and rule as a comment
+    Capture(Capture),
     /// Run packets through a ruleset and compare with what is expected of them
     ///
     /// Exit status 1 says that a packet did not do as expected; the answer of `rampart why` is shown with it.
@@ -163,6 +169,8 @@ impl Verb {
             Self::Agent(_) => "agent",
             Self::Metrics(_) => "metrics",
             Self::Test(_) => "test",
+            Self::Trace(_) => "trace",
+            Self::Capture(_) => "capture",
             Self::Why(_) => "why",
             Self::Doctor => "doctor",
             Self::Stop(_) => "stop",

@@ -1,8 +1,10 @@
 //! Arguments of the verbs that explain and watch.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+
+use super::values::{self, EventFilter};
 
 /// Arguments of `why`.
 #[derive(Debug, Args)]
@@ -105,7 +107,7 @@ pub struct Agent {
     pub journald: bool,
     /// Only these events, as `monitor --filter` has them (repeatable)
     #[arg(short, long = "filter", value_name = "FILTER")]
-    pub filters: Vec<super::values::EventFilter>,
+    pub filters: Vec<EventFilter>,
 }
 
 /// Arguments of `test`.
@@ -135,4 +137,55 @@ pub struct Test {
     /// Write the results to this file, for build servers (`JUnit` XML)
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+}
+
+/// Arguments of `trace`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Filters are those of `rampart monitor --filter`: proto=tcp, src=192.0.2.0/24, dst=..., host=..., sport=443, dport=22,
+port=..., interface=eth0, hook=input, dropped, reason=policy, layer=network.
+
+While it runs, a twin of the ruleset that notes what packets meet stands in its place; it judges the same, on the same
+state. Afterwards the ruleset stands there again: a trace that does not run costs nothing.
+
+Examples:
+  rampart trace src=198.51.100.7
+  rampart trace proto=tcp dport=443 dropped --count 3 --json")]
+pub struct Trace {
+    /// Show only these packets, see below
+    #[arg(value_name = "FILTER")]
+    pub filters: Vec<EventFilter>,
+    /// End after so many packets
+    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    pub count: u64,
+    /// End after this time
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration, default_value = "30s")]
+    pub time: Duration,
+}
+
+/// Arguments of `capture`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The file is pcapng; each packet has a comment with its verdict, reason and rule, its interface and its direction. Filters
+are those of `rampart trace`.
+
+Examples:
+  rampart capture dropped -w drops.pcapng --for 1m
+  rampart capture host=198.51.100.7 -w - | wireshark -k -i -")]
+pub struct Capture {
+    /// Only these packets, see below
+    #[arg(value_name = "FILTER")]
+    pub filters: Vec<EventFilter>,
+    /// Write to this file; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub write: PathBuf,
+    /// End after so many packets
+    #[arg(short, long, value_name = "N", default_value_t = 10_000)]
+    pub count: u64,
+    /// End after this time
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration, default_value = "1m")]
+    pub time: Duration,
+    /// Bytes of each packet that are kept
+    #[arg(long, value_name = "BYTES", default_value_t = 1536, value_parser = clap::value_parser!(u32).range(14..=1536))]
+    pub snap: u32,
 }

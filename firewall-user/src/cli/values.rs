@@ -86,6 +86,18 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// Family, address and mask as the words that the program compares.
+    pub fn words(&self) -> (u32, [u32; 4], [u32; 4]) {
+        let (family, bits, width) = match self.address {
+            IpAddr::V4(address) => (2, u128::from(address.to_bits()) << 96, 32),
+            IpAddr::V6(address) => (10, address.to_bits(), 128),
+        };
+        let length = u32::from(self.length.min(width));
+        let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+        let words = |bits: u128| [96, 64, 32, 0].map(|shift| (bits >> shift) as u32);
+        (family, words(bits & mask), words(mask))
+    }
+
     /// Is the address one of them?
     pub fn contains(&self, address: IpAddr) -> bool {
         let (one, other, bits) = match (self.address, address) {

@@ -2,6 +2,7 @@
 
 mod agent;
 mod apply;
+mod capture;
 mod check;
 mod completions;
 mod confirm;
@@ -17,6 +18,8 @@ mod ruleset;
 mod status;
 mod stop;
 mod test;
+mod trace;
+mod watch;
 mod why;
 
 use std::io::{self, Write};
@@ -91,6 +94,8 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Agent(agent) => agent::run(&session, agent),
         Verb::Metrics(metrics) => metrics::run(&session, metrics),
         Verb::Test(test) => test::run(&session, test),
+        Verb::Trace(trace) => trace::run(&session, trace),
+        Verb::Capture(capture) => capture::run(&session, capture),
         Verb::Why(why) => why::run(&session, why),
         Verb::Doctor => doctor::run(&session),
         Verb::Stop(stop) => stop::run(&session, stop),

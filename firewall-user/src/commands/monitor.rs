@@ -13,7 +13,10 @@ use anyhow::{Context, Result};
 use firewall_common::event::Event;
 use tokio::time::{MissedTickBehavior, interval};
 
-pub(super) use self::{source::Source, until::Until};
+pub(super) use self::{
+    source::{Source, interface_name},
+    until::Until,
+};
 use super::{Session, Status};
 use crate::{
     cli::{args::Monitor, values::EventFilter},

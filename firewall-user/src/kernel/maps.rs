@@ -48,6 +48,7 @@ pub(super) const MANIFEST: &str = "MANIFEST";
 pub(super) const LEDGER: &str = "LEDGER";
 pub(super) const TRAIL: &str = "TRAIL";
 pub(super) const TRAIL_FILTER: &str = "TRAIL_FILTER";
+pub(super) const TRAILS: &str = "TRAILS";
 const FRAGMENTS: &str = "FRAGMENTS";
 
 /// Bytes of the manifest in one map value.

@@ -35,6 +35,7 @@ mod remains;
 mod reset;
 mod shadow;
 mod stage;
+mod twin;
 
 pub use apply::{Applied, ApplyOptions};
 pub use attach::{Attached, Egress, Ingress};
@@ -55,3 +56,4 @@ pub use remains::{Remains, remove_dead};
 pub use reset::reset;
 pub use shadow::{Answer, Known, Question, Shadow};
 pub use stage::on_stage;
+pub use twin::Watch;

@@ -156,6 +156,14 @@ impl Shadow<'static> {
     }
 }
 
+/// Refuses two programs that are not the same but for their notes.
+pub(super) fn prove_same(ours: &ProgramInfo, theirs: &ProgramInfo) -> Result<(), KernelError> {
+    if ours.tag() != theirs.tag() {
+        return Err(KernelError::OtherBuild);
+    }
+    constants::compare(ours, theirs)
+}
+
 /// Room for the connections that a test brings.
 const CANDIDATE_BUCKETS: u32 = 1 << 10;
 
@@ -194,10 +202,7 @@ impl Shadow<'_> {
         let Some(live) = self.live else { return Ok(()) };
         let path = live.pins.generation(self.generation).join(name);
         let theirs = ProgramInfo::from_pin(path).map_err(|error| KernelError::program(name, &error))?;
-        if info.tag() != theirs.tag() {
-            return Err(KernelError::OtherBuild);
-        }
-        constants::compare(&info, &theirs)
+        prove_same(&info, &theirs)
     }
 
     fn watch_everything(&mut self) -> Result<(), KernelError> {

@@ -166,6 +166,11 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// One line: the verdict, and who decided.
+    pub fn summary(&self) -> String {
+        self.verdict()
+    }
+
     /// One block of lines.
     pub fn text(&self) -> String {
         let mut out = String::new();

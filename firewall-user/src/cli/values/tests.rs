@@ -1,6 +1,15 @@
 use super::*;
 
 #[test]
+fn prefixes_are_words_and_masks() {
+    let words = |text: &str| text.parse::<Prefix>().expect(text).words();
+    assert_eq!(words("192.0.2.7/24"), (2, [0xc000_0200, 0, 0, 0], [0xffff_ff00, 0, 0, 0]));
+    assert_eq!(words("0.0.0.0/0"), (2, [0; 4], [0; 4]));
+    let all = u32::MAX;
+    assert_eq!(words("2001:db8::1"), (10, [0x2001_0db8, 0, 0, 1], [all; 4]));
+}
+
+#[test]
 fn durations() {
     let seconds = |text| duration(text).map(|duration| duration.as_secs()).ok();
     for (text, wanted) in [("60", 60), ("60s", 60), ("5m", 300), ("1m30s", 90), ("2h", 7200), ("1d", 86_400)] {

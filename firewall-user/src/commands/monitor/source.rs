@@ -167,7 +167,8 @@ fn learn<'a>(manifests: &'a mut BTreeMap<u32, Manifest>, instance: &Instance, ge
     }
 }
 
-fn interface_name(index: u32) -> String {
+/// The name of an interface, or its number when it is gone.
+pub(in crate::commands) fn interface_name(index: u32) -> String {
     let name = nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok());
     let name = name.filter(|name| !name.is_empty());
     name.unwrap_or_else(|| format!("interface {index}"))
