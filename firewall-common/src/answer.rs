@@ -127,9 +127,7 @@ pub fn quoted(is_v6: bool, length: u32) -> u32 {
 #[inline(always)]
 pub fn turn(answer: &mut Answer) {
     for at in 0..6 {
-        let receiver = answer.link[at];
-        answer.link[at] = answer.link[at + 6];
-        answer.link[at + 6] = receiver;
+        answer.link.swap(at, at + 6);
     }
 }
 
@@ -300,6 +298,18 @@ pub struct Answers {
 }
 
 crate::shared!(Answers = 40);
+
+impl Answers {
+    /// Adds what another CPU counted.
+    pub fn add_up(&mut self, other: &Self) {
+        let Self { resets, errors, limited, unanswerable, failed } = other;
+        self.resets += resets;
+        self.errors += errors;
+        self.limited += limited;
+        self.unanswerable += unanswerable;
+        self.failed += failed;
+    }
+}
 
 /// How answers are made: what the kernel's parameters of the network namespace say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

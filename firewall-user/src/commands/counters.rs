@@ -1,14 +1,16 @@
 //! `rampart counters`.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
-use firewall_common::counter::InterfaceCounters;
+use firewall_common::{answer::Answers, counter::InterfaceCounters};
 use serde_json::{Map, Value, json};
 
 use super::{No, Session, Status, open};
 use crate::{
     cli::args::Counters,
     compile::SCHEMA,
-    kernel::{Instance, KernelError},
+    kernel::{Attached, Instance, KernelError},
     observe::counters,
 };
 
@@ -24,12 +26,28 @@ pub(super) fn run(session: &Session<'_>, wanted: &Counters) -> Result<Status> {
         return Err(No(format!("{unknown}: rampart is not attached to an interface of that name")).into());
     }
     let lost = instance.lost_events()?;
-    let named = || found.iter().map(|(name, counted)| (name.clone(), counters::json(counted)));
+    let answers = answers(&instance)?;
+    let named =
+        || found.iter().map(|(name, counted)| (name.clone(), with_answers(counters::json(counted), answers.get(name))));
     session.answer(
         || json!({ "schema": SCHEMA, "interfaces": named().collect::<Map<String, Value>>(), "events_lost": lost }),
-        || found.iter().map(|(name, counted)| counters::text(name, counted)).collect(),
+        || {
+            let answered = |name: &String| answers.get(name).map_or_else(String::new, counters::answers_text);
+            found.iter().map(|(name, counted)| counters::text(name, counted) + &answered(name)).collect()
+        },
     )?;
     Ok(Status::Done)
+}
+
+/// What became of refusals, by interface.
+fn answers(instance: &Instance) -> Result<HashMap<String, Answers>, KernelError> {
+    let read = |attached: Attached| Ok((attached.name, instance.answers(attached.place)?));
+    instance.interfaces()?.into_iter().map(read).collect()
+}
+
+fn with_answers(mut counted: Value, answers: Option<&Answers>) -> Value {
+    counted["answers"] = answers.map_or(Value::Null, counters::answers_json);
+    counted
 }
 
 /// The counters of the interfaces asked for: name and counts.

@@ -4,6 +4,7 @@ use std::{collections::HashMap, fs};
 
 use firewall_common::{
     abi::ABI_VERSION,
+    answer::Answers,
     control::Control,
     counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
@@ -168,6 +169,16 @@ impl Instance {
         let map = maps::per_cpu::<InterfaceCounters>(&self.pins.state(), maps::TRAFFIC)?;
         let values = map.get(&place, 0).map_err(KernelError::map(maps::TRAFFIC))?;
         Ok(values.iter().fold(InterfaceCounters::ZERO, |mut total, one| {
+            total.add_up(one);
+            total
+        }))
+    }
+
+    /// What became of refusals at an interface, by its place, added up over the CPUs.
+    pub fn answers(&self, place: u32) -> Result<Answers, KernelError> {
+        let map = maps::per_cpu::<Answers>(&self.pins.state(), maps::ANSWERS)?;
+        let values = map.get(&place, 0).map_err(KernelError::map(maps::ANSWERS))?;
+        Ok(values.iter().fold(Answers::default(), |mut total, one| {
             total.add_up(one);
             total
         }))

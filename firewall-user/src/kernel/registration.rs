@@ -2,6 +2,7 @@
 
 use aya::Ebpf;
 use firewall_common::{
+    answer::Answers,
     counter::InterfaceCounters,
     interface::Interface as Entry,
     limits::{MAX_IFINDEX, MAX_INTERFACES},
@@ -114,6 +115,9 @@ impl Instance {
         let mut traffic = maps::per_cpu::<InterfaceCounters>(&state, maps::TRAFFIC)?;
         let zero = maps::on_cpus(InterfaceCounters::ZERO, InterfaceCounters::ZERO)?;
         traffic.set(place, zero, 0).map_err(KernelError::map(maps::TRAFFIC))?;
+        let mut answers = maps::per_cpu::<Answers>(&state, maps::ANSWERS)?;
+        let zero = maps::on_cpus(Answers::default(), Answers::default())?;
+        answers.set(place, zero, 0).map_err(KernelError::map(maps::ANSWERS))?;
         self.write_entry(place, entry)?;
         self.point(entry.ifindex, place)
     }

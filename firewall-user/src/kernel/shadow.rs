@@ -34,13 +34,14 @@ use crate::{compile::Compiled, config::Config};
 const READ_ONLY: [&str; 3] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES];
 
 /// State that the program only writes, or that is copied in part: nothing in it is needed for an answer.
-const NOT_COPIED: [&str; 10] = [
+const NOT_COPIED: [&str; 11] = [
     maps::XDP,
     maps::TC_INGRESS,
     maps::TC_EGRESS,
     maps::FLOWS,
     maps::COUNTERS,
     maps::TRAFFIC,
+    maps::ANSWERS,
     maps::EVENTS,
     maps::BUDGET,
     maps::LISTENERS,

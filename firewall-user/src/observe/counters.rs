@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use firewall_common::{
+    answer::Answers,
     counter::{Counter, InterfaceCounters, PASSED},
     verdict::{REASONS, Reason},
 };
@@ -95,6 +96,26 @@ pub fn json(counters: &InterfaceCounters) -> Value {
     let mut value = Way::of(&counters.ingress).json("received");
     value.insert("egress".to_owned(), Way::of(&counters.egress).json("sent").into());
     json!(value)
+}
+
+/// What became of refusals at an interface, as lines; none when there were none.
+pub fn answers_text(answers: &Answers) -> String {
+    let Answers { resets, errors, limited, unanswerable, failed } = *answers;
+    let lines = [
+        (resets, "TCP resets sent back"),
+        (errors, "ICMP errors sent back"),
+        (limited, "refusals not told: too many ICMP errors"),
+        (unanswerable, "refusals not told: such packets are never answered"),
+        (failed, "refusals not told: no answer could be made"),
+    ];
+    let lines = lines.iter().filter(|(number, _)| *number > 0);
+    lines.map(|(number, what)| format!("  {number:>22} {what}\n")).collect::<Vec<_>>().concat()
+}
+
+/// The same as JSON.
+pub fn answers_json(answers: &Answers) -> Value {
+    let Answers { resets, errors, limited, unanswerable, failed } = *answers;
+    json!({ "resets": resets, "icmp_errors": errors, "limited": limited, "unanswerable": unanswerable, "failed": failed })
 }
 
 /// Was nothing counted?
