@@ -13,6 +13,10 @@ mod crowd;
 mod errors;
 #[path = "conntrack/open.rs"]
 mod open;
+#[path = "conntrack/pressure.rs"]
+mod pressure;
+#[path = "conntrack/programs.rs"]
+mod programs;
 #[path = "conntrack/sctp.rs"]
 mod sctp;
 #[path = "conntrack/settings.rs"]

@@ -39,7 +39,7 @@ pub fn verdict(work: &Work, verdict: Verdict) {
 #[inline(always)]
 fn is_news(work: &Work, verdict: Verdict) -> bool {
     const SECOND: u64 = conntrack::ticks_of_seconds(1) as u64;
-    if verdict != Verdict::drop(Reason::TableFull) {
+    if verdict != Verdict::drop(Reason::TableFull) || !maps::is_listening(work.tick) {
         return true;
     }
     let mut news = false;
