@@ -14,6 +14,8 @@ enum What {
     Program,
     /// Nanoseconds a new packet, by number of rules
     Classify,
+    /// Nanoseconds a packet, by number of connections, and connections a second
+    Conntrack,
     /// Packets dropped a second over a veth pair: nothing but a drop, rampart, the kernel's nft
     Drops,
 }
@@ -32,6 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let name = match arguments.what {
         What::Program => "program",
         What::Classify => "classify",
+        What::Conntrack => "conntrack",
         What::Drops => "drops",
     };
     bench(name)

@@ -1,0 +1,233 @@
+//! What connections cost: packets of many of them, new ones, refused ones; and how many a second programs can make.
+//!
+//! Packets: as `classify.rs`, by a driver that writes the next frame of a trace over the packet and tail-calls the tc egress
+//! program; the driver's own time over the same trace is taken off. The trace goes through the connections in no order, one
+//! packet each. Connections a second: one client and one server on a veth pair, connecting and closing, through rampart,
+//! through nft with the same rules, and through nothing, in turns.
+
+#[path = "bare.rs"]
+#[allow(dead_code, reason = "shared with other measurements")]
+mod bare;
+#[path = "classify/driver.rs"]
+mod driver;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use driver::{Driver, FRAME};
+use firewall_tests::{
+    packet::{Frame, Tcp, flag},
+    referee::Referee,
+    topology::{INTERFACE, Neighbours, Pair, SERVER, SERVER6},
+};
+use firewall_user::kernel::{ApplyOptions, Instance, StateOptions};
+use support::{Firewall, compiled, packets::between};
+
+const RUNS: usize = 5;
+
+const ACCEPT: &str = "table inet t { chain c {
+    type filter hook output priority 0; policy drop;
+    ct state established accept
+    tcp dport 443 accept
+}
+}";
+const DROP: &str = "table inet t { chain c {
+    type filter hook output priority 0; policy drop;
+    ct state established accept
+    tcp dport 444 accept
+}
+}";
+
+/// Which way a segment goes, and what it is.
+#[derive(Clone, Copy)]
+enum Way {
+    Syn,
+    Forth,
+    Back,
+}
+
+/// The stranger of a number: 131,072 addresses of 198.18.0.0/15 or 2001:db8::/32, a port for each further round.
+fn stranger(number: usize, is_v6: bool) -> (IpAddr, u16) {
+    let (low, port) = ((number & 0x1_ffff) as u32, 1024 + (number >> 17) as u16);
+    let address = if is_v6 {
+        IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) + (7 << 64) + u128::from(low)))
+    } else {
+        IpAddr::V4(Ipv4Addr::from_bits(0xc612_0000 + low))
+    };
+    (address, port)
+}
+
+/// One frame of each connection, in no order.
+fn trace(numbers: std::ops::Range<usize>, is_v6: bool, way: Way) -> Vec<[u8; FRAME]> {
+    let count = numbers.len();
+    let server = if is_v6 { IpAddr::from(SERVER6) } else { IpAddr::from(SERVER) };
+    let one = |place: usize| {
+        // An odd factor reaches each place of a power of two once.
+        let number = numbers.start + place.wrapping_mul(0x9e37_79b1) % count;
+        let (address, port) = stranger(number, is_v6);
+        let frame = match way {
+            Way::Syn => between(address, server, Tcp::new(port, 443, flag::SYN).at(1000, 0)),
+            Way::Forth => between(address, server, Tcp::new(port, 443, flag::ACK).at(1001, 5001)),
+            Way::Back => between(server, address, Tcp::new(443, port, flag::ACK).at(5001, 1001)),
+        };
+        padded(&frame)
+    };
+    (0..count).map(one).collect()
+}
+
+fn padded(frame: &Frame) -> [u8; FRAME] {
+    let bytes = frame.bytes();
+    let mut padded = [0; FRAME];
+    padded[..bytes.len()].copy_from_slice(&bytes);
+    padded
+}
+
+fn pin(instance: &Instance) -> PathBuf {
+    let generation = instance.generation().expect("generation");
+    PathBuf::from(format!("/run/rampart/bpf/{}/generation/{generation}/enter_tc_egress", bare::namespace_cookie()))
+}
+
+/// An instance with rules and so much room.
+fn with_rules<T>(pair: &Pair, rules: &str, flows: u32, work: impl FnOnce(&Instance) -> T + Send) -> T
+where
+    T: Send,
+{
+    pair.server.run(|| {
+        let instance = Instance::open_or_create(&StateOptions { flows: Some(flows) }).expect("instance");
+        let lock = instance.lock().expect("lock");
+        let options = ApplyOptions { interfaces: vec![INTERFACE.to_owned()], ..ApplyOptions::default() };
+        instance.apply(&lock, &compiled(rules, None), &options).unwrap_or_else(|error| panic!("{error}"));
+        let answer = work(&instance);
+        instance.stop(lock).expect("stop");
+        answer
+    })
+}
+
+/// Nanoseconds of one packet, without the driver's: the least of several runs.
+fn least(frames: &[[u8; FRAME]], instance: &Instance, between_runs: impl Fn()) -> u64 {
+    let (with, without) = (Driver::new(frames, Some(&pin(instance))), Driver::new(frames, None));
+    let (mut all, mut driver) = (Duration::MAX, Duration::MAX);
+    for _ in 0..RUNS {
+        between_runs();
+        all = all.min(with.run(1));
+        driver = driver.min(without.run(1));
+    }
+    all.saturating_sub(driver).as_nanos() as u64
+}
+
+/// Makes connections of all the strangers, both ways.
+fn establish(numbers: std::ops::Range<usize>, is_v6: bool, instance: &Instance) {
+    for way in [Way::Forth, Way::Back, Way::Forth] {
+        Driver::new(&trace(numbers.clone(), is_v6, way), Some(&pin(instance))).run(1);
+    }
+}
+
+fn established(pair: &Pair, count: usize, is_v6: bool) -> u64 {
+    with_rules(pair, ACCEPT, count as u32, |instance| {
+        establish(0..count, is_v6, instance);
+        let there = instance.flows().expect("flows").count();
+        assert!(there * 100 >= count * 99, "{there} of {count} are there");
+        least(&trace(0..count, is_v6, Way::Forth), instance, || {})
+    })
+}
+
+fn forget_all(instance: &Instance) {
+    let forgetter = instance.forgetter().expect("the table");
+    for flow in instance.flows().expect("flows") {
+        forgetter.forget(&flow.expect("flow"));
+    }
+}
+
+fn main() {
+    let pair = Pair::with(Neighbours::Known);
+    println!("{:44} {:>8} {:>8}", "nanoseconds a packet", "IPv4", "IPv6");
+    for count in [1 << 10, 1 << 16, 1 << 20] {
+        let both = [false, true].map(|is_v6| established(&pair, count, is_v6));
+        println!("{:44} {:>8} {:>8}", format!("established, of {count} connections"), both[0], both[1]);
+    }
+    let new = [false, true].map(|is_v6| {
+        let frames = trace(0..1 << 16, is_v6, Way::Syn);
+        let entered = with_rules(&pair, ACCEPT, 1 << 16, |instance| least(&frames, instance, || forget_all(instance)));
+        let dropped = with_rules(&pair, DROP, 1 << 16, |instance| least(&frames, instance, || {}));
+        (entered, dropped)
+    });
+    println!("{:44} {:>8} {:>8}", "new and entered (65,536 of them)", new[0].0, new[1].0);
+    println!("{:44} {:>8} {:>8}", "new and dropped by the rules", new[0].1, new[1].1);
+    let refused = [false, true].map(|is_v6| {
+        with_rules(&pair, ACCEPT, 4000, |instance| {
+            // More than there is room for, so that every bucket is full of connections that stand.
+            establish(0..1 << 17, is_v6, instance);
+            least(&trace(1 << 17..(1 << 17) + (1 << 16), is_v6, Way::Syn), instance, || {})
+        })
+    });
+    println!("{:44} {:>8} {:>8}", "new and refused by a full table", refused[0], refused[1]);
+    connections_a_second();
+}
+
+/// The same rules for both, at the server.
+const SERVER_RULES: &str = "table inet t { chain c {
+    type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    tcp dport 443 accept
+}
+}";
+
+fn connections_a_second() {
+    const ROUNDS: usize = 3;
+    let rampart = Firewall::new(SERVER_RULES);
+    let (nft, nothing) = (Pair::with(Neighbours::Known), Pair::with(Neighbours::Known));
+    let _referee = Referee::load(&nft.server, SERVER_RULES);
+    let pairs = [("nothing", &nothing), ("rampart", &rampart.pair), ("nft", &nft)];
+    let mut best = [0.0_f64; 3];
+    for _ in 0..ROUNDS {
+        for ((_, pair), best) in pairs.iter().zip(&mut best) {
+            *best = best.max(rate(pair));
+        }
+    }
+    println!("\n{:44} {:>8}", "connections a second, opened and closed", "");
+    for ((name, _), best) in pairs.iter().zip(best) {
+        println!("{name:44} {best:>8.0}");
+    }
+}
+
+/// Connections a second, for some seconds.
+fn rate(pair: &Pair) -> f64 {
+    const WHILE: Duration = Duration::from_secs(3);
+    for namespace in [&pair.client, &pair.server] {
+        namespace.set_parameter("net/ipv4/tcp_tw_reuse", "1");
+        namespace.set_parameter("net/ipv4/ip_local_port_range", "1024 65535");
+    }
+    let listener = pair.server.run(|| TcpListener::bind((SERVER, 443))).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    thread::scope(|scope| {
+        let served = scope.spawn(move || {
+            // A connection that says something is the last one.
+            for stream in listener.incoming() {
+                let mut byte = [0];
+                if std::io::Read::read(&mut stream.expect("a connection"), &mut byte).expect("an end") > 0 {
+                    break;
+                }
+            }
+        });
+        let rate = pair.client.run(|| {
+            let started = Instant::now();
+            let mut count = 0_u32;
+            while started.elapsed() < WHILE {
+                drop(TcpStream::connect(address).expect("a connection"));
+                count += 1;
+            }
+            let rate = f64::from(count) / started.elapsed().as_secs_f64();
+            let mut last = TcpStream::connect(address).expect("a connection");
+            std::io::Write::write_all(&mut last, b"!").expect("it is open");
+            rate
+        });
+        served.join().expect("the server");
+        rate
+    })
+}
