@@ -16,6 +16,8 @@ enum What {
     Classify,
     /// Nanoseconds a packet, by number of connections, and connections a second
     Conntrack,
+    /// Seconds to read a ruleset, beside the kernel's nft
+    Reading,
     /// Packets dropped a second over a veth pair: nothing but a drop, rampart, the kernel's nft
     Drops,
 }
@@ -35,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Program => "program",
         What::Classify => "classify",
         What::Conntrack => "conntrack",
+        What::Reading => "reading",
         What::Drops => "drops",
     };
     bench(name)

@@ -20,7 +20,7 @@ pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
     let Some(parsed) = ruleset::read(session, &apply.file)? else { return Ok(Status::No) };
     let Some(config) = ruleset::settings(session)? else { return Ok(Status::No) };
     // Once without the kernel, so that a ruleset that is too large leaves no trace there.
-    let mut compiled = compile::compile(&parsed.ruleset, None)?;
+    let mut compiled = ruleset::compiled(session, &parsed.ruleset)?;
     compiled.manifest.config = config.clone();
     let name = ruleset::name(&apply.file);
     if apply.dry_run {

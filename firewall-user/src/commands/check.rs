@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Session, Status, ruleset};
 use crate::{
     cli::args::Check,
-    compile::{self, Manifest, SCHEMA},
+    compile::{Manifest, SCHEMA},
     language::Severity,
     observe::words,
 };
@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn run(session: &Session<'_>, check: &Check) -> Result<Status> {
     let Some(parsed) = ruleset::read(session, &check.file)? else { return Ok(Status::No) };
     let Some(config) = ruleset::settings(session)? else { return Ok(Status::No) };
-    let mut compiled = compile::compile(&parsed.ruleset, None)?;
+    let mut compiled = ruleset::compiled(session, &parsed.ruleset)?;
     compiled.manifest.config = config;
     let warnings = ruleset::listed(&parsed.warnings, Severity::Warning);
     let name = ruleset::name(&check.file);

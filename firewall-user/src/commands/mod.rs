@@ -14,6 +14,7 @@ mod list;
 mod man;
 mod metrics;
 mod monitor;
+mod progress;
 mod ruleset;
 mod status;
 mod stop;

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::{No, Session, complain, print_json};
 use crate::{
-    compile::SCHEMA,
+    compile::{self, CompileError, Compiled, SCHEMA},
     config::{self, Config},
     kernel,
-    language::{self, Diagnostic, Diagnostics, Options, Parsed, Severity, source},
+    language::{self, Diagnostic, Diagnostics, Options, Parsed, Ruleset, Severity, source},
 };
 
 /// What standard input is called in messages.
@@ -24,7 +24,10 @@ const STDIN: &str = "stdin";
 /// One without a chain is refused as well: it would accept every packet, and an empty file is more likely to be an
 /// accident than a wish for that.
 pub(super) fn read(session: &Session<'_>, file: &Path) -> Result<Option<Parsed>> {
-    let parsed = match parse(file)? {
+    let progress = session.progress(&format!("reading {}", name(file)));
+    let parsed = parse(file)?;
+    drop(progress);
+    let parsed = match parsed {
         Ok(parsed) => parsed,
         Err(diagnostics) => {
             refuse(session, file, &diagnostics)?;
@@ -38,6 +41,12 @@ pub(super) fn read(session: &Session<'_>, file: &Path) -> Result<Option<Parsed>>
     }
     complain(&parsed.warnings.render(session.is_coloured()));
     Ok(Some(parsed))
+}
+
+/// Compiles a ruleset that nothing is known about from before.
+pub(super) fn compiled(session: &Session<'_>, ruleset: &Ruleset) -> Result<Compiled, CompileError> {
+    let _progress = session.progress("compiling");
+    compile::compile(ruleset, None)
 }
 
 /// Reads the settings. `None` when they have errors: they have been said.
