@@ -8,6 +8,8 @@ mod addresses;
 mod chains;
 #[path = "verdict/counters.rs"]
 mod counters;
+#[path = "verdict/edits.rs"]
+mod edits;
 #[path = "verdict/extensions.rs"]
 mod extensions;
 #[path = "verdict/hooks.rs"]

@@ -58,6 +58,8 @@ pub trait Store {
     fn log(&mut self, index: u32, rule: u32, packet: &Packet);
     /// Carries out [`Op::Fetch`]: `false` when the packet has no such value.
     fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool;
+    /// Carries out [`Op::Edit`]: `false` when the packet has no such bytes.
+    fn edit(&mut self, insn: &Insn, packet: &Packet) -> bool;
 }
 
 /// Where a packet stands in a ruleset.
@@ -135,6 +137,11 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
     } else if op == Op::Compute as u8 && store.uses(USES_REGISTERS) {
         compute(&insn, packet);
         true
+    } else if op == Op::Merge as u8 && store.uses(USES_REGISTERS) {
+        merge(&insn, packet);
+        true
+    } else if op == Op::Edit as u8 && store.uses(USES_REGISTERS) {
+        store.edit(&insn, packet)
     } else if op == Op::Fetch as u8 && store.uses(USES_FETCH) {
         store.fetch(&insn, packet)
     } else if op == Op::NoTrack as u8 && store.uses(USES_NOTRACK) {
@@ -172,6 +179,14 @@ fn limited<S: Store>(store: &mut S, insn: &Insn, packet: &Packet) -> Option<bool
     let [high, low, rate_high, rate_low] = *store.constant(insn.low.wrapping_add(1))?;
     let cost = limit::cost_of_bytes(length, long(high, low), long(rate_high, rate_low));
     Some(store.take(insn.extra, cost, second))
+}
+
+/// [`Op::Merge`]
+#[inline(always)]
+fn merge(insn: &Insn, packet: &mut Packet) {
+    let value = packet.words[insn.field as usize & (WORDS - 1)] << (insn.high & 31);
+    let word = &mut packet.words[insn.extra as usize & (WORDS - 1)];
+    *word = *word & !insn.mask | value & insn.mask;
 }
 
 /// [`Op::Compute`]
@@ -266,6 +281,7 @@ mod host {
     use super::{Cursor, Store, step};
     use crate::{
         classify::{self, IDLE, Narrow, Node, Root, Wide},
+        edit,
         image::{Hook, Image, Insn, Interval, Part, Target},
         limit,
         limits::MAX_STEPS,
@@ -280,6 +296,8 @@ mod host {
         pub counted: Vec<u32>,
         /// Log statements that the packet met, with their rules, in order.
         pub logged: Vec<(u32, u32)>,
+        /// What was written into headers: where ([`crate::edit`]), which bits, and what.
+        pub edited: Vec<(u32, u32, u32)>,
         /// What can be fetched, by [`crate::fetch::Fetch`]: the words of each value.
         pub facts: Vec<(u32, Vec<u32>)>,
         /// States of limits and quotas.
@@ -295,6 +313,7 @@ mod host {
                 image,
                 counted: Vec::new(),
                 logged: Vec::new(),
+                edited: Vec::new(),
                 facts: Vec::new(),
                 cells: BTreeMap::new(),
                 now_ns: 0,
@@ -393,6 +412,11 @@ mod host {
 
         fn log(&mut self, index: u32, rule: u32, _: &Packet) {
             self.logged.push((index, rule));
+        }
+
+        fn edit(&mut self, insn: &Insn, packet: &Packet) -> bool {
+            self.edited.push((insn.low, insn.mask, edit::value(insn, packet)));
+            true
         }
 
         fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool {

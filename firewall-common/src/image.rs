@@ -84,6 +84,11 @@ pub enum Op {
     /// Fetches value `low` ([`crate::fetch::Fetch`]) into the words from `extra` on, then goes to `pass`; to `fail` when
     /// the packet has no such value. `mask` and `high` are for the value to use.
     Fetch = 17,
+    /// `words[extra] = words[extra] & !mask | (words[field] << high) & mask`, then goes to `pass`: what a rule wrote into a
+    /// header, as later rules see it.
+    Merge = 18,
+    /// Writes two bytes of a header, see [`crate::edit`], then goes to `pass`; to `fail` when the packet has no such bytes.
+    Edit = 19,
     /// Leaves a packet that belongs to no connection out of connection tracking, then goes to `pass`.
     NoTrack = 64,
     /// Reads bytes ([`crate::read::Read`]) into the words from `extra` on, then goes to `pass`; to `fail` when the packet
@@ -97,7 +102,11 @@ impl Insn {
         if self.op == Op::NoTrack as u8 {
             return 1 << Field::CtState as u64;
         }
-        if self.op == Op::Compute as u8 { (1 << (self.extra & (WORDS as u32 - 1))) & !REGISTER_WORDS } else { 0 }
+        if self.op == Op::Compute as u8 || self.op == Op::Merge as u8 {
+            (1 << (self.extra & (WORDS as u32 - 1))) & !REGISTER_WORDS
+        } else {
+            0
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! | [`table`] | the state table: a set-associative array, its slot words and how a place is chosen |
 //! | [`image`] | a compiled ruleset: instructions, constants, interval sets |
 //! | [`fetch`] | what a rule can ask for beside those words |
+//! | [`edit`] | what a rule writes into headers |
 //! | [`classify`] | which rules a packet can match at all: decision trees |
 //! | [`eval`] | one step of running a ruleset image over a packet |
 //! | [`verdict`] | verdicts and drop reasons, numbered for ever |
@@ -41,6 +42,7 @@ pub mod classify;
 pub mod conntrack;
 pub mod control;
 pub mod counter;
+pub mod edit;
 pub mod eval;
 pub mod event;
 pub mod fetch;

@@ -55,7 +55,7 @@ impl Found {
     /// quotes.
     #[inline(always)]
     pub const fn way(&self, entry: &Entry) -> u32 {
-        self.source_is_high ^ entry.originator_is_high as u32 ^ self.is_quoted
+        (self.source_is_high ^ entry.originator_is_high as u32 ^ self.is_quoted) & 1
     }
 }
 

@@ -212,7 +212,7 @@ fn end_of_entry(entry: &Entry, insn: &Insn, packet: &mut Packet) -> bool {
     let asked = argument(insn.low);
     // The reply goes where the first packet came from.
     let originator = (asked & 1 != 0) == (asked & DESTINATION != 0);
-    let is_high = originator == (entry.originator_is_high != 0);
+    let is_high = originator == (entry.originator_is_high & 1 != 0);
     let (address, port) =
         if is_high { (entry.key.high, entry.key.high_port()) } else { (entry.key.low, entry.key.low_port()) };
     if insn.low as u8 == Fetch::Port as u8 {

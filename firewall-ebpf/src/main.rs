@@ -16,6 +16,7 @@ mod bucket;
 mod connection;
 mod conntrack;
 mod count;
+mod edit;
 mod emit;
 mod explain;
 mod fetch;

@@ -19,6 +19,7 @@ use firewall_common::{
 use crate::{
     act::Act,
     answer,
+    edit::Edit,
     pipeline::{self, Path},
     rules,
     verifier::{forget, load_packet_pointer, load_u8, load_u16, load_u32, opaque},
@@ -32,7 +33,7 @@ const REACH: u32 = 0x7fff;
 const PULL: u32 = 256;
 
 /// A packet in one of the kernel's contexts.
-pub trait Frame: PacketBytes + Act {
+pub trait Frame: PacketBytes + Act + Edit {
     /// The packet of a context that [`Self::context`] gave.
     fn of_context(context: *mut core::ffi::c_void) -> Self;
     /// The interface the program runs on.
@@ -47,6 +48,10 @@ pub trait Frame: PacketBytes + Act {
     fn mark(&self) -> u32;
     /// Gives the packet a mark.
     fn set_mark(&self, mark: u32);
+    /// The packet's priority, a traffic class; none at XDP.
+    fn priority(&self) -> u32;
+    /// Gives the packet a priority.
+    fn set_priority(&self, priority: u32);
     /// Parses it once more, [`crate::pipeline::parse_tc`]: the number of the reason to drop it.
     fn parse_again(&self, path: u32) -> u32;
     /// Runs the rules from where the packet stands in them: [`crate::rules::walk_xdp`] and its like.
@@ -190,6 +195,14 @@ impl Frame for XdpFrame {
     fn set_mark(&self, _: u32) {}
 
     #[inline(always)]
+    fn priority(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn set_priority(&self, _: u32) {}
+
+    #[inline(always)]
     fn parse_again(&self, _: u32) -> u32 {
         Reason::Internal as u32
     }
@@ -305,6 +318,18 @@ impl Frame for TcFrame {
     fn set_mark(&self, mark: u32) {
         // SAFETY: as above.
         unsafe { (*self.skb).mark = mark };
+    }
+
+    #[inline(always)]
+    fn priority(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb).priority }
+    }
+
+    #[inline(always)]
+    fn set_priority(&self, priority: u32) {
+        // SAFETY: as above.
+        unsafe { (*self.skb).priority = priority };
     }
 
     #[inline(always)]

@@ -17,7 +17,7 @@ use firewall_common::{
 };
 
 use crate::{
-    emit, explain,
+    edit, emit, explain,
     fetch::{self, Facts},
     maps,
     packet::{Frame, TcFrame, XdpFrame},
@@ -199,7 +199,6 @@ fn search<F: Frame>(frame: &F, work: &mut Work) -> Option<()> {
 
 /// A ruleset image in maps.
 struct MapStore<'a, F> {
-    #[expect(dead_code, reason = "for values that are read from the packet's bytes")]
     frame: &'a F,
     now_ns: u64,
     tick: u32,
@@ -295,6 +294,11 @@ impl<F: Frame> Store for MapStore<'_, F> {
     #[inline(always)]
     fn log(&mut self, index: u32, rule: u32, packet: &Packet) {
         emit::logged(packet, emit::Moment { now_ns: self.now_ns, tick: self.tick, hook: self.hook }, rule, index);
+    }
+
+    #[inline(always)]
+    fn edit(&mut self, insn: &Insn, packet: &Packet) -> bool {
+        edit::edit(self.frame, insn, packet)
     }
 
     #[inline(always)]

@@ -44,6 +44,16 @@ pub unsafe fn load_u16(address: usize) -> u16 {
     value as u16
 }
 
+/// Writes two bytes at `address`, in one store whatever its alignment, see [`load_u16`].
+///
+/// # Safety
+/// As for [`load_u8`].
+#[inline(always)]
+pub unsafe fn write_u16(address: usize, value: u16) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("*(u16 *)({0} + 0) = {1}", in(reg) address, in(reg) u64::from(value), options(nostack)) };
+}
+
 /// Four bytes at `address`, in one load whatever its alignment, see [`load_u16`].
 ///
 /// # Safety

@@ -15,7 +15,7 @@ use self::state::{Ending, Nth, split};
 use super::{
     CompileError, MAX_INTERVALS, Manifest,
     assembler::{Assembler, Begun, Label, Place},
-    concat, data,
+    concat, data, header,
     numbers::Numbers,
     parts::{self, Hung},
     stateful,
@@ -55,6 +55,7 @@ fn written(ruleset: &Ruleset, manifest: &Manifest, trees: Option<&Tuning>) -> Re
         manifest,
         numbers,
         order,
+        part: Part::Prerouting,
         out: Assembler::default(),
         copies: HashMap::new(),
         waiting: Vec::new(),
@@ -63,6 +64,7 @@ fn written(ruleset: &Ruleset, manifest: &Manifest, trees: Option<&Tuning>) -> Re
     let mut entry = [Place::Accept; PARTS];
     let mut rules = [const { Vec::new() }; PARTS];
     for part in Part::ALL {
+        writer.part = part;
         entry[part as usize] = writer.part(part)?;
         let begun = std::mem::take(&mut writer.begun);
         // Trees know IPv4 and IPv6: what crosses a device can be something else.
@@ -104,6 +106,8 @@ struct Writer<'a> {
     /// Copies that are jumped to and not written yet.
     waiting: Vec<(Copy, Label)>,
     order: Order,
+    /// The part being written.
+    part: Part,
     /// Rules of this hook that are written.
     begun: Vec<Begun>,
 }
@@ -317,7 +321,14 @@ impl<'a> Writer<'a> {
             Statement::NamedMap { subject, map } => {
                 self.map(frame, *subject, &frame.table.sets[*map].map_elements(), way);
             }
-            Statement::Assign { target, value } => data::assign(&mut self.out, frame.table, (*target, value), way),
+            Statement::Assign { target, value } => {
+                if let Some(what) = header::not_here(target.selector, self.part.hook()) {
+                    let chain = &frame.table.chains[frame.copy.chain];
+                    let (table, chain) = (frame.table.name.clone(), chain.name.clone());
+                    return Err(CompileError::NotEnforced { table, chain, what });
+                }
+                data::assign(&mut self.out, frame.table, (*target, value), way);
+            }
             Statement::Counter { .. } => {
                 let slot = record.counters[Nth::next(&mut nth.counter)].slot;
                 self.act(Op::Counter, slot, way);

@@ -9,7 +9,7 @@ use firewall_common::{
 
 use super::{
     assembler::{Assembler, Place},
-    concat,
+    concat, header,
     words::{self, CONNECTIONLESS, Way, Word, range},
 };
 use crate::language::ruleset::{Computed, Data, DataMap, Given, Lookup, Selector, Step, Subject, Table, Values};
@@ -17,6 +17,13 @@ use crate::language::ruleset::{Computed, Data, DataMap, Given, Lookup, Selector,
 /// Gives what `target` stands for a value; a value that the packet does not have ends the rule.
 pub(super) fn assign(out: &mut Assembler, table: &Table, (target, value): (Subject, &Data), way: Way) {
     out.note_use(target.selector);
+    if header::is_field(target.selector) {
+        return assign_field(out, table, (target, value), way);
+    }
+    if target.selector == Selector::Priority {
+        let value = load(out, table, (value, Field::Priority as u32), way);
+        return finish(out, value, way);
+    }
     if target.selector != Selector::CtMark {
         let value = load(out, table, (value, Field::Mark as u32), way);
         return finish(out, value, way);
@@ -29,6 +36,39 @@ pub(super) fn assign(out: &mut Assembler, table: &Table, (target, value): (Subje
     words::test(out, range(Field::CtState, CONNECTIONLESS, (1, u32::MAX)), unconnected);
     out.bind_here(set);
     finish(out, compute((Field::register(REGISTERS - 1) as u8, u32::MAX), Field::CtMark as u32), way);
+}
+
+/// Gives a field of a header a value.
+fn assign_field(out: &mut Assembler, table: &Table, (target, value): (Subject, &Data), way: Way) {
+    let tests = Way { flags: 0, ..way };
+    words::write_preconditions(out, target, tests);
+    words::write_presence(out, target, tests);
+    let bits = usize::from(target.selector.value_type().bits());
+    let count = if bits > 32 { bits.div_ceil(32) } else { 1 };
+    let field = out.take_registers(count);
+    match value {
+        Data::Constant(value) if bits > 32 => put(out, &[value << (32 * count - bits)], &[(field, count)], way),
+        Data::Lookup(lookup) if bits > 32 => look_up(out, table, lookup, &[(field, count)], way),
+        Data::Computed(Computed { subject, steps: _ }) if bits > 32 => copy_wide(out, *subject, (field, count), way),
+        Data::Constant(_) | Data::Computed(_) | Data::Lookup(_) => {
+            let last = load(out, table, (value, field as u32), way);
+            go_on(out, last, way);
+        }
+    }
+    header::write(out, target, field as u32, tests);
+    finish(out, Insn { op: Op::Range as u8, field: Field::Zero as u8, ..Insn::default() }, way);
+}
+
+/// Copies a value of several words, its first bits first.
+fn copy_wide(out: &mut Assembler, subject: Subject, (into, count): (Field, usize), way: Way) {
+    let tests = Way { flags: 0, ..way };
+    words::write_preconditions(out, subject, tests);
+    words::write_presence(out, subject, tests);
+    out.note_use(subject.selector);
+    let (Word::Wide(field) | Word::Left(field, _)) = words::word(out, subject.selector) else { return };
+    for word in 0..count {
+        go_on(out, compute((field as u8 + word as u8, u32::MAX), into as u32 + word as u32), way);
+    }
 }
 
 /// Writes an instruction that leads to where the statement leads.

@@ -79,6 +79,8 @@ fn instruction(insn: &Insn) -> String {
             high & 0xff,
             high >> 8
         ),
+        18 => format!("{} & {mask:#x} = {} << {high}", field_name(extra as u8), field_name(field)),
+        19 => format!("write {low:#x} & {mask:#x} = {} >> {} << {}", field_name(field), high & 0xff, high >> 8),
         17 => format!("{} = fetch {low}", field_name(extra as u8)),
         64 => "notrack".to_owned(),
         48 => format!("limit of packets, constant {low}, cell {extra}"),

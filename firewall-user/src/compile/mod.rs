@@ -10,6 +10,7 @@ mod concat;
 mod data;
 mod fetch;
 mod hash;
+mod header;
 mod manifest;
 mod numbers;
 mod parts;

@@ -12,8 +12,8 @@ use crate::language::{
     ast::{Binary, Element, Expr, ExprKind, Given, Hash, Left},
     diagnostic::Diagnostic,
     ruleset::{
-        self, Computed, Data, DataMap, Extras, Form, Interned, Lookup, PacketHash, Selector, Statement, Step, Tuple,
-        Values,
+        self, Computed, CtField, Data, DataMap, Extras, Form, Interned, Lookup, PacketHash, Selector, Statement, Step,
+        Subject, Transport, Tuple, Values,
     },
     source::Span,
     types::Type,
@@ -33,8 +33,9 @@ impl Checker<'_> {
         may_be_set(target)?;
         let ty = target.selector.value_type();
         let (target, _) = self.subject(target, context)?;
-        let value = self.packet_data(table, (value, ty), context)?;
-        Ok(Statement::Assign { target, value })
+        let data = self.packet_data(table, (value, ty), context)?;
+        may_be_computed_into(target, &data, value.span)?;
+        Ok(Statement::Assign { target, value: data })
     }
 
     /// `jhash ip saddr mod 2`
@@ -289,11 +290,59 @@ fn fits(selector: Selector, ty: Type, span: Span) -> Checked<()> {
 
 /// What statements can give a value.
 fn may_be_set(target: &Left) -> Checked<()> {
-    match target.selector {
-        Selector::Mark | Selector::CtMark => Ok(()),
-        selector => {
-            let (group, field) = selector.words();
-            Err(Diagnostic::error(target.span, format!("`{group} {field} set` is not supported yet")))
+    use Selector as S;
+    let reason = match target.selector {
+        _ if target.hash.is_some() => "a hash is computed, not set",
+        S::Mark | S::CtMark | S::Priority => return Ok(()),
+        S::IpDscp | S::IpEcn | S::IpId | S::IpTtl | S::IpSaddr | S::IpDaddr => return Ok(()),
+        S::Ip6Dscp | S::Ip6Ecn | S::Ip6FlowLabel | S::Ip6HopLimit | S::Ip6Saddr | S::Ip6Daddr => return Ok(()),
+        S::SourcePort(Transport::Tcp | Transport::Udp) | S::DestinationPort(Transport::Tcp | Transport::Udp) => {
+            return Ok(());
         }
+        S::TcpSequence | S::TcpAckSeq | S::TcpFlags | S::TcpWindow | S::TcpUrgPtr => return Ok(()),
+        S::IcmpId | S::IcmpSequence | S::Icmp6Id | S::Icmp6Sequence => return Ok(()),
+        S::EtherSaddr | S::EtherDaddr | S::VlanId | S::VlanPcp | S::VlanDei => return Ok(()),
+        S::SourcePort(Transport::Sctp) | S::DestinationPort(Transport::Sctp) => {
+            "its checksum covers the whole packet, which is not read here"
+        }
+        S::SourcePort(Transport::Any) | S::DestinationPort(Transport::Any) => {
+            "write it for each protocol: `tcp dport set 80`"
+        }
+        S::IcmpType | S::IcmpCode | S::Icmp6Type | S::Icmp6Code => "nft 1.0.6 itself lists it as a change of ports",
+        S::IpVersion
+        | S::IpHdrLength
+        | S::IpLength
+        | S::IpFragOff
+        | S::IpProtocol
+        | S::Ip6Version
+        | S::Ip6Length
+        | S::Ip6NextHdr
+        | S::EtherType
+        | S::VlanType
+        | S::TcpDoff
+        | S::TcpReserved
+        | S::UdpLength
+        | S::UdpChecksum => "the kernel would read the packet as another one: rules act before it, not behind it",
+        S::PktType => "the kernel decides whom a frame is for behind XDP",
+        S::Ct(CtField::Zone(_)) => "zones are set by interface: see `[conntrack]` in the settings",
+        _ => "it is not something that a packet can be given",
+    };
+    let selector = target.selector.text();
+    Err(Diagnostic::error(target.span, format!("`{selector} set` is not supported")).help(reason))
+}
+
+/// nft 1.0.6 computes values only for fields that begin and end at even bytes.
+fn may_be_computed_into(target: Subject, value: &Data, span: Span) -> Checked<()> {
+    let selector = target.selector;
+    let is_card = selector.value_type() == Type::EtherAddr && matches!(value, Data::Lookup(_));
+    if is_card {
+        return Err(Diagnostic::error(span, "hardware addresses from a map are not supported"));
     }
+    let is_even = matches!(selector, Selector::Mark | Selector::CtMark | Selector::Priority)
+        || (selector.value_type().bits().is_multiple_of(16) && !selector.value_type().is_bit_field());
+    if is_even || matches!(value, Data::Constant(_)) {
+        return Ok(());
+    }
+    let error = Diagnostic::error(span, "a field of less than two bytes can only be given a number");
+    Err(error.help("nft 1.0.6 refuses it too"))
 }
