@@ -93,7 +93,7 @@ pub(super) fn write(out: &mut Assembler, target: Subject, value: u32, way: Way) 
     for unit in first..=last {
         let insn = if bits > 32 { whole(unit, bit, value) } else { part(unit, (bit, bits), value) };
         let next = out.label();
-        let insn = Insn { op: Op::Edit as u8, rule: way.rule, low: 2 * unit | of, ..insn };
+        let insn = Insn { op: Op::Edit as u8, rule: way.rule, low: (2 * unit) | of, ..insn };
         out.push(insn, Place::Label(next), way.fail);
         out.bind_here(next);
     }
@@ -105,7 +105,12 @@ pub(super) fn write(out: &mut Assembler, target: Subject, value: u32, way: Way) 
 /// Two bytes of a value of several words, all of which they are.
 fn whole(unit: u32, bit: u32, value: u32) -> Insn {
     let at = 16 * unit - bit;
-    Insn { field: (value + at / 32) as u8, mask: 0xffff, high: if at % 32 == 0 { 16 } else { 0 }, ..Insn::default() }
+    Insn {
+        field: (value + at / 32) as u8,
+        mask: 0xffff,
+        high: if at.is_multiple_of(32) { 16 } else { 0 },
+        ..Insn::default()
+    }
 }
 
 /// Two bytes of which a value is a part, or the other way round.
@@ -131,8 +136,9 @@ fn mirrored(out: &Assembler, selector: Selector, value: u32) -> Vec<Insn> {
     };
     let mut merges = match words::word(out, selector) {
         Word::Plain(field, max) => vec![merge(field, max as u32, 0)],
-        Word::Part(field, shift, max) => vec![merge(field, max << shift, shift.into())],
-        Word::Tagged { field, protocol: _, shift, max } => vec![merge(field, max << shift, shift.into())],
+        Word::Part(field, shift, max) | Word::Tagged { field, protocol: _, shift, max } => {
+            vec![merge(field, max << shift, shift.into())]
+        }
         Word::AnyPort(field) => vec![merge(field, 0xffff, 0)],
         Word::Wide(field) | Word::Left(field, _) => {
             let bits = u32::from(selector.value_type().bits());

@@ -293,15 +293,37 @@ fn may_be_set(target: &Left) -> Checked<()> {
     use Selector as S;
     let reason = match target.selector {
         _ if target.hash.is_some() => "a hash is computed, not set",
-        S::Mark | S::CtMark | S::Priority => return Ok(()),
-        S::IpDscp | S::IpEcn | S::IpId | S::IpTtl | S::IpSaddr | S::IpDaddr => return Ok(()),
-        S::Ip6Dscp | S::Ip6Ecn | S::Ip6FlowLabel | S::Ip6HopLimit | S::Ip6Saddr | S::Ip6Daddr => return Ok(()),
-        S::SourcePort(Transport::Tcp | Transport::Udp) | S::DestinationPort(Transport::Tcp | Transport::Udp) => {
-            return Ok(());
-        }
-        S::TcpSequence | S::TcpAckSeq | S::TcpFlags | S::TcpWindow | S::TcpUrgPtr => return Ok(()),
-        S::IcmpId | S::IcmpSequence | S::Icmp6Id | S::Icmp6Sequence => return Ok(()),
-        S::EtherSaddr | S::EtherDaddr | S::VlanId | S::VlanPcp | S::VlanDei => return Ok(()),
+        S::Mark
+        | S::CtMark
+        | S::Priority
+        | S::IpDscp
+        | S::IpEcn
+        | S::IpId
+        | S::IpTtl
+        | S::IpSaddr
+        | S::IpDaddr
+        | S::Ip6Dscp
+        | S::Ip6Ecn
+        | S::Ip6FlowLabel
+        | S::Ip6HopLimit
+        | S::Ip6Saddr
+        | S::Ip6Daddr
+        | S::SourcePort(Transport::Tcp | Transport::Udp)
+        | S::DestinationPort(Transport::Tcp | Transport::Udp)
+        | S::TcpSequence
+        | S::TcpAckSeq
+        | S::TcpFlags
+        | S::TcpWindow
+        | S::TcpUrgPtr
+        | S::IcmpId
+        | S::IcmpSequence
+        | S::Icmp6Id
+        | S::Icmp6Sequence
+        | S::EtherSaddr
+        | S::EtherDaddr
+        | S::VlanId
+        | S::VlanPcp
+        | S::VlanDei => return Ok(()),
         S::SourcePort(Transport::Sctp) | S::DestinationPort(Transport::Sctp) => {
             "its checksum covers the whole packet, which is not read here"
         }
