@@ -6,7 +6,9 @@ fn packet(words: &[(Field, u32)]) -> Packet {
     packet.set(Field::SourceAddress, 0xc000_0201);
     packet.set(Field::DestinationAddress, 0xc000_0202);
     packet.set(Field::L4Header, TCP | L4_PRESENT);
-    words.iter().for_each(|(field, value)| packet.set(*field, *value));
+    for (field, value) in words {
+        packet.set(*field, *value);
+    }
     packet
 }
 
@@ -20,16 +22,16 @@ fn some_packets_are_never_answered() {
         (vec![(Field::DestinationAddress, 0xffff_ffff)], RESET),
         (vec![(Field::SourceAddress, 0)], ICMP),
         (vec![(Field::TcpFlags, TCP << 16 | RST)], RESET),
-        (vec![(Field::L4Header, 17 | L4_PRESENT)], RESET),
+        (vec![(Field::L4Header, 0x11 | L4_PRESENT)], RESET),
         (vec![(Field::L4Header, TCP)], RESET),
-        (vec![(Field::IcmpType, 1 << 16 | 3 << 8)], ICMP),
-        (vec![(Field::IcmpType, 1 << 16 | 11 << 8)], EITHER),
-        (vec![(Field::IcmpType, 1 << 16 | 200 << 8)], ICMP),
+        (vec![(Field::IcmpType, 1 << 16 | 0x3 << 8)], ICMP),
+        (vec![(Field::IcmpType, 1 << 16 | 0xb << 8)], EITHER),
+        (vec![(Field::IcmpType, 1 << 16 | 0xc8 << 8)], ICMP),
         (vec![], ICMP6),
     ] {
         assert!(!answered(&words, asked), "{words:?}");
     }
-    assert!(answered(&[(Field::IcmpType, 1 << 16 | 8 << 8)], ICMP));
+    assert!(answered(&[(Field::IcmpType, 1 << 16 | 0x8 << 8)], ICMP));
 }
 
 #[test]

@@ -34,13 +34,15 @@ use crate::{compile::Compiled, config::Config};
 const READ_ONLY: [&str; 3] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES];
 
 /// State that the program only writes, or that is copied in part: nothing in it is needed for an answer.
-const NOT_COPIED: [&str; 11] = [
+const NOT_COPIED: [&str; 13] = [
     maps::XDP,
     maps::TC_INGRESS,
     maps::TC_EGRESS,
     maps::FLOWS,
     maps::COUNTERS,
     maps::TRAFFIC,
+    maps::CELLS,
+    maps::ANSWER_LIMITS,
     maps::ANSWERS,
     maps::EVENTS,
     maps::BUDGET,
@@ -85,6 +87,8 @@ pub struct Shadow<'a> {
     live: Option<&'a Instance>,
     generation: u32,
     buckets: u32,
+    /// Where the limits and quotas of the ruleset have their states.
+    cells: Vec<u32>,
     /// The side that [`Self::passes`] was asked about last.
     side: Option<Side>,
 }
@@ -105,7 +109,8 @@ impl Instance {
             loader.map_pin_path(name, self.pins.generation(generation).join(name));
         }
         let ebpf = object::load_with(&mut loader)?;
-        let mut shadow = Shadow { ebpf, live: Some(self), generation, buckets: self.buckets, side: None };
+        let cells = self.manifest_of(generation)?.cells().map(|cell| cell.slot).collect();
+        let mut shadow = Shadow { ebpf, live: Some(self), generation, buckets: self.buckets, cells, side: None };
         shadow.watch_everything()?;
         Ok(shadow)
     }
@@ -130,7 +135,8 @@ impl Shadow<'static> {
         loader.override_global("EXPLAIN", &(Explain::Shadow as u32), true);
         let mut ebpf = object::load_with(&mut loader)?;
         super::generation::fill(&mut ebpf, image, &[])?;
-        let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets: CANDIDATE_BUCKETS, side: None };
+        let (buckets, cells) = (CANDIDATE_BUCKETS, Vec::new());
+        let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets, cells, side: None };
         shadow.watch_everything()?;
         shadow.register(&compiled.manifest.config)?;
         Ok(shadow)

@@ -58,6 +58,7 @@ impl<'a> Seen<'a> {
     pub fn peer_sees(&self) -> Option<&'static str> {
         const TCP: u8 = 6;
         (self.kind == Kind::Dropped).then_some(match self.packet.protocol {
+            _ if self.reason == Reason::Rejected => "that it is refused",
             Some(TCP) => "connection timed out",
             Some(_) | None => "no answer",
         })
@@ -114,7 +115,7 @@ impl<'a> Seen<'a> {
             Kind::Dropped => {
                 let (layer, sees) = (self.reason.layer().name(), self.peer_sees().unwrap_or_default());
                 let by = match (self.reason, author) {
-                    (Reason::Rule | Reason::Policy, Some(author)) => author,
+                    (Reason::Rule | Reason::Policy | Reason::Rejected, Some(author)) => author,
                     (reason, _) => reason.meaning().to_owned(),
                 };
                 format!(", {} ({layer}): {by}; the sender sees: {sees}", self.reason.name())

@@ -247,7 +247,7 @@ impl<'a> Report<'a> {
         let outcome = self.outcome().name();
         let by = self.author().long().map_or_else(String::new, |author| format!(" by {author}"));
         match self.reason() {
-            Some(reason @ (Reason::Rule | Reason::Policy)) => {
+            Some(reason @ (Reason::Rule | Reason::Policy | Reason::Rejected)) => {
                 format!("{outcome} ({}, {}){by}", reason.name(), reason.layer().name())
             }
             Some(reason) => format!("{outcome} ({}, {}): {}", reason.name(), reason.layer().name(), reason.meaning()),
@@ -295,6 +295,6 @@ impl<'a> Report<'a> {
 
     /// Did the ruleset decide, and not the packet itself or a full table?
     fn is_by_ruleset(&self) -> bool {
-        self.trail.rule != NO_RULE && matches!(self.reason(), Some(Reason::Rule | Reason::Policy))
+        self.trail.rule != NO_RULE && matches!(self.reason(), Some(Reason::Rule | Reason::Policy | Reason::Rejected))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use aya::maps::Array;
+
 use firewall_common::{
     conntrack::{self, Phase, Segment, State, Terms, Window, ticks_of_seconds},
     flow::{Secret, Tuple},
@@ -13,7 +15,7 @@ use firewall_common::{
 };
 
 use super::{NOT_COPIED, Question, READ_ONLY, Shadow};
-use crate::kernel::{KernelError, host, maps, raw::RawMap};
+use crate::kernel::{Instance, KernelError, host, maps, raw::RawMap};
 
 /// A bucket as the map gives it.
 pub(super) type Words = [u64; BUCKET / 8];
@@ -68,7 +70,19 @@ impl Shadow<'_> {
             let our_info = ours.info().map_err(KernelError::map(shape.name))?;
             RawMap::new(ours.fd(), &our_info)?.become_like(&RawMap::new(theirs.fd(), &their_info)?)?;
         }
-        Ok(())
+        self.copy_cells(live)
+    }
+
+    /// Copies the states of the limits and quotas that there are.
+    fn copy_cells(&mut self, live: &Instance) -> Result<(), KernelError> {
+        if self.cells.is_empty() {
+            return Ok(());
+        }
+        let cells = live.cells(self.cells.iter().copied())?;
+        let map = self.ebpf.map_mut(maps::CELLS);
+        let map = map.ok_or_else(|| KernelError::Damaged(format!("the program has no map {}", maps::CELLS)))?;
+        let mut ours = Array::<_, u64>::try_from(map).map_err(KernelError::map(maps::CELLS))?;
+        cells.into_iter().try_for_each(|(slot, word)| ours.set(slot, word, 0)).map_err(KernelError::map(maps::CELLS))
     }
 
     /// Writes the connection that the packet is supposed to belong to.
