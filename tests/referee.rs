@@ -6,6 +6,8 @@ mod support;
 mod grammar;
 #[path = "referee/walks.rs"]
 mod walks;
+#[path = "referee/way_back.rs"]
+mod way_back;
 
 use std::{
     fs,

@@ -48,6 +48,8 @@ pub const DECIDES: u8 = 2;
 pub const POLICY: u32 = 0x8000_0000;
 /// Rule number of a verdict that no rule and no policy gave: a hook without chains, or a stage before the rules.
 pub const NO_RULE: u32 = u32::MAX;
+/// Rule number of the drop of a packet about which the routing table would not answer.
+pub const NO_ANSWER: u32 = u32::MAX - 1;
 
 /// What an instruction does. The numbers are part of the image format, see [`crate::abi::ABI_VERSION`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +96,9 @@ pub enum Op {
     /// Reads bytes ([`crate::read::Read`]) into the words from `extra` on, then goes to `pass`; to `fail` when the packet
     /// has no such bytes. A value of up to four bytes is one word.
     Read = 32,
+    /// Asks the routing table by which interface the packet's IPv4 source is reached ([`crate::fib`]), puts its index into
+    /// word `extra` (0: by none), then goes to `pass`. Without an answer the packet is dropped.
+    Fib = 33,
 }
 
 impl Insn {
@@ -390,6 +395,8 @@ pub const USES_REJECT: u32 = 1 << 22;
 
 /// [`Settings::uses`]: some rule reads bytes: [`Op::Read`].
 pub const USES_READINGS: u32 = 1 << 16;
+/// [`Settings::uses`]: some rule asks the routing table: [`Op::Fib`].
+pub const USES_FIB: u32 = 1 << 17;
 
 impl Settings {
     /// A ruleset without chains: everything passes.

@@ -46,6 +46,7 @@ pub mod edit;
 pub mod eval;
 pub mod event;
 pub mod fetch;
+pub mod fib;
 pub mod flow;
 pub mod fragment;
 pub mod image;

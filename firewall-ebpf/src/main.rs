@@ -20,6 +20,7 @@ mod edit;
 mod emit;
 mod explain;
 mod fetch;
+mod fib;
 mod fragment;
 mod maps;
 mod marks;

@@ -5,11 +5,11 @@ use core::{ffi::c_void, marker::PhantomData};
 use aya_ebpf::helpers::generated::bpf_loop;
 use firewall_common::{
     eval::Cursor,
-    image::{Insn, Op, USES_READINGS},
+    image::{Insn, Op, USES_FIB, USES_READINGS},
     read::{self, BUFFER, Scan, Source},
 };
 
-use crate::{maps, packet::Frame, verifier::opaque, work::Work};
+use crate::{fib, maps, packet::Frame, verifier::opaque, work::Work};
 
 /// The packet of a context.
 struct Bytes<F> {
@@ -28,14 +28,18 @@ impl<F: Frame> Source for Bytes<F> {
     }
 }
 
-/// Runs the instruction under the cursor if it reads bytes; says whether it was one that does.
+/// Runs the instruction under the cursor if it reads bytes or asks the routing table; says whether it was such a one.
 #[inline(always)]
 pub fn run<F: Frame>(work: &mut Work, context: *mut c_void) -> bool {
-    if maps::USES.load() & USES_READINGS == 0 {
+    if maps::USES.load() & (USES_READINGS | USES_FIB) == 0 {
         return false;
     }
     let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return false };
-    if insn.op != Op::Read as u8 {
+    if maps::USES.load() & USES_FIB != 0 && insn.op == Op::Fib as u8 {
+        fib::run(work, context, insn);
+        return true;
+    }
+    if maps::USES.load() & USES_READINGS == 0 || insn.op != Op::Read as u8 {
         return false;
     }
     let found = read::<F>(work, context, insn);

@@ -9,7 +9,7 @@ use aya_ebpf::{
 use firewall_common::{
     classify::{self, Narrow, Node, Root, Wide},
     eval::{Cursor, Store, step, step_range},
-    image::{Insn, Interval, POLICY, Part, Target, USES_FETCH, USES_TREES},
+    image::{Insn, Interval, NO_ANSWER, POLICY, Part, Target, USES_FETCH, USES_TREES},
     limit,
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV6, Packet},
@@ -149,6 +149,8 @@ fn verdict(cursor: Cursor) -> Verdict {
         Verdict::drop(Reason::Rejected)
     } else if cursor.at != Target::DROP {
         Verdict::drop(Reason::RulesetTooLong)
+    } else if cursor.rule == NO_ANSWER {
+        Verdict::drop(Reason::FibUnanswered)
     } else if cursor.rule & POLICY != 0 {
         Verdict::drop(Reason::Policy)
     } else {

@@ -76,6 +76,8 @@ pub struct Work {
     pub chunks: Chunks,
     /// What is known of its association.
     pub walk: Walk,
+    /// What a rule asks the routing table.
+    pub way_back: aya_ebpf::bindings::bpf_fib_lookup,
     /// Bytes that a rule asks for, see [`firewall_common::read`].
     pub scanned: read::Scan,
     /// What a SYN offers, [`firewall_common::conntrack::Terms`] as a number.

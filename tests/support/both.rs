@@ -126,6 +126,18 @@ impl Both {
         Referee::of(&self.theirs.pair.server)
     }
 
+    /// Runs `ip` with these arguments on both.
+    pub fn ip(&self, arguments: &str) {
+        self.ours.pair.server.ip(arguments);
+        self.theirs.pair.server.ip(arguments);
+    }
+
+    /// Sets a kernel parameter of both.
+    pub fn set_parameter(&self, name: &str, value: &str) {
+        self.ours.pair.server.set_parameter(name, value);
+        self.theirs.pair.server.set_parameter(name, value);
+    }
+
     /// Puts a ruleset in force on both.
     pub fn replace(&mut self, ruleset: &str) {
         self.ours.apply(ruleset);

@@ -6,7 +6,10 @@ use std::collections::HashMap;
 
 use firewall_common::{
     classify::build::{self, TooLarge, Tuning},
-    image::{DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, Target, USES_LOG, USES_NAMES, USES_NOTRACK},
+    image::{
+        DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, Target, USES_FIB, USES_LOG, USES_NAMES,
+        USES_NOTRACK,
+    },
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6},
 };
@@ -128,10 +131,27 @@ impl<'a> Writer<'a> {
         let entry = |at: usize| labels.get(at).map_or(Place::Accept, |label| Place::Label(*label));
         for (at, hung) in chains.iter().enumerate() {
             self.out.bind_here(labels[at]);
+            let asked = std::mem::take(&mut self.out.uses);
             self.base_chain(*hung, entry(at + 1))?;
             self.write_waiting()?;
+            self.may_ask(hung)?;
+            self.out.uses |= asked;
         }
         Ok(entry(0))
+    }
+
+    /// As in the kernel (`nft_fib_validate`), packets that leave are not asked about.
+    fn may_ask(&self, Hung { table, chain, base }: &Hung) -> Result<(), CompileError> {
+        let comes_in = matches!(base.hook, Hook::Prerouting | Hook::Input | Hook::Forward);
+        if comes_in || self.out.uses & USES_FIB == 0 {
+            return Ok(());
+        }
+        let table = &self.ruleset.tables()[*table];
+        Err(CompileError::NotEnforced {
+            table: table.name.clone(),
+            chain: table.chains[*chain].name.clone(),
+            what: "`fib` asks for the way back of packets that come in: at prerouting, input and forward",
+        })
     }
 
     fn base_chain(&mut self, Hung { table, chain, base }: Hung, after: Place) -> Result<(), CompileError> {

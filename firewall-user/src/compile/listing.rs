@@ -87,6 +87,7 @@ fn instruction(insn: &Insn) -> String {
         49 => format!("limit of bytes, constant {low}, cell {extra}"),
         50 => format!("quota, constant {low}, cell {extra}"),
         32 => format!("{} = read {low}+{high:#x} of {mask:#x}", field_name(extra as u8)),
+        33 => format!("{} = way back, {low:#x}, {high:#x}", field_name(extra as u8)),
         _ => format!("op {op}"),
     };
     format!("[{}]{decides} {not}{body} ? {} : {}", attribution(rule), target(pass), target(fail))

@@ -1,7 +1,8 @@
 //! Matches of what is read from bytes: an instruction that reads, then tests of the registers.
 
 use firewall_common::{
-    image::{Insn, Op, USES_READINGS, USES_REGISTERS},
+    fib::{ONLY_IIF, PRESENCE, WITH_MARK},
+    image::{Insn, Op, USES_FIB, USES_READINGS, USES_REGISTERS},
     packet::{FRAGMENT_LATER, Field, L4_PRESENT},
     parse::tagged,
     read::{Part, Read},
@@ -12,7 +13,7 @@ use super::{
     words::{self, Way, Word},
 };
 use crate::language::{
-    reading::{Base, Place, Reading, Span, Whole},
+    reading::{Base, Fib, FibResult, Place, Reading, Side, Span, Whole},
     ruleset::Selector,
 };
 
@@ -21,11 +22,24 @@ pub(super) fn write(out: &mut Assembler, reading: Reading, way: Way) {
     for test in tests(reading) {
         words::step(out, way, test);
     }
+    if let Reading::Fib(fib) = reading {
+        return ask(out, fib, way);
+    }
     let Some(span) = reading.span() else { return };
     out.uses |= USES_REGISTERS | USES_READINGS;
     let extra = out.take_register(Selector::Reading(reading), if span.bytes > 4 { 4 } else { 1 }) as u32;
     let read = Read { part: part(span), first: span.first, bytes: span.bytes, presence: span.presence };
     words::step(out, way, Insn { op: Op::Read as u8, extra, ..read.operands() });
+}
+
+/// Asks for the way back.
+fn ask(out: &mut Assembler, fib: Fib, way: Way) {
+    out.uses |= USES_REGISTERS | USES_FIB;
+    let extra = out.take_register(Selector::Reading(Reading::Fib(fib)), 1) as u32;
+    let with_mark = if fib.mark { WITH_MARK } else { 0 };
+    let only_iif = if fib.interface == Some(Side::In) { ONLY_IIF } else { 0 };
+    let high = if fib.result == FibResult::Exists { PRESENCE } else { 0 };
+    words::step(out, way, Insn { op: Op::Fib as u8, extra, low: with_mark | only_iif, high, ..Insn::default() });
 }
 
 fn part(span: Span) -> Part {
@@ -68,6 +82,9 @@ fn tests(reading: Reading) -> Vec<Insn> {
 /// How what was read lies in its registers.
 pub(super) fn word(out: &Assembler, reading: Reading) -> Word {
     let register = out.loaded(Selector::Reading(reading));
+    if let Reading::Fib(_) = reading {
+        return Word::Plain(register, u32::MAX.into());
+    }
     let bits = u32::from(reading.value_type().bits());
     match reading.span() {
         Some(span) if span.presence => Word::Part(register, 0, 0xff),

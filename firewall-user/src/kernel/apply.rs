@@ -19,6 +19,7 @@ use super::{
     generation::Generation,
     host, instance, interfaces, maps, pins,
     registration::{check_index, is_attached},
+    way_back,
 };
 use crate::{
     compile::{Compiled, Manifest},
@@ -78,6 +79,7 @@ impl Instance {
             attach::refuse_foreign(interface)?;
             check_index(interface)?;
         }
+        way_back::check(compiled.image.settings.uses)?;
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
         self.start_counters(compiled)?;
         let config = &compiled.manifest.config;

@@ -36,6 +36,7 @@ mod reset;
 mod shadow;
 mod stage;
 mod twin;
+mod way_back;
 
 pub use apply::{Applied, ApplyOptions};
 pub use attach::{Attached, Egress, Ingress};

@@ -223,7 +223,7 @@ impl Reach<'_> {
             // Only the rest of the rule looks at a register.
             return self.explore(rule, insn.pass, way.open_at(at), found);
         }
-        if insn.op == Op::Read as u8 {
+        if insn.op == Op::Read as u8 || insn.op == Op::Fib as u8 {
             let way = way.open_at(at);
             self.explore(rule, insn.fail, way.clone(), found)?;
             return self.explore(rule, insn.pass, way, found);

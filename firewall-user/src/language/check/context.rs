@@ -184,6 +184,10 @@ impl Context {
     /// What must hold before bytes are read. Options and chunks ask for nothing: without them there is nothing to read,
     /// and `missing` is true.
     fn reading(&mut self, reading: Reading, span: Span) -> Checked<Option<Network>> {
+        if matches!(reading, Reading::Fib(_)) && self.networks != [Network::Ip] {
+            let error = Diagnostic::error(span, "the routing table is asked about IPv4 only yet");
+            return Err(error.help("write `meta nfproto ipv4` in front of it, or put it into a table of family ip"));
+        }
         match reading.place() {
             Some(Place::Ip | Place::IpOption(_)) => self.network(Network::Ip, span),
             Some(Place::Extension(_)) => self.network(Network::Ip6, span),

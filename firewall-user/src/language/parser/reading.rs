@@ -53,11 +53,7 @@ impl Parser<'_> {
             (Some("rt"), Some("classid" | "nexthop" | "mtu" | "ipsec" | "ip" | "ip6")) => {
                 return Err(unsupported::feature(self.here(), "`rt` of the route a packet takes"));
             }
-            (Some("fib"), _) => {
-                let span = self.here();
-                self.fib()?;
-                return Err(unsupported::feature(span, "`fib`"));
-            }
+            (Some("fib"), _) => self.fib()?,
             (Some(word), _) if WORDS.contains(&word) => {
                 let group = word.to_owned();
                 self.bump();
@@ -278,7 +274,33 @@ impl Parser<'_> {
         let Some(destination) = asked.destination else {
             return Err(Diagnostic::error(start.to(end), "`fib` needs an address to ask about: saddr or daddr"));
         };
-        Ok(Reading::Fib(Fib { destination, mark: asked.mark, interface: asked.interface, result }))
+        let fib = Fib { destination, mark: asked.mark, interface: asked.interface, result };
+        match unanswered(fib) {
+            Some(reason) => {
+                Err(Diagnostic::error(start.to(end), "the routing table cannot be asked this").help(reason))
+            }
+            None => Ok(Reading::Fib(fib)),
+        }
+    }
+}
+
+/// What `bpf_fib_lookup` (Linux 6.18) does not tell programs, and what to write instead.
+fn unanswered(fib: Fib) -> Option<&'static str> {
+    match fib {
+        Fib { result: FibResult::Type, .. } => Some(
+            "it tells programs that an address is not forwarded, not whether it is local, broadcast or has no route; name the \
+             addresses: `ip daddr { 192.0.2.1, 192.0.2.255 }`",
+        ),
+        Fib { destination: true, .. } => Some(
+            "it does not tell programs broadcast addresses from unknown ones; `oifname` is where a forwarded packet leaves",
+        ),
+        Fib { result: FibResult::OifName, .. } => Some(
+            "it knows interfaces by number: write `oif \"eth0\"`, or `iif oif missing` for the check of the way back",
+        ),
+        Fib { interface: Some(Side::Out), .. } => {
+            Some("nor can nftables: a source is not reached by where the packet leaves")
+        }
+        Fib { .. } => None,
     }
 }
 

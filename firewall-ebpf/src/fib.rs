@@ -1,0 +1,73 @@
+//! Asking the routing table for the way back.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, helpers::generated::bpf_fib_lookup};
+use firewall_common::{
+    fib::{self, Query},
+    image::{Insn, NO_ANSWER, Target},
+    packet::{Field, NFPROTO_IPV4, WORDS},
+};
+
+use crate::work::Work;
+
+/// Address family number of sockets (include/linux/socket.h).
+const AF_INET: u8 = 2;
+
+/// `BPF_FIB_LOOKUP_MARK` (include/uapi/linux/bpf.h, Linux 6.10): the question has a mark.
+const LOOKUP_MARK: u32 = 1 << 5;
+
+/// The routing table gave no answer.
+const UNANSWERED: u32 = u32::MAX;
+
+/// Carries out the instruction.
+#[inline(never)]
+pub fn run(work: &mut Work, context: *mut c_void, insn: &Insn) {
+    let flags = insn.low;
+    let named = match fib::answered(&work.packet) {
+        Some(interface) => interface,
+        None if work.packet.get(Field::NfProto) != NFPROTO_IPV4 => UNANSWERED,
+        None => ask(&fib::query(&work.packet, flags, work.hook), context, &mut work.way_back),
+    };
+    if named == UNANSWERED {
+        work.cursor.at = Target::DROP;
+        work.cursor.rule = NO_ANSWER;
+        return;
+    }
+    let result = fib::result(&work.packet, flags, insn.high, named);
+    work.packet.words[insn.extra as usize & (WORDS - 1)] = result;
+    work.cursor.at = insn.pass;
+}
+
+/// The interface that the way leads out by; 0 when there is none.
+///
+/// `BPF_FIB_LKUP_RET_*` (include/uapi/linux/bpf.h, Linux 6.18): success (0), no neighbour yet (7) and too large (8) name the
+/// interface. Blackhole, unreachable and prohibit (1 to 3) lead nowhere, nor does what is not forwarded (4): the source is
+/// this host, or there is no route. Forwarding that is off (5) and tunnels (6) are no answers.
+///
+/// The question lies in the work area: the stack of four calls within each other has 512 bytes.
+#[inline(always)]
+fn ask(query: &Query, context: *mut c_void, lookup: &mut FibLookup) -> u32 {
+    lookup.family = AF_INET;
+    lookup.ifindex = query.ifindex;
+    lookup.l4_protocol = query.protocol as u8;
+    (lookup.sport, lookup.dport) = (0, 0);
+    lookup.__bindgen_anon_1.tot_len = 0;
+    lookup.__bindgen_anon_2.flowinfo = 0;
+    lookup.__bindgen_anon_2.tos = query.tos as u8;
+    lookup.__bindgen_anon_3.ipv4_src = query.source.to_be();
+    lookup.__bindgen_anon_4.ipv4_dst = query.destination.to_be();
+    lookup.__bindgen_anon_5.tbid = 0;
+    // The mark lies where the answer's hardware addresses will.
+    let [first, second, third, fourth] = query.mark.to_ne_bytes();
+    lookup.smac = [first, second, third, fourth, 0, 0];
+    let flags = if query.mark == 0 { 0 } else { LOOKUP_MARK };
+    let size = size_of::<FibLookup>() as i32;
+    // SAFETY: the structure is ours and its size is given.
+    let answer = unsafe { bpf_fib_lookup(context, core::ptr::from_mut(lookup).cast(), size, flags) };
+    match answer {
+        0 | 7 | 8 => lookup.ifindex,
+        1..=4 => 0,
+        _ => UNANSWERED,
+    }
+}
