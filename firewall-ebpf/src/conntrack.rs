@@ -6,7 +6,10 @@
 //! - both enter it as new: two entries may exist for a moment. Both CPUs had accepted the packet; later packets find
 //!   the one that stands first, always the same, and the other expires unused;
 //! - one recycles the place that the other has just found: the slot word has changed, so the update does not happen;
-//!   counters of a dying entry may be added to its successor. Nothing is decided by them.
+//!   counters of a dying entry may be added to its successor. Nothing is decided by them;
+//! - user space forgets it (`rampart conns kill`, by the same compare-and-swap): as if it had expired at that instant.
+//!
+//! `tests/conntrack/pressure.rs` has two CPUs enter, use and recycle the same flows while user space forgets some.
 //!
 //! TCP's windows are plain stores of single words. A plain segment writes its sender's `end`, `max_ack` and `max_win` and
 //! what it allows, its receiver's `max_end`; and, when it reaches beyond the window, its receiver's `max_win`, which only
