@@ -369,7 +369,9 @@ impl<'a> Writer<'a> {
                 stateful::quota(&mut self.out, quota, record.quotas[Nth::next(&mut nth.quota)].slot, way);
             }
             Statement::Object(object) => self.object(frame, *object, way)?,
-            Statement::Connections { .. } | Statement::Synproxy(_) => return Err(self.not_yet(frame, statement)),
+            Statement::Connections { .. } | Statement::Flow(_) | Statement::Synproxy(_) => {
+                return Err(self.not_yet(frame, statement));
+            }
             // Taken off the rule's end, or says nothing; a set that rules change was refused before.
             Statement::Verdict(_) | Statement::Reject(_) | Statement::Update(_) => {}
         }

@@ -305,6 +305,7 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
         | Statement::Quota(_)
         | Statement::Connections { .. }
         | Statement::Object(_)
+        | Statement::Flow(_)
         | Statement::Synproxy(_)
         | Statement::Reject(_)
         | Statement::Verdict(_) => false,

@@ -258,6 +258,8 @@ pub(super) enum StatementKind {
     Object(ObjectKind, Spanned),
     /// `synproxy ...`
     Synproxy(Synproxy),
+    /// `flow add @f`
+    Flow(Spanned),
     /// `reject ...`
     Reject(RejectWith),
     /// `accept` and the like
@@ -314,6 +316,19 @@ pub(super) struct Chain {
     pub(super) body: ChainBody,
 }
 
+/// A flowtable as written.
+#[derive(Clone, Debug)]
+pub(super) struct Flowtable {
+    /// Its name.
+    pub(super) name: Spanned,
+    /// Where it hangs: its kind is empty, and its devices are those of the flowtable.
+    pub(super) hook: Option<Hook>,
+    /// `devices = { .. }`
+    pub(super) devices: Vec<Spanned>,
+    /// `counter`
+    pub(super) counter: bool,
+}
+
 /// What stands in a table's braces.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TableBody {
@@ -327,6 +342,8 @@ pub(super) struct TableBody {
     pub(super) sets: Vec<Set>,
     /// Its counters, quotas and the like.
     pub(super) objects: Vec<Object>,
+    /// Its flowtables.
+    pub(super) flowtables: Vec<Flowtable>,
 }
 
 /// Which table is meant.

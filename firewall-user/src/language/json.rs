@@ -12,7 +12,7 @@ use self::value::{
 use super::{
     print::{CounterRef, Object, Shown, hidden, statement_text},
     ruleset::{
-        Base, Chain, Comparison, ConcatKeys, Data, DataMap, Extras, Form, Given, Lookup, MapElement, Match,
+        Base, Chain, Comparison, ConcatKeys, Data, DataMap, Extras, Flowtable, Form, Given, Lookup, MapElement, Match,
         Object as Named, Operand, Quota, Rule, Ruleset, Set, SetElement, Statement, Subject, Table, Tuple, Update,
         Values, Verdict,
     },
@@ -52,7 +52,7 @@ fn text(text: Option<&String>) -> Option<Value> {
 
 impl Printer<'_> {
     fn table(&self, out: &mut Vec<Value>) {
-        let Table { family, name, dormant, comment, objects, sets, chains } = self.table;
+        let Table { family, name, dormant, comment, objects, flowtables, sets, chains } = self.table;
         out.push(object(
             "table",
             [
@@ -65,6 +65,7 @@ impl Printer<'_> {
         ));
         out.extend(objects.iter().enumerate().map(|(at, named)| self.named(at, named)));
         out.extend(sets.iter().enumerate().map(|(at, set)| self.set(at, set)));
+        out.extend(flowtables.iter().map(|flowtable| self.flowtable(flowtable)));
         out.extend(chains.iter().enumerate().map(|(at, chain)| self.chain(at, chain)));
         for (at, chain) in chains.iter().enumerate() {
             out.extend(
@@ -75,6 +76,26 @@ impl Printer<'_> {
 
     fn handle(&self, object: Object) -> Option<Value> {
         (self.shown.handle)(object).map(Value::from)
+    }
+
+    fn flowtable(&self, flowtable: &Flowtable) -> Value {
+        let Flowtable { name, priority, devices, counter: _ } = flowtable;
+        let devices = match &devices[..] {
+            [] => None,
+            [one] => Some(Value::from(one.as_str())),
+            several => Some(several.into()),
+        };
+        object(
+            "flowtable",
+            [
+                ("family", Some(self.table.family.name().into())),
+                ("name", Some(name.as_str().into())),
+                ("table", Some(self.table.name.as_str().into())),
+                ("hook", Some("ingress".into())),
+                ("prio", Some((*priority).into())),
+                ("dev", devices),
+            ],
+        )
     }
 
     fn named(&self, at: usize, named: &Named) -> Value {
@@ -188,6 +209,9 @@ impl Printer<'_> {
                 Statement::Object(object) => {
                     let object = &self.table.objects[*object];
                     json!({ object.kind().name(): object.name })
+                }
+                Statement::Flow(at) => {
+                    json!({ "flow": { "op": "add", "flowtable": format!("@{}", self.table.flowtables[*at].name) } })
                 }
                 Statement::Synproxy(proxy) => stateful::synproxy(*proxy),
                 Statement::Reject(reject) => stateful::reject(*reject),

@@ -13,6 +13,7 @@ pub mod clock;
 mod connection;
 mod data;
 mod diagnostic;
+pub mod flowtable;
 mod hash;
 pub mod json;
 pub mod lexer;

@@ -135,7 +135,7 @@ struct Printer<'a> {
 
 impl Printer<'_> {
     fn table(&self, out: &mut String) {
-        let Table { family, name, dormant, comment, objects, sets, chains } = self.table;
+        let Table { family, name, dormant, comment, objects, flowtables, sets, chains } = self.table;
         let _ = writeln!(out, "table {} {name} {{{}", family.name(), self.handle(Object::Table(self.number)));
         if *dormant {
             out.push_str("\tflags dormant\n");
@@ -154,6 +154,10 @@ impl Printer<'_> {
         for (at, set) in sets.iter().enumerate() {
             separate(out);
             self.set(at, set, out);
+        }
+        for flowtable in flowtables {
+            separate(out);
+            let _ = writeln!(out, "\tflowtable {} {{\n\t\t{}\n\t}}", flowtable.name, flowtable.lines().join("\n\t\t"));
         }
         for (at, chain) in chains.iter().enumerate() {
             separate(out);

@@ -7,6 +7,7 @@ use firewall_common::image::Hook;
 pub use super::{
     connection::{CtField, End, Side},
     data::{Computed, Data, DataMap, Lookup, Step},
+    flowtable::Flowtable,
     hash::{Hash as PacketHash, Interned},
     selector::{Generator, Selector, Source, Transport},
     sets::{
@@ -233,6 +234,8 @@ pub enum Statement {
     Object(usize),
     /// Answers handshakes in the place of a server.
     Synproxy(Synproxy),
+    /// Takes the connection past the rules, by a flowtable's index in [`Table::flowtables`].
+    Flow(usize),
     /// Decides: the packet is dropped, and its sender is told.
     Reject(Reject),
     /// Decides.
@@ -335,6 +338,8 @@ pub struct Table {
     pub sets: Vec<Set>,
     /// Its counters, quotas and the like.
     pub objects: Vec<Object>,
+    /// Its flowtables.
+    pub flowtables: Vec<Flowtable>,
     /// Its chains.
     pub chains: Vec<Chain>,
 }

@@ -379,6 +379,7 @@ impl Run<'_> {
                 | Statement::Quota(_)
                 | Statement::Connections { .. }
                 | Statement::Object(_)
+                | Statement::Flow(_)
                 | Statement::Synproxy(_) => panic!("what these say depends on the packets before"),
                 Statement::Map { subject, elements } => {
                     let Some(value) = self.probe.subject(*subject) else { return Said::Nothing };

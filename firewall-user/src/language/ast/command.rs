@@ -1,6 +1,6 @@
 //! Commands at the top of a file.
 
-use super::{Chain, Expr, Object, Rule, Set, Spanned, TableBody, TableName};
+use super::{Chain, Expr, Flowtable, Object, Rule, Set, Spanned, TableBody, TableName};
 use crate::language::{ruleset::Family, source::Span};
 
 /// Where a lone rule goes in its chain.
@@ -40,6 +40,8 @@ pub(in crate::language) enum Command {
     Set(TableName, Set),
     /// `add counter ..`
     Object(TableName, Object),
+    /// `add flowtable ..`
+    Flowtable(TableName, Flowtable),
     /// `add element ..`
     Elements(TableName, Spanned, Expr),
     /// `add rule ..` or `insert rule ..`
@@ -77,6 +79,7 @@ impl Command {
             | Self::Chain(table, _)
             | Self::Set(table, _)
             | Self::Object(table, _)
+            | Self::Flowtable(table, _)
             | Self::Elements(table, ..)
             | Self::Rule { table, .. }
             | Self::FlushTable(table)

@@ -160,7 +160,7 @@ fn hook(written: &Spanned, family: Family) -> Checked<Hook> {
 }
 
 /// The interfaces a chain hangs at: for the hooks of devices, and only for them.
-fn devices(written: &ast::Hook, base: Base) -> Checked<Vec<String>> {
+pub(super) fn devices(written: &ast::Hook, base: Base) -> Checked<Vec<String>> {
     let at_device = matches!(base.hook, Hook::Ingress | Hook::Egress);
     match written.devices.first() {
         Some(first) if !at_device => {
@@ -196,7 +196,7 @@ fn devices(written: &ast::Hook, base: Base) -> Checked<Vec<String>> {
     Ok(names)
 }
 
-fn priority(written: &ast::Hook, hook: Hook, family: Family) -> Checked<i32> {
+pub(super) fn priority(written: &ast::Hook, hook: Hook, family: Family) -> Checked<i32> {
     let named = match &written.priority {
         Some(name) => i128::from(named_priority(name, hook, family)?),
         None => 0,

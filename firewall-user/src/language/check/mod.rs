@@ -11,6 +11,7 @@ mod concat;
 mod context;
 mod data;
 mod declare;
+mod flowtables;
 mod jumps;
 mod matches;
 mod reading;
@@ -116,6 +117,9 @@ impl Checker<'_> {
             Command::Chain(table, chain) => self.find(&table).and_then(|at| self.chain_block(at, chain)),
             Command::Set(table, set) => self.find(&table).and_then(|at| self.named_set(at, &set)),
             Command::Object(table, object) => self.find(&table).map(|at| self.declare_object(at, &object)),
+            Command::Flowtable(table, flowtable) => {
+                self.find(&table).and_then(|at| self.declare_flowtable(at, &flowtable))
+            }
             Command::Elements(table, set, elements) => {
                 self.find(&table).and_then(|at| self.add_elements(at, &set, &elements))
             }
@@ -160,6 +164,11 @@ impl Checker<'_> {
             Command::Object(table, object) => {
                 (&object.name, self.find(table).is_ok_and(|at| self.tables[at].has_object(object)))
             }
+            Command::Flowtable(table, flowtable) => (
+                &flowtable.name,
+                self.find(table)
+                    .is_ok_and(|at| self.tables[at].flowtables.iter().any(|known| *known.name == *flowtable.name.text)),
+            ),
             Command::Create(_)
             | Command::Destroy(_)
             | Command::DeleteElements(..)

@@ -12,6 +12,7 @@ pub(super) fn takes_away(command: &Command) -> bool {
         | Command::Chain(..)
         | Command::Set(..)
         | Command::Object(..)
+        | Command::Flowtable(..)
         | Command::Elements(..)
         | Command::Rule { .. }
         | Command::FlushRuleset(_)
@@ -56,6 +57,7 @@ fn apply(command: &Command, left: &mut Vec<Command>) {
         | Command::Chain(..)
         | Command::Set(..)
         | Command::Object(..)
+        | Command::Flowtable(..)
         | Command::Elements(..)
         | Command::Rule { .. }
         | Command::DeleteElements(..) => left.push(command.clone()),
@@ -115,6 +117,7 @@ fn stays(command: &mut Command, fate: &mut dyn FnMut(What<'_>) -> Fate) -> bool 
             !matches!(fate(What::Set(&set.text)), Fate::Elements | Fate::Goes)
         }
         Command::Object(..)
+        | Command::Flowtable(..)
         | Command::FlushRuleset(_)
         | Command::FlushTable(_)
         | Command::Flush(..)

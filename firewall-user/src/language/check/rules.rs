@@ -112,6 +112,9 @@ impl Checker<'_> {
             StatementKind::Connections { over, count } => Statement::Connections { over: *over, count: *count },
             StatementKind::Object(kind, name) => Statement::Object(self.tables[place.table].object(*kind, name)?),
             StatementKind::Synproxy(proxy) => Statement::Synproxy(*proxy),
+            StatementKind::Flow(name) => {
+                Statement::Flow(self.tables[place.table].flowtable(place.chain, name, written.span)?)
+            }
             StatementKind::Reject(with) => Statement::Reject(context.reject(*with, written.span)?),
             StatementKind::Verdict(verdict) => Statement::Verdict(self.verdict(place, verdict)?),
         })
@@ -262,6 +265,7 @@ fn always_goes_on(statement: &Statement) -> bool {
         | Statement::Quota(_)
         | Statement::Connections { .. }
         | Statement::Object(_)
+        | Statement::Flow(_)
         | Statement::Synproxy(_) => false,
         // What is read, or the header that is written to, may not be there.
         Statement::Assign { target, value } => target.network.is_none() && matches!(value, Data::Constant(_)),
@@ -293,6 +297,7 @@ fn is_final(statement: &Statement) -> bool {
         | Statement::Quota(_)
         | Statement::Connections { .. }
         | Statement::Object(_)
+        | Statement::Flow(_)
         | Statement::Synproxy(_)
         | Statement::Log(_) => false,
     }

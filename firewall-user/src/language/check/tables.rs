@@ -10,7 +10,7 @@ use crate::language::{
     ast::{RulePlace, Spanned, TableBody, TableName},
     diagnostic::Diagnostic,
     names,
-    ruleset::{Base, Chain, Family, Object, ObjectKind, Rule, Table},
+    ruleset::{Base, Chain, Family, Flowtable, Object, ObjectKind, Rule, Table},
     source::Span,
 };
 
@@ -26,6 +26,7 @@ pub(super) struct TableState {
     pub(super) set_index: HashMap<String, usize>,
     pub(super) objects: Vec<Object>,
     pub(super) object_index: HashMap<(ObjectKind, String), usize>,
+    pub(super) flowtables: Vec<Flowtable>,
     pub(super) chains: Vec<ChainState>,
     pub(super) chain_index: HashMap<String, usize>,
 }
@@ -97,6 +98,7 @@ impl TableState {
             set_index: HashMap::new(),
             objects: Vec::new(),
             object_index: HashMap::new(),
+            flowtables: Vec::new(),
             chains: Vec::new(),
             chain_index: HashMap::new(),
         }
@@ -135,12 +137,13 @@ impl TableState {
             set_index: _,
             objects,
             object_index: _,
+            flowtables,
             chains,
             chain_index: _,
         } = self;
         let sets = sets.into_iter().map(|set| set.finish(problems)).collect();
         let chains = chains.into_iter().map(ChainState::finish).collect();
-        Table { family, name, dormant, comment, sets, objects, chains }
+        Table { family, name, dormant, comment, sets, objects, flowtables, chains }
     }
 }
 
@@ -168,6 +171,11 @@ impl Checker<'_> {
         }
         for object in body.objects {
             self.declare_object(at, &object);
+        }
+        for flowtable in &body.flowtables {
+            if let Err(diagnostic) = self.declare_flowtable(at, flowtable) {
+                self.report(diagnostic);
+            }
         }
         for set in body.sets {
             if let Err(diagnostic) = self.named_set(at, &set) {

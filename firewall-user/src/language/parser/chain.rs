@@ -68,7 +68,7 @@ impl Parser<'_> {
     }
 
     /// `device eth0` or `devices = { eth0, eth1 }`, if one stands here.
-    fn devices(&mut self) -> Parsed<Vec<Spanned>> {
+    pub(super) fn devices(&mut self) -> Parsed<Vec<Spanned>> {
         if self.take_word("device").is_some() {
             return Ok(vec![self.device()?]);
         }
@@ -115,7 +115,7 @@ impl Parser<'_> {
         self.take_word(word).ok_or_else(|| self.unexpected(expected))
     }
 
-    fn priority(&mut self) -> Parsed<(Option<Spanned>, i128, Span)> {
+    pub(super) fn priority(&mut self) -> Parsed<(Option<Spanned>, i128, Span)> {
         if self.at_mark(Mark::Dollar) {
             let value = self.variable()?;
             let (name, offset) = priority_of(&value).ok_or_else(|| no_priority(value.span))?;

@@ -105,6 +105,11 @@ impl Parser<'_> {
                 let table = self.table_name()?;
                 Ok(Command::Set(table, self.set_declaration(Declared::Map)?))
             }
+            Some("flowtable") if !first => {
+                self.bump();
+                let table = self.table_name()?;
+                Ok(Command::Flowtable(table, self.flowtable()?))
+            }
             Some("element") if !first => {
                 self.bump();
                 let table = self.table_name()?;

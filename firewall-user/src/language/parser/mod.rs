@@ -7,6 +7,7 @@ mod chain;
 mod command;
 mod data;
 mod expression;
+mod flowtable;
 mod generated;
 mod hints;
 mod include;

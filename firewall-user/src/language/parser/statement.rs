@@ -20,6 +20,10 @@ impl Parser<'_> {
                 self.bump();
                 StatementKind::NoTrack
             }
+            Some("flow") => {
+                self.bump();
+                self.flow()?
+            }
             Some("limit") => self.limit()?,
             Some("quota") => self.quota()?,
             Some("reject") => self.reject()?,

@@ -1,12 +1,24 @@
 //! What stands in a table's braces: chains, sets, definitions, a comment.
 
-use super::{Parsed, Parser, set::Declared, unsupported};
+use super::{Parsed, Parser, set::Declared};
 use crate::language::{ast::TableBody, diagnostic::Diagnostic, lexer::Mark, names};
 
 /// Words that start a part of a table.
 const PARTS: &[&str] = &[
-    "chain", "set", "map", "counter", "quota", "limit", "synproxy", "flags", "comment", "define", "redefine",
-    "undefine", "include",
+    "chain",
+    "set",
+    "map",
+    "counter",
+    "quota",
+    "limit",
+    "synproxy",
+    "flowtable",
+    "flags",
+    "comment",
+    "define",
+    "redefine",
+    "undefine",
+    "include",
 ];
 
 impl Parser<'_> {
@@ -41,6 +53,11 @@ impl Parser<'_> {
                 self.bump();
                 body.sets.push(self.set_declaration(Declared::Map)?);
                 self.end_statement("the map's `}`")
+            }
+            Some("flowtable") => {
+                self.bump();
+                body.flowtables.push(self.flowtable()?);
+                self.end_statement("the flowtable's `}`")
             }
             Some("comment") => {
                 self.comment(&mut body.comment)?;
@@ -79,9 +96,6 @@ impl Parser<'_> {
         let Some(word) = self.word() else {
             return self.unexpected("`chain`, `set`, `map`, `comment` or `}` in the table");
         };
-        if unsupported::TABLE_PARTS.contains(&word) {
-            return unsupported::feature(self.here(), &format!("`{word}` in a table"));
-        }
         let error = Diagnostic::error(self.here(), format!("unknown word `{word}` in a table"));
         match names::nearest(word, PARTS.iter().copied()) {
             Some(near) => error.help(format!("did you mean `{near}`?")),

@@ -21,10 +21,7 @@ pub(super) const RESERVED: &[&str] = &[
 ];
 
 /// Commands that are not part of a ruleset file, or not yet.
-pub(super) const COMMANDS: &[&str] = &["flowtable", "meter"];
-
-/// Parts of a table.
-pub(super) const TABLE_PARTS: &[&str] = &["flowtable"];
+pub(super) const COMMANDS: &[&str] = &["meter"];
 
 /// Statements and the reason, or the way round, that is worth a word.
 #[rustfmt::skip]
@@ -37,7 +34,6 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("dup", ""),
     ("fwd", ""),
     ("tproxy", "packets at XDP do not have a socket yet"),
-    ("flow", ""),
     ("map", "only verdict maps are known yet: `tcp dport vmap { 22 : accept }`"),
     ("meter", ""),
     ("last", ""),
@@ -106,5 +102,5 @@ pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
 /// Words that start a statement, for "did you mean".
 pub(super) const KNOWN_STATEMENTS: &[&str] = &[
     "accept", "drop", "return", "continue", "jump", "goto", "counter", "log", "reject", "limit", "quota", "synproxy",
-    "notrack", "comment", "policy", "type",
+    "flow", "notrack", "comment", "policy", "type",
 ];

@@ -50,6 +50,7 @@ impl Names<'_> {
                 format!("{} name \"{}\"", object.kind().name(), object.name)
             }
             Statement::Synproxy(proxy) => proxy.text(),
+            Statement::Flow(at) => format!("flow add @{}", self.table.flowtables[*at].name),
             Statement::Reject(reject) => self.reject(*reject),
             Statement::Verdict(verdict) => self.verdict(*verdict),
         }
