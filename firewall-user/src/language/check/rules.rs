@@ -115,7 +115,10 @@ impl Checker<'_> {
             StatementKind::Flow(name) => {
                 Statement::Flow(self.tables[place.table].flowtable(place.chain, name, written.span)?)
             }
-            StatementKind::Reject(with) => Statement::Reject(context.reject(*with, written.span)?),
+            StatementKind::Reject(with) => {
+                self.tables[place.table].chains[place.chain].rejects.push(written.span);
+                Statement::Reject(context.reject(*with, written.span)?)
+            }
             StatementKind::Verdict(verdict) => Statement::Verdict(self.verdict(place, verdict)?),
         })
     }

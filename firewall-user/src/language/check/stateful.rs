@@ -1,5 +1,7 @@
 //! What limits, counts and refuses: objects of a table, `log`, `reject` in its context.
 
+use firewall_common::image::Hook;
+
 use super::{
     Checked, Checker,
     context::{self, Context},
@@ -53,6 +55,34 @@ impl Checker<'_> {
         state.object_index.insert((kind, name.clone()), state.objects.len());
         state.objects.push(Object { name, comment, content: written.content });
     }
+}
+
+/// Refuses `reject` where packets leave, in whatever chain such packets get to, as the kernel does
+/// (`nft_reject_validate`, `net/netfilter/nft_reject.c`).
+pub(super) fn check_rejects(table: &TableState) -> Checked<()> {
+    let leaves = |chain: &&usize| {
+        let base = table.chains[**chain].base.as_ref();
+        base.is_some_and(|base| matches!(base.hook, Hook::Postrouting | Hook::Egress))
+    };
+    let all: Vec<usize> = (0..table.chains.len()).collect();
+    let mut reached: Vec<usize> = all.iter().filter(leaves).copied().collect();
+    let mut at = 0;
+    while let Some(chain) = reached.get(at).copied() {
+        at += 1;
+        let chain = &table.chains[chain];
+        if let Some(span) = chain.rejects.first() {
+            let error =
+                Diagnostic::error(*span, "`reject` in a chain of packets that leave: the kernel refuses it there");
+            return Err(error.help("reject at the hooks input, forward or output; `drop` works everywhere"));
+        }
+        let maps = chain.maps.iter().flat_map(|map| &table.sets[*map].jumps);
+        for (target, _) in chain.jumps.iter().chain(maps) {
+            if !reached.contains(target) {
+                reached.push(*target);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What `log` says, where nothing contradicts.

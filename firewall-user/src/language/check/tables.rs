@@ -42,6 +42,8 @@ pub(super) struct ChainState {
     pub(super) rules: VecDeque<Rule>,
     /// Jumps out of it: where to, and where they stand.
     pub(super) jumps: Vec<(usize, Span)>,
+    /// Where its rules reject.
+    pub(super) rejects: Vec<Span>,
     /// Named maps in its rules.
     pub(super) maps: Vec<usize>,
     /// Sets and maps that its rules use.
@@ -55,6 +57,7 @@ pub(super) struct ChainState {
 impl ChainState {
     pub(super) fn new(name: String) -> Self {
         let (rules, jumps, maps, sets, devices) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let rejects = Vec::new();
         Self {
             name,
             base: None,
@@ -63,6 +66,7 @@ impl ChainState {
             comment: None,
             rules,
             jumps,
+            rejects,
             maps,
             sets,
             flushed: 0,
@@ -74,14 +78,27 @@ impl ChainState {
         self.flushed += self.rules.len();
         self.rules.clear();
         self.jumps.clear();
+        self.rejects.clear();
         self.maps.clear();
         self.sets.clear();
         self.closed = false;
     }
 
     fn finish(self) -> Chain {
-        let Self { name, base, devices, policy: _, comment, rules, jumps: _, maps: _, sets: _, flushed: _, closed: _ } =
-            self;
+        let Self {
+            name,
+            base,
+            devices,
+            policy: _,
+            comment,
+            rules,
+            jumps: _,
+            rejects: _,
+            maps: _,
+            sets: _,
+            flushed: _,
+            closed: _,
+        } = self;
         Chain { name, base, devices, comment, rules: rules.into() }
     }
 }
