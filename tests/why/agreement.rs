@@ -38,7 +38,7 @@ const RULES: &str = "table inet filter {
     }
 }";
 
-const PACKETS: usize = 3000;
+const PACKETS: usize = 2000;
 
 /// One rule for each of so many ports, so that the hook has trees.
 fn many_rules() -> String {

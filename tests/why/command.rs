@@ -131,3 +131,27 @@ fn what_cannot_be_asked_is_said() {
         assert!(output.stderr.contains(wanted), "{arguments:?}: {}", output.stderr);
     }
 }
+
+#[test]
+fn a_reject_says_what_the_sender_is_told() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart
+        .apply(
+            "table inet filter {
+                chain input {
+                    type filter hook input priority filter; policy accept;
+                    tcp dport 25 reject with tcp reset
+                    udp dport 53 reject
+                }
+            }",
+        )
+        .check();
+    let told = |protocol: &str, port: u16| {
+        let (from, to) = packet(port);
+        let json = rampart.run(&["why", protocol, &from, &to, "--json"]).success().json();
+        (json["verdict"].as_str().unwrap_or("?").to_owned(), json["peer_sees"].as_str().unwrap_or("?").to_owned())
+    };
+    assert_eq!(told("tcp", 25), ("reject".to_owned(), "connection refused".to_owned()));
+    assert_eq!(told("udp", 53), ("reject".to_owned(), "port unreachable (connection refused)".to_owned()));
+}
