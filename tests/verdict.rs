@@ -22,6 +22,8 @@ mod link;
 mod malformed;
 #[path = "verdict/matches.rs"]
 mod matches;
+#[path = "verdict/readings.rs"]
+mod readings;
 #[path = "verdict/truncation.rs"]
 mod truncation;
 #[path = "verdict/values.rs"]
