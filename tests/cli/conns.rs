@@ -193,7 +193,7 @@ fn connections_are_looked_at_again_with_new_rules() {
     let _ssh = connection(&pair, (SERVER, 22).into());
     let _https = connection(&pair, (SERVER, 443).into());
     let files = firewall_tests::command::Scratch::new();
-    let stricter = files.write("stricter.nft", &RULES.replace("{ 22, 443 }", "22"));
+    let stricter = files.write("stricter.nft", RULES.replace("{ 22, 443 }", "22"));
     let stricter = stricter.to_string_lossy().into_owned();
     let refused = || rampart.run(&["conns", "--refused", "--proto", "tcp", "--by", "port"]).success().stdout;
     assert_eq!(refused(), "");
