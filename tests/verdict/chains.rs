@@ -227,3 +227,23 @@ fn a_long_chain() {
         &[("tcp:1", RULE), ("tcp:10000", RULE), ("tcp:10001", PASS), ("tcp:10002", POLICY), ("udp:1", POLICY)],
     );
 }
+
+#[test]
+fn no_packet_comes_to_a_table_that_sleeps() {
+    let asleep = "table inet later { flags dormant; chain c { type filter hook input priority -5; policy drop; }; }\n";
+    let awake = table("", "tcp dport 22 accept");
+    check(&format!("{asleep}\n{awake}"), &[("tcp:22", PASS), ("tcp:23", POLICY)]);
+    let awake = asleep.replace("flags dormant;", "");
+    check(&format!("{awake}\n{}", table("", "tcp dport 22 accept")), &[("tcp:22", POLICY)]);
+}
+
+#[test]
+fn what_a_file_takes_away_again_is_not_there() {
+    let made = table(
+        "set ports { type inet_service; elements = { 23 }; }; chain spare { drop; }; chain later { accept; };",
+        "tcp dport @ports jump spare",
+    );
+    let gone = "flush chain inet t c\ndelete chain inet t spare\ndelete set inet t ports\n";
+    let rules = format!("{made}\n{gone}add rule inet t c tcp dport 22 jump later\n");
+    check(&rules, &[("tcp:22", PASS), ("tcp:23", POLICY)]);
+}
