@@ -52,7 +52,7 @@ enum Way {
     Back,
 }
 
-/// The stranger of a number: 131,072 addresses of 198.18.0.0/15 or 2001:db8::/32, a port for each further round.
+/// The stranger of a number: 131,072 addresses of `198.18.0.0/15` or `2001:db8::/32`, a port for each further round.
 fn stranger(number: usize, is_v6: bool) -> (IpAddr, u16) {
     let (low, port) = ((number & 0x1_ffff) as u32, 1024 + (number >> 17) as u16);
     let address = if is_v6 {
