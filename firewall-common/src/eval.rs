@@ -7,7 +7,7 @@ use crate::{
     classify::{Narrow, Node, Root, Search, Wide},
     conntrack::CtState,
     image::{
-        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_FETCH, USES_LOG, USES_NOTRACK,
+        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_FETCH, USES_LOG, USES_NAT, USES_NOTRACK,
         USES_REGISTERS, USES_SETS,
     },
     limit,
@@ -149,6 +149,9 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
         true
     } else if op >= Op::LimitPackets as u8 && op <= Op::Quota as u8 && store.uses(USES_CELLS) {
         limited(store, &insn, packet)?
+    } else if op == Op::Nat as u8 && store.uses(USES_NAT) {
+        packet.set(Field::Nat, cursor.at.0 + 1);
+        true
     } else {
         return None;
     };

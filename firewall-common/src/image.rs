@@ -99,6 +99,9 @@ pub enum Op {
     /// Asks the routing table by which interface the packet's IPv4 source is reached ([`crate::fib`]), puts its index into
     /// word `extra` (0: by none), then goes to `pass`. Without an answer the packet is dropped.
     Fib = 33,
+    /// Asks for a translation of addresses, see [`crate::nat`]: `mask` says which kind and what is given, `low` where the
+    /// addresses are, `high` the ports. Then goes to `pass`.
+    Nat = 65,
 }
 
 impl Insn {
@@ -397,6 +400,8 @@ pub const USES_REJECT: u32 = 1 << 22;
 pub const USES_READINGS: u32 = 1 << 16;
 /// [`Settings::uses`]: some rule asks the routing table: [`Op::Fib`].
 pub const USES_FIB: u32 = 1 << 17;
+/// [`Settings::uses`]: addresses are translated.
+pub const USES_NAT: u32 = 1 << 9;
 
 impl Settings {
     /// A ruleset without chains: everything passes.

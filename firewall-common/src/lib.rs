@@ -54,6 +54,7 @@ pub mod interface;
 pub mod ledger;
 pub mod limit;
 pub mod limits;
+pub mod nat;
 pub mod packet;
 pub mod parse;
 pub mod quoted;

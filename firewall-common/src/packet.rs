@@ -94,6 +94,8 @@ pub enum Field {
     Priority = 46,
     /// Conntrack zone of the interface it crosses.
     CtZone = 52,
+    /// The translation that a rule of a nat chain asked for: number of its instruction plus 1, or 0. Not for rules.
+    Nat = 54,
     /// [`REGISTERS`] words for what a rule computes: see [`crate::image::Op::Compute`]. They mean something only within
     /// the rule that fills them.
     ///

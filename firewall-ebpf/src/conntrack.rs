@@ -45,7 +45,7 @@ use firewall_common::{
 use crate::{
     association,
     bucket::{Slots, aside, entry, slot_word},
-    emit, maps,
+    emit, maps, nat,
     packet::Frame,
     verifier,
     verifier::{forget, forget_u64},
@@ -61,6 +61,9 @@ pub fn look_up<F: Frame>(frame: &F, work: &mut Work) {
         let (key, source_is_high) = Tuple::of(&work.packet).key(zone(work));
         aim(work, key, source_is_high);
         find(work);
+        if nat::is_used() {
+            let _ = nat::nat_resolve(work.path, 1);
+        }
     }
     let place = forget(&work.place);
     let state = if place != 0 {
@@ -81,7 +84,7 @@ pub fn zone(work: &Work) -> u16 {
 
 /// Sets what is looked for.
 #[inline(always)]
-fn aim(work: &mut Work, key: FlowKey, source_is_high: bool) {
+pub fn aim(work: &mut Work, key: FlowKey, source_is_high: bool) {
     work.key = key;
     work.source_is_high = u32::from(source_is_high);
     work.hash = maps::CONTROL.get(0).map_or(0, |Control { secret, .. }| key.hash(secret));
@@ -89,7 +92,7 @@ fn aim(work: &mut Work, key: FlowKey, source_is_high: bool) {
 
 /// Looks for the key in its home bucket and, if that one ever overflowed, in the alternate one.
 #[inline(always)]
-fn find(work: &mut Work) {
+pub fn find(work: &mut Work) {
     let mask = maps::BUCKET_MASK.load();
     work.bucket = table::home(work.hash, mask);
     if find_in_bucket(work) {
@@ -171,7 +174,7 @@ fn index(work: &Work, entry: &Entry) -> usize {
 
 #[inline(always)]
 pub fn direction(work: &Work, entry: &Entry) -> Direction {
-    if work.source_is_high == u32::from(entry.originator_is_high) { Direction::Original } else { Direction::Reply }
+    if work.source_is_high == u32::from(entry.is_from_high()) { Direction::Original } else { Direction::Reply }
 }
 
 #[inline(always)]
@@ -362,6 +365,13 @@ pub fn commit<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     if work.packet.get(Field::L4Header) == u32::from(tcp::PROTOCOL) | L4_PRESENT {
         read_offer(frame, work);
     }
+    if nat::is_used() && forget(&work.nat) & nat::WANTED != 0 {
+        let verdict = Verdict::stored(nat::nat_enter(work.path));
+        if verdict.is_pass() {
+            emit::new_flow(work);
+        }
+        return verdict;
+    }
     // Twice, because another CPU may take the same place at the same instant.
     if !enter(work) {
         if !enter(work) {
@@ -376,7 +386,7 @@ pub fn commit<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
 
 /// Finds room for the connection and writes it there; `false` when there is no room.
 #[inline(never)]
-fn enter(work: &mut Work) -> bool {
+pub fn enter(work: &mut Work) -> bool {
     let mask = maps::BUCKET_MASK.load();
     let (home, alternate) = (table::home(work.hash, mask), table::alternate(work.hash, mask));
     let (Some(home), Some(alternate)) = (maps::bucket(home), maps::bucket(alternate)) else {
@@ -400,6 +410,11 @@ fn enter(work: &mut Work) -> bool {
     work.place = claim.way as u32 + 1;
     let place = forget(&work.place);
     let bucket = if claim.elsewhere { alternate } else { home };
+    if nat::is_used() && claim.elsewhere {
+        work.bucket = table::alternate(work.hash, mask);
+    } else if nat::is_used() {
+        work.bucket = table::home(work.hash, mask);
+    }
     // SAFETY: the place is claimed: no other CPU writes to it, and readers pass over it.
     write(work, unsafe { &mut *entry(bucket, place) });
     let expires = work.tick.wrapping_add(maps::ticks(forget(&work.pending_timeout)));
@@ -420,6 +435,13 @@ fn write(work: &Work, entry: &mut Entry) {
     entry.generation = maps::GENERATION.load();
     entry.mark = work.packet.get(Field::CtMark);
     entry.ifindex = work.packet.get(Field::IifIndex);
+    if nat::is_used() {
+        entry.set_partner(work.partner[0], work.partner[1]);
+        if work.alias != 0 {
+            nat::write_alias(work, entry);
+            return;
+        }
+    }
     if work.packet.get(Field::L4Proto) as u8 == sctp_wire::PROTOCOL {
         association::keep(entry, &work.walk.association);
     }

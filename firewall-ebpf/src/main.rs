@@ -24,6 +24,7 @@ mod fib;
 mod fragment;
 mod maps;
 mod marks;
+mod nat;
 mod packet;
 mod pipeline;
 mod read;

@@ -4,12 +4,16 @@ use core::mem::offset_of;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, xdp_md},
-    helpers::generated::{bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, xdp_md},
+    helpers::generated::{
+        bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes,
+    },
     programs::{TcContext, XdpContext},
 };
 use firewall_common::{
     bytes::{HeaderBytes, PacketBytes},
+    nat::{Covers, Editor},
     parse::Start,
     read::BUFFER,
     verdict::Reason,
@@ -20,9 +24,10 @@ use crate::{
     act::Act,
     answer,
     edit::Edit,
+    nat,
     pipeline::{self, Path},
     rules,
-    verifier::{forget, load_packet_pointer, load_u8, load_u16, load_u32, opaque},
+    verifier::{forget, load_packet_pointer, load_u8, load_u16, load_u32, opaque, store_u16},
 };
 
 /// Bytes from the start of a frame within which headers are looked for: two VLAN tags, an IPv6 header, eight extension
@@ -33,7 +38,7 @@ const REACH: u32 = 0x7fff;
 const PULL: u32 = 256;
 
 /// A packet in one of the kernel's contexts.
-pub trait Frame: PacketBytes + Act + Edit {
+pub trait Frame: PacketBytes + Editor + Act + Edit {
     /// The packet of a context that [`Self::context`] gave.
     fn of_context(context: *mut core::ffi::c_void) -> Self;
     /// The interface the program runs on.
@@ -61,6 +66,12 @@ pub trait Frame: PacketBytes + Act + Edit {
     fn load(context: *mut core::ffi::c_void, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool;
     /// Answers a refused packet, [`crate::answer`]: was an answer sent?
     fn answer(&self, path: u32) -> u32;
+    /// Chooses or finds its translated destination, [`crate::nat`]: the number of the reason to drop it.
+    fn nat_destination(&self, path: u32) -> u32;
+    /// The same with the source.
+    fn nat_source(&self, path: u32) -> u32;
+    /// Writes what was found.
+    fn nat_write(&self, path: u32) -> u32;
     /// The context, for helpers that want it.
     fn context(&self) -> *mut core::ffi::c_void;
     /// Copies the first `length` bytes to `to`, which has room for them; `false` if the packet is shorter.
@@ -151,6 +162,22 @@ impl PacketBytes for XdpFrame {
     }
 }
 
+impl Editor for XdpFrame {
+    #[inline(always)]
+    fn put16(&self, at: u32, value: u16) -> bool {
+        let Some(Window(address)) = self.header::<2>(at) else { return false };
+        // SAFETY: two bytes that were checked to be there.
+        unsafe { store_u16(address, value.to_be()) };
+        true
+    }
+
+    /// Packets of a network card: what the card left to do to a checksum, it has done. Where it may not have, ingress is tc.
+    #[inline(always)]
+    fn adjust(&self, at: u32, change: (u32, u32), _: Covers, keeps_zero: bool) -> bool {
+        self.adjust_plain(at, change, keeps_zero)
+    }
+}
+
 impl Frame for XdpFrame {
     #[inline(always)]
     fn of_context(context: *mut core::ffi::c_void) -> Self {
@@ -205,6 +232,21 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn parse_again(&self, _: u32) -> u32 {
         Reason::Internal as u32
+    }
+
+    #[inline(always)]
+    fn nat_destination(&self, path: u32) -> u32 {
+        nat::nat_destination_xdp(self.ctx.ctx, path)
+    }
+
+    #[inline(always)]
+    fn nat_source(&self, path: u32) -> u32 {
+        nat::nat_source_xdp(self.ctx.ctx, path)
+    }
+
+    #[inline(always)]
+    fn nat_write(&self, path: u32) -> u32 {
+        nat::nat_write_xdp(self.ctx.ctx, path)
     }
 
     #[inline(always)]
@@ -267,6 +309,32 @@ impl PacketBytes for TcFrame {
     fn length(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.skb).len }
+    }
+}
+
+impl Editor for TcFrame {
+    #[inline(always)]
+    fn put16(&self, at: u32, value: u16) -> bool {
+        let bytes = value.to_be();
+        // SAFETY: two bytes of the stack.
+        unsafe { bpf_skb_store_bytes(self.skb, at, (&raw const bytes).cast(), 2, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn put32(&self, at: u32, value: u32) -> bool {
+        let bytes = value.to_be();
+        // SAFETY: four bytes of the stack.
+        unsafe { bpf_skb_store_bytes(self.skb, at, (&raw const bytes).cast(), 4, 0) == 0 }
+    }
+
+    /// The kernel knows whether the card will finish the checksum: then it holds the pseudo header's part only.
+    #[inline(always)]
+    fn adjust(&self, at: u32, (old, new): (u32, u32), covers: Covers, keeps_zero: bool) -> bool {
+        let pseudo = if covers == Covers::Pseudo { u64::from(BPF_F_PSEUDO_HDR) } else { 0 };
+        let zero = if keeps_zero { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
+        let difference = firewall_common::nat::difference(old, new).to_be();
+        // SAFETY: no packet pointer is kept across the call.
+        unsafe { bpf_l4_csum_replace(self.skb, at, 0, u64::from(difference), pseudo | zero) == 0 }
     }
 }
 
@@ -335,6 +403,21 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn parse_again(&self, path: u32) -> u32 {
         pipeline::parse_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn nat_destination(&self, path: u32) -> u32 {
+        nat::nat_destination_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn nat_source(&self, path: u32) -> u32 {
+        nat::nat_source_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn nat_write(&self, path: u32) -> u32 {
+        nat::nat_write_tc(self.skb, path)
     }
 
     #[inline(always)]

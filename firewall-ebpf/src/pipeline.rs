@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use crate::{
-    answer, connection, conntrack, count, emit, explain, fragment, maps, marks,
+    answer, connection, conntrack, count, emit, explain, fragment, maps, marks, nat,
     packet::{Frame, TcFrame},
     route, rules,
     verifier::forget,
@@ -78,7 +78,7 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
 /// A forwarded packet on its way out has met its chains where it came in; only the device's are left.
 #[inline(always)]
 fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
-    if !maps::has(Part::Egress) {
+    if !maps::has(Part::Egress) && !nat::is_used() {
         work.packet.frame_length = frame.length();
         return Verdict::PASS;
     }
@@ -88,6 +88,9 @@ fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     }
     marks::read(frame, work);
     name_interfaces(work, Path::Egress);
+    if nat::is_used() {
+        return nat::forwarded(frame, work);
+    }
     Verdict::PASS
 }
 
@@ -110,11 +113,17 @@ fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
         return verdict;
     }
     marks::write(frame, work);
-    if work.left != 0 {
-        return Verdict::PASS;
+    if work.left == 0 {
+        // Those of a translated connection are not looked for by what was made of the first one.
+        if !nat::is_used() || work.nat == 0 {
+            fragment::remember(work);
+        }
+        let verdict = conntrack::commit(frame, work);
+        if !verdict.is_pass() {
+            return verdict;
+        }
     }
-    fragment::remember(work);
-    conntrack::commit(frame, work)
+    nat::write(frame, work)
 }
 
 /// Chains of devices see everything, and as it is there: no connection yet, padding counted.
@@ -148,7 +157,12 @@ fn before_connections<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdi
 #[inline(always)]
 fn chains<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     if path == Path::Ingress {
-        let verdict = rules::run_rare(frame, work, Part::Prerouting);
+        let verdict = prerouting(frame, work);
+        if !verdict.is_pass() {
+            return verdict;
+        }
+    } else {
+        let verdict = before_output(frame, work);
         if !verdict.is_pass() {
             return verdict;
         }
@@ -162,7 +176,45 @@ fn chains<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     }
     // One copy of the rules' code for all hooks.
     let verdict = rules::run(frame, work, hook.into());
-    if verdict.is_pass() && forget(&work.hook) != Hook::Input as u32 { postrouting(frame, work) } else { verdict }
+    if !verdict.is_pass() {
+        verdict
+    } else if forget(&work.hook) != Hook::Input as u32 {
+        postrouting(frame, work)
+    } else {
+        behind_input(frame, work)
+    }
+}
+
+/// What comes before the chains of output beside nat chains: those of lower priority, then the nat chains.
+#[inline(always)]
+fn before_output<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    let verdict = rules::run_rare(frame, work, Part::OutputEarly);
+    if !verdict.is_pass() || work.pending == 0 {
+        return verdict;
+    }
+    rules::run_rare(frame, work, Part::OutputNat)
+}
+
+/// And behind those of input.
+#[inline(always)]
+fn behind_input<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    if work.pending != 0 {
+        let verdict = rules::run_rare(frame, work, Part::InputNat);
+        if !verdict.is_pass() {
+            return verdict;
+        }
+    }
+    rules::run_rare(frame, work, Part::InputLate)
+}
+
+#[inline(always)]
+fn prerouting<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    let verdict = rules::run_rare(frame, work, Part::PreroutingEarly);
+    if !verdict.is_pass() {
+        return verdict;
+    }
+    let verdict = nat::destination(frame, work);
+    if verdict.is_pass() { rules::run_rare(frame, work, Part::Prerouting) } else { verdict }
 }
 
 /// The last chains. A connection remembers the rule that let it pass before them.
@@ -170,6 +222,10 @@ fn chains<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
 fn postrouting<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     let rule = work.cursor.rule;
     let verdict = rules::run_rare(frame, work, Part::Postrouting);
+    if !verdict.is_pass() {
+        return verdict;
+    }
+    let verdict = nat::source(frame, work);
     if verdict.is_pass() {
         work.cursor.rule = rule;
     }

@@ -6,7 +6,7 @@ use firewall_common::{
     packet::{Field, NFPROTO_IPV4},
 };
 
-use crate::{maps, packet::Frame, pipeline::Path, work::Work};
+use crate::{maps, nat, packet::Frame, pipeline::Path, work::Work};
 
 /// Address family numbers of sockets (include/linux/socket.h).
 const AF_INET: u8 = 2;
@@ -21,7 +21,8 @@ pub fn hook<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Option<Hook> {
     if path == Path::Egress {
         return Some(Hook::Output);
     }
-    let has_chains = maps::has(Part::Forward) || maps::has(Part::Postrouting) || maps::has(Part::Prerouting);
+    let has_chains =
+        nat::is_used() || maps::has(Part::Forward) || maps::has(Part::Postrouting) || maps::has(Part::Prerouting);
     if !has_chains && work.place != 0 {
         return Some(Hook::Input);
     }

@@ -8,6 +8,7 @@ use firewall_common::{
     eval::Cursor,
     flow::FlowKey,
     fragment::Pieces,
+    nat::Ends,
     packet::Packet,
     read,
 };
@@ -66,6 +67,46 @@ pub struct Work {
     pub cursor: Cursor,
     /// Whose work it is, [`crate::pipeline::Path`].
     pub path: u32,
+    /// Key of the first entry of a translated connection.
+    pub first_key: FlowKey,
+    /// Did the packet come from the higher end of it? 0 or 1.
+    pub first_from_high: u32,
+    /// Both ends as the connection's own packets have them, and as those have them that were translated.
+    pub original: Ends,
+    /// As above.
+    pub translated: Ends,
+    /// What is known of the packet's translation, see [`crate::nat`].
+    pub nat: u32,
+    /// How the source is translated: flags and ports of the statement.
+    pub nat_flags: u32,
+    /// As above.
+    pub nat_ports: u32,
+    /// Where the first entry of a translated connection is, and the alias of its answers.
+    pub first_bucket: u32,
+    /// As above.
+    pub first_place: u32,
+    /// As above.
+    pub alias_bucket: u32,
+    /// As above.
+    pub alias_place: u32,
+    /// What an entry points to that is entered now.
+    pub partner: [u32; 2],
+    /// Is it an alias? One more than its kind.
+    pub alias: u32,
+    /// Ports tried, and from which on.
+    pub tried: u32,
+    /// As above.
+    pub random: u32,
+    /// Was the connection entered, see [`crate::nat`].
+    pub entered: u32,
+    /// What is to be written into the packet, see [`crate::nat`].
+    pub rewrite: u32,
+    /// What stands there, and what shall.
+    pub old: [u32; 4],
+    /// As above.
+    pub new: [u32; 4],
+    /// Both ports, the old one in the upper half.
+    pub ports: u32,
     /// Does the packet leave the firewall without a connection, whatever was said of it? 0 or 1.
     pub left: u32,
     /// How far a SYN's options were read.
@@ -95,6 +136,10 @@ impl Work {
         self.pending = 0;
         self.quoted = 0;
         self.left = 0;
+        self.nat = 0;
+        self.rewrite = 0;
+        self.alias = 0;
+        self.partner = [0; 2];
         self.cursor.rule = firewall_common::image::NO_RULE;
     }
 }

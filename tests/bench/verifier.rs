@@ -23,7 +23,7 @@ const BUDGET: u32 = 250_000;
 const STACK: u32 = 512;
 
 /// Constants that put every feature to use: each hook has chains, every instruction occurs.
-const ENTRIES: [&str; 9] = [
+const ENTRIES: [&str; 16] = [
     "ENTRY_INGRESS",
     "ENTRY_PREROUTING_RAW",
     "ENTRY_PREROUTING",
@@ -33,6 +33,13 @@ const ENTRIES: [&str; 9] = [
     "ENTRY_OUTPUT",
     "ENTRY_POSTROUTING",
     "ENTRY_EGRESS",
+    "ENTRY_PREROUTING_EARLY",
+    "ENTRY_OUTPUT_EARLY",
+    "ENTRY_INPUT_LATE",
+    "ENTRY_PREROUTING_NAT",
+    "ENTRY_OUTPUT_NAT",
+    "ENTRY_INPUT_NAT",
+    "ENTRY_POSTROUTING_NAT",
 ];
 
 fn main() -> ExitCode {

@@ -18,7 +18,7 @@ use self::state::{Ending, Nth, split};
 use super::{
     CompileError, MAX_INTERVALS, Manifest,
     assembler::{Assembler, Begun, Label, Place},
-    concat, data, header,
+    concat, data, header, nat,
     numbers::Numbers,
     parts::{self, Hung},
     stateful,
@@ -26,9 +26,7 @@ use super::{
 };
 use crate::language::{
     Ruleset,
-    ruleset::{
-        Base, Chain, ChainType, ConcatKeys, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict,
-    },
+    ruleset::{Base, Chain, ConcatKeys, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
 };
 
 /// Compiles all hooks.
@@ -63,6 +61,7 @@ fn written(ruleset: &Ruleset, manifest: &Manifest, trees: Option<&Tuning>) -> Re
         copies: HashMap::new(),
         waiting: Vec::new(),
         begun: Vec::new(),
+        misplaced: false,
     };
     let mut entry = [Place::Accept; PARTS];
     let mut rules = [const { Vec::new() }; PARTS];
@@ -113,6 +112,8 @@ struct Writer<'a> {
     part: Part,
     /// Rules of this hook that are written.
     begun: Vec<Begun>,
+    /// Was a translation met that does not belong there?
+    misplaced: bool,
 }
 
 /// What a rule's statements need to know.
@@ -127,6 +128,14 @@ struct Frame<'a> {
 impl<'a> Writer<'a> {
     fn part(&mut self, part: Part) -> Result<Place, CompileError> {
         let chains = parts::chains(self.ruleset, part);
+        if let Some(first) = chains.first() {
+            self.out.uses |= nat::uses(part);
+            if part == Part::PostroutingLate {
+                let table = &self.ruleset.tables()[first.table];
+                let (table, chain) = (table.name.clone(), table.chains[first.chain].name.clone());
+                return Err(CompileError::NotEnforced { table, chain, what: nat::BEHIND });
+            }
+        }
         let labels: Vec<Label> = chains.iter().map(|_| self.out.label()).collect();
         let entry = |at: usize| labels.get(at).map_or(Place::Accept, |label| Place::Label(*label));
         for (at, hung) in chains.iter().enumerate() {
@@ -155,13 +164,10 @@ impl<'a> Writer<'a> {
     }
 
     fn base_chain(&mut self, Hung { table, chain, base }: Hung, after: Place) -> Result<(), CompileError> {
-        if base.kind == ChainType::Nat {
-            let (table, chain) = (&self.ruleset.tables()[table], chain);
-            return Err(CompileError::NotEnforced {
-                table: table.name.clone(),
-                chain: table.chains[chain].name.clone(),
-                what: "chains of type nat are read and checked, but addresses are not translated yet",
-            });
+        if let Some(what) = nat::refusal(self.ruleset, base) {
+            let table = &self.ruleset.tables()[table];
+            let (table, chain) = (table.name.clone(), table.chains[chain].name.clone());
+            return Err(CompileError::NotEnforced { table, chain, what });
         }
         let policy = self.out.label();
         let attribution = POLICY | self.numbers.chain(table, chain);
@@ -283,6 +289,10 @@ impl<'a> Writer<'a> {
 
     fn within_limits(&self, table: &Table, chain: &Chain) -> Result<(), CompileError> {
         let names = || (table.name.clone(), chain.name.clone());
+        if self.misplaced {
+            let (table, chain) = names();
+            return Err(CompileError::NotEnforced { table, chain, what: nat::MISPLACED });
+        }
         if self.out.len() > MAX_STEPS as usize {
             let (table, chain) = names();
             return Err(CompileError::TooLong { table, chain });
@@ -357,6 +367,10 @@ impl<'a> Writer<'a> {
                 let number = record.logs[Nth::next(&mut nth.log)].number;
                 self.out.uses |= USES_LOG;
                 self.act(Op::Log, number, way);
+            }
+            Statement::Nat(translation) => {
+                self.misplaced |= !nat::belongs(translation, self.part);
+                nat::write(&mut self.out, translation, way);
             }
             Statement::NoTrack => {
                 self.out.uses |= USES_NOTRACK;

@@ -308,6 +308,7 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
         | Statement::Flow(_)
         | Statement::Synproxy(_)
         | Statement::Reject(_)
+        | Statement::Nat(_)
         | Statement::Verdict(_) => false,
     });
     described.next_handle += sets.count() as u64;

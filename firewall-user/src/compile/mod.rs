@@ -12,6 +12,7 @@ mod fetch;
 mod hash;
 mod header;
 mod manifest;
+mod nat;
 mod numbers;
 mod parts;
 mod reading;

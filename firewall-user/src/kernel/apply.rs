@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 use firewall_common::{
     abi::ABI_VERSION,
     control::Control,
-    image::{Forest, Image, Settings},
+    image::{Forest, Image, Settings, USES_NAT},
     interface::Interface as Entry,
 };
 
 use super::{
     Attached, Instance, KernelError, Lock, attach,
     generation::Generation,
-    host, instance, interfaces, maps, pins,
+    host, instance,
+    interfaces::{self, Interface},
+    maps, pins,
     registration::{check_index, is_attached},
     way_back,
 };
@@ -70,11 +72,15 @@ impl Instance {
 
     fn try_apply(&self, compiled: &Compiled, options: &ApplyOptions) -> Result<Applied, KernelError> {
         let all = interfaces::list()?;
-        let chosen = interfaces::choose(&all, &options.interfaces)?;
+        let mut chosen = interfaces::choose(&all, &options.interfaces)?;
+        for interface in &mut chosen {
+            interface.translates = compiled.image.settings.uses & USES_NAT != 0;
+        }
         let control = self.begin()?;
         refuse_unconfirmed(&control)?;
         let entries = self.entries_or_none()?;
         let (fresh, kept): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|one| !is_attached(&entries, one));
+        refuse_unfit(&entries, &all, compiled)?;
         for interface in &fresh {
             attach::refuse_foreign(interface)?;
             check_index(interface)?;
@@ -179,6 +185,25 @@ impl Instance {
         control.active = target;
         self.set_control(&control)
     }
+}
+
+/// Interfaces that were attached before must be so in a way that lets addresses be translated.
+fn refuse_unfit(entries: &[(u32, Entry)], all: &[Interface], compiled: &Compiled) -> Result<(), KernelError> {
+    if compiled.image.settings.uses & USES_NAT == 0 {
+        return Ok(());
+    }
+    for (_, entry) in entries {
+        let Some(interface) = all.iter().find(|one| one.index == entry.ifindex) else { continue };
+        let interface = Interface { translates: true, ..interface.clone() };
+        if entry.flags & attach::NAME_ONLY == 0 && attach::cannot_translate(&interface, entry) {
+            return Err(KernelError::Limit(format!(
+                "interface `{}` is attached by XDP, and its packets come with checksums that are still to be finished: to \
+                 translate addresses it must be attached by tc; `rampart stop`, then `rampart apply`, does that",
+                interface.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A ruleset that waits for confirmation would be what a third one falls back to: nobody has seen it work.

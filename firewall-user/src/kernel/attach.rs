@@ -120,6 +120,10 @@ fn note(entry: &Entry) -> Option<String> {
     if entry.flags & RAW_IP != 0 {
         return Some("no Ethernet header, so no XDP".to_owned());
     }
+    if entry.note == TRANSLATES {
+        let reason = "addresses are translated, and only tc knows of checksums that are still to be finished";
+        return Some(reason.to_owned());
+    }
     let errno = entry.note as i32;
     (errno != 0).then(|| match errno {
         libc::EOPNOTSUPP | libc::EINVAL => "the driver has no native XDP".to_owned(),
@@ -128,14 +132,34 @@ fn note(entry: &Entry) -> Option<String> {
     })
 }
 
+/// [`Entry::note`], beside error numbers: addresses are translated.
+const TRANSLATES: u32 = 1 << 16;
+
+/// XDP is not told which checksums the sender left to a network card to finish. Where there is no card, as between the ends
+/// of a veth pair and with generic XDP, they come unfinished, and a checksum cannot be adjusted without knowing.
+fn needs_tc(interface: &Interface) -> bool {
+    interface.translates && interface.is_pair
+}
+
+/// Is it attached in a way that addresses cannot be translated in?
+pub(super) fn cannot_translate(interface: &Interface, entry: &Entry) -> bool {
+    interface.translates && entry.flags & TC_INGRESS == 0 && (interface.is_pair || entry.flags & GENERIC != 0)
+}
+
 /// An entry of the map for an interface about to be attached.
 pub(super) fn entry(interface: &Interface, config: &Config) -> Entry {
-    let flags = if interface.has_ethernet { 0 } else { RAW_IP | TC_INGRESS };
+    let flags = if !interface.has_ethernet {
+        RAW_IP | TC_INGRESS
+    } else if needs_tc(interface) {
+        TC_INGRESS
+    } else {
+        0
+    };
     Entry {
         name: name_words(&interface.name),
         ifindex: interface.index,
         flags,
-        note: 0,
+        note: if needs_tc(interface) { TRANSLATES } else { 0 },
         zone: config.conntrack.zone(&interface.name).into(),
     }
 }
@@ -160,7 +184,7 @@ pub(super) fn attach(
     interface: &Interface,
     entry: &mut Entry,
 ) -> Result<(), KernelError> {
-    if interface.has_ethernet {
+    if entry.flags & TC_INGRESS == 0 {
         attach_xdp(ebpf, pins, interface, entry)?;
     }
     if entry.flags & TC_INGRESS != 0 {
@@ -175,6 +199,11 @@ fn attach_xdp(ebpf: &mut Ebpf, pins: &Pins, interface: &Interface, entry: &mut E
     let link = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
         Ok(link) => link,
         Err(native) => {
+            if interface.translates {
+                entry.note = TRANSLATES;
+                entry.flags |= TC_INGRESS;
+                return Ok(());
+            }
             entry.note = errno(&native).unwrap_or(libc::EINVAL) as u32;
             entry.flags |= GENERIC;
             match program.attach_to_if_index(interface.index, XdpMode::Skb) {

@@ -48,7 +48,9 @@ impl Flows {
         self.bucket = if buckets.is_empty() { self.buckets } else { self.bucket + buckets.len() as u32 };
         for (bucket, words) in (first..).zip(&buckets) {
             let live = (0..WAYS).map(|way| (way, Slot(words[way]))).filter(|(_, slot)| slot.is_live(self.now));
-            self.found.extend(live.map(|(way, slot)| Flow { slot, entry: entry(words, way), bucket, way }));
+            let flows = live.map(|(way, slot)| Flow { slot, entry: entry(words, way), bucket, way });
+            // What a translated connection is found by elsewhere is no connection of its own.
+            self.found.extend(flows.filter(|flow| !flow.entry.is_alias()));
         }
         Ok(())
     }

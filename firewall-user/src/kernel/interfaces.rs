@@ -22,6 +22,10 @@ pub(super) struct Interface {
     pub(super) controller: Option<u32>,
     /// Is it one whose ports hand their packets to it before the network layer sees them: a bridge, a bond, a team?
     pub(super) has_ports: bool,
+    /// Is it one end of a pair, whose packets come with checksums that the other end left to a network card?
+    pub(super) is_pair: bool,
+    /// Will addresses of its packets be translated?
+    pub(super) translates: bool,
     /// Id of the XDP program on it, and whether it is the driver's.
     pub(super) xdp: Option<(u32, bool)>,
 }
@@ -56,6 +60,8 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         vlan_of: None,
         controller: None,
         has_ports: false,
+        is_pair: false,
+        translates: false,
         xdp: None,
     };
     let mut below = None;
@@ -66,6 +72,7 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
             LinkAttribute::Controller(index) => interface.controller = Some(*index),
             LinkAttribute::LinkInfo(info) => {
                 let is = |kind: InfoKind| info.contains(&LinkInfo::Kind(kind));
+                interface.is_pair = is(InfoKind::Veth);
                 interface.vlan_of = is(InfoKind::Vlan).then_some(0);
                 interface.has_ports =
                     is(InfoKind::Bridge) || is(InfoKind::Bond) || is(InfoKind::Other("team".to_owned()));

@@ -11,7 +11,7 @@ pub(super) use self::{
     stateful::{Log, Object, RejectWith},
 };
 use super::{
-    ruleset::{Family, Selector},
+    ruleset::{Family, NatKind, Selector},
     source::Span,
     stateful::{Limit, ObjectKind, Quota, Synproxy},
 };
@@ -262,8 +262,25 @@ pub(super) enum StatementKind {
     Flow(Spanned),
     /// `reject ...`
     Reject(RejectWith),
+    /// `dnat to ..` and the like
+    Nat(Box<Nat>),
     /// `accept` and the like
     Verdict(Verdict),
+}
+
+/// A translation as written.
+#[derive(Clone, Debug)]
+pub(super) struct Nat {
+    /// Which.
+    pub(super) kind: NatKind,
+    /// `ip` or `ip6`
+    pub(super) network: Option<Spanned>,
+    /// To which addresses.
+    pub(super) address: Option<Expr>,
+    /// To which ports.
+    pub(super) port: Option<Expr>,
+    /// `random` and the like
+    pub(super) flags: Vec<Spanned>,
 }
 
 /// A rule as written.

@@ -12,9 +12,9 @@ use self::value::{
 use super::{
     print::{CounterRef, Object, Shown, hidden, statement_text},
     ruleset::{
-        Base, Chain, Comparison, ConcatKeys, Data, DataMap, Extras, Flowtable, Form, Given, Lookup, MapElement, Match,
-        Object as Named, Operand, Quota, Rule, Ruleset, Set, SetElement, Statement, Subject, Table, Tuple, Update,
-        Values, Verdict,
+        Base, Chain, Comparison, ConcatKeys, Data, DataMap, Extras, Family, Flowtable, Form, Given, Lookup, MapElement,
+        Match, Nat, Network, Object as Named, Operand, Quota, Rule, Ruleset, Set, SetElement, Statement, Subject,
+        Table, Tuple, Update, Values, Verdict,
     },
     types::{Style, Type},
 };
@@ -241,6 +241,7 @@ impl Printer<'_> {
                 }
                 Statement::Log(log) => stateful::log(log),
                 Statement::NoTrack => json!({ "notrack": null }),
+                Statement::Nat(nat) => self.nat(nat),
                 Statement::Verdict(verdict) => self.verdict(*verdict),
             })
             .collect();
@@ -284,6 +285,33 @@ impl Printer<'_> {
             }
         };
         json!({ "map": { "key": key, "data": data } })
+    }
+
+    fn nat(&self, nat: &Nat) -> Value {
+        let Nat { kind, network, address, ports, random, fully_random, persistent } = nat;
+        let mut fields = Map::new();
+        if let (Some(network), Some(values)) = (network, address) {
+            let (name, ty) = match network {
+                Network::Ip => ("ip", Type::Ipv4Addr),
+                Network::Ip6 => ("ip6", Type::Ipv6Addr),
+            };
+            if self.table.family == Family::Inet {
+                fields.insert("family".to_owned(), name.into());
+            }
+            fields.insert("addr".to_owned(), self.values(*values, ty));
+        }
+        if let Some((first, last)) = ports {
+            let port = if first == last { (*first).into() } else { json!({ "range": [first, last] }) };
+            fields.insert("port".to_owned(), port);
+        }
+        let flags = [(*random, "random"), (*fully_random, "fully-random"), (*persistent, "persistent")];
+        let flags: Vec<Value> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| (*name).into()).collect();
+        match &flags[..] {
+            [] => {}
+            [one] => drop(fields.insert("flags".to_owned(), one.clone())),
+            _ => drop(fields.insert("flags".to_owned(), flags.into())),
+        }
+        json!({ kind.name(): if fields.is_empty() { Value::Null } else { fields.into() } })
     }
 
     fn verdict(&self, verdict: Verdict) -> Value {

@@ -62,7 +62,7 @@ impl Conn {
     /// What an entry of the table says at tick `now`.
     pub fn new(slot: Slot, entry: &Entry, now: u32) -> Self {
         let (low, high) = ends(&entry.key);
-        let (source, destination) = if entry.originator_is_high != 0 { (high, low) } else { (low, high) };
+        let (source, destination) = if entry.is_from_high() { (high, low) } else { (low, high) };
         // The clock of the program is the kernel's tick: it may be a little behind or ahead of ours.
         let since = |from: u32, to: u32| seconds_of_ticks((to.wrapping_sub(from) as i32).max(0) as u32);
         Self {

@@ -363,6 +363,7 @@ impl Run<'_> {
                 Statement::Match(_)
                 | Statement::Update(_)
                 | Statement::NoTrack
+                | Statement::Nat(_)
                 | Statement::Log(_)
                 | Statement::Verdict(Verdict::Continue) => {}
                 Statement::Assign { target, value } => match self.data(value) {

@@ -234,6 +234,16 @@ impl Context {
         !self.protocols.is_empty() && self.protocols.iter().all(|known| WITH_PORTS.contains(known))
     }
 
+    /// The one network layer that is left.
+    pub(super) fn known_network(&self) -> Option<Network> {
+        if let [only] = self.networks[..] { Some(only) } else { None }
+    }
+
+    /// Has the rule asked for the upper-layer protocol?
+    pub(super) fn knows_protocol(&self) -> bool {
+        !self.protocols.is_empty()
+    }
+
     fn network(&mut self, network: Network, span: Span) -> Checked<Option<Network>> {
         if self.ether_types == [ARP] {
             return Err(conflict("arp", network_name(network), span));

@@ -14,6 +14,7 @@ mod declare;
 mod flowtables;
 mod jumps;
 mod matches;
+mod nat;
 mod reading;
 mod remove;
 mod replay;

@@ -119,6 +119,9 @@ impl Checker<'_> {
                 self.tables[place.table].chains[place.chain].rejects.push(written.span);
                 Statement::Reject(context.reject(*with, written.span)?)
             }
+            StatementKind::Nat(nat) => {
+                Statement::Nat(self.nat((place.table, place.chain), nat, context, written.span)?)
+            }
             StatementKind::Verdict(verdict) => Statement::Verdict(self.verdict(place, verdict)?),
         })
     }
@@ -275,6 +278,7 @@ fn always_goes_on(statement: &Statement) -> bool {
         Statement::Counter { .. }
         | Statement::Log(_)
         | Statement::NoTrack
+        | Statement::Nat(_)
         | Statement::Verdict(_)
         | Statement::Reject(_) => true,
     }
@@ -296,6 +300,7 @@ fn is_final(statement: &Statement) -> bool {
         | Statement::Assign { .. }
         | Statement::Counter { .. }
         | Statement::NoTrack
+        | Statement::Nat(_)
         | Statement::Limit(_)
         | Statement::Quota(_)
         | Statement::Connections { .. }

@@ -12,6 +12,7 @@ mod generated;
 mod hints;
 mod include;
 mod log;
+mod nat;
 mod object;
 mod operators;
 mod reading;

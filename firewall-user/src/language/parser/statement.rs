@@ -5,6 +5,7 @@ use crate::language::{
     ast::{Counter, ExprKind, Left, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
+    ruleset::NatKind,
     source::Span,
     stateful::ObjectKind,
 };
@@ -16,6 +17,10 @@ impl Parser<'_> {
             Some("counter") => self.counter()?,
             Some("log") => self.log()?,
             Some("add" | "update" | "delete" | "set") => self.set_update()?,
+            Some("snat") => self.nat(NatKind::Source)?,
+            Some("dnat") => self.nat(NatKind::Destination)?,
+            Some("masquerade") => self.nat(NatKind::Masquerade)?,
+            Some("redirect") => self.nat(NatKind::Redirect)?,
             Some("notrack") => {
                 self.bump();
                 StatementKind::NoTrack

@@ -26,10 +26,6 @@ pub(super) const COMMANDS: &[&str] = &["meter"];
 /// Statements and the reason, or the way round, that is worth a word.
 #[rustfmt::skip]
 const STATEMENTS: &[(&str, &str)] = &[
-    ("snat", ""),
-    ("dnat", ""),
-    ("masquerade", ""),
-    ("redirect", ""),
     ("queue", "packets cannot be handed to a program in user space from XDP"),
     ("dup", ""),
     ("fwd", ""),
@@ -88,7 +84,7 @@ pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
         let error = Diagnostic::error(span, format!("`{word}` is not supported yet"));
         let error = if reason.is_empty() { error } else { error.help(*reason) };
         return Some(error.help(
-            "supported statements: accept, drop, jump, goto, return, continue, counter, log, reject, limit, quota, notrack",
+            "supported statements: accept, drop, jump, goto, return, continue, counter, log, reject, limit, quota, notrack, snat, dnat, masquerade, redirect",
         ));
     }
     if SELECTORS.contains(&word) {
@@ -101,6 +97,25 @@ pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
 
 /// Words that start a statement, for "did you mean".
 pub(super) const KNOWN_STATEMENTS: &[&str] = &[
-    "accept", "drop", "return", "continue", "jump", "goto", "counter", "log", "reject", "limit", "quota", "synproxy",
-    "flow", "notrack", "comment", "policy", "type",
+    "accept",
+    "drop",
+    "return",
+    "continue",
+    "jump",
+    "goto",
+    "counter",
+    "log",
+    "reject",
+    "limit",
+    "quota",
+    "synproxy",
+    "flow",
+    "notrack",
+    "snat",
+    "dnat",
+    "masquerade",
+    "redirect",
+    "comment",
+    "policy",
+    "type",
 ];

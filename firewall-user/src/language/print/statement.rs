@@ -5,9 +5,9 @@ use std::fmt::Write;
 use super::set::{extras, time};
 use crate::language::{
     ruleset::{
-        Comparison, Computed, ConcatKeys, Data, DataMap, Family, Form, Given, Lookup, MapElement, Match, Operand,
-        PacketHash, Reject, Ruleset, Selector, Statement, Step, Subject, Table, Tuple, Update, UpdateData, Values,
-        Verdict,
+        Comparison, Computed, ConcatKeys, Data, DataMap, Family, Form, Given, Lookup, MapElement, Match, Nat, Network,
+        Operand, PacketHash, Reject, Ruleset, Selector, Statement, Step, Subject, Table, Tuple, Update, UpdateData,
+        Values, Verdict,
     },
     stateful::{self, ICMP_CODES, ICMP_PORT, ICMP6_CODES, ICMP6_PORT, Unreachable},
     types::Type,
@@ -52,6 +52,7 @@ impl Names<'_> {
             Statement::Synproxy(proxy) => proxy.text(),
             Statement::Flow(at) => format!("flow add @{}", self.table.flowtables[*at].name),
             Statement::Reject(reject) => self.reject(*reject),
+            Statement::Nat(nat) => self.nat(nat),
             Statement::Verdict(verdict) => self.verdict(*verdict),
         }
     }
@@ -93,6 +94,34 @@ impl Names<'_> {
             }
         };
         format!("{} map {map}", concat_text(keys))
+    }
+
+    fn nat(&self, nat: &Nat) -> String {
+        let Nat { kind, network, address, ports, random, fully_random, persistent } = nat;
+        let mut out = kind.name().to_owned();
+        if self.table.family == Family::Inet {
+            out += network.map_or("", |network| if network == Network::Ip { " ip" } else { " ip6" });
+        }
+        if address.is_some() || ports.is_some() {
+            out += " to ";
+        }
+        if let Some(values) = address {
+            let ty = if *network == Some(Network::Ip6) { Type::Ipv6Addr } else { Type::Ipv4Addr };
+            let text = self.values_text(*values, ty);
+            let bracketed = ports.is_some() && ty == Type::Ipv6Addr;
+            out += &if bracketed { format!("[{}]", text.replace('-', "]-[")) } else { text };
+        }
+        match ports {
+            Some((first, last)) if first == last => out += &format!(":{first}"),
+            Some((first, last)) => out += &format!(":{first}-{last}"),
+            None => {}
+        }
+        let flags = [(*random, "random"), (*fully_random, "fully-random"), (*persistent, "persistent")];
+        let flags: Vec<_> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+        if !flags.is_empty() {
+            out += &format!(" {}", flags.join(","));
+        }
+        out
     }
 
     pub(super) fn verdict(&self, verdict: Verdict) -> String {

@@ -1,0 +1,213 @@
+//! Rewriting, with every checksum computed anew; and what is packed into entries.
+
+use core::cell::RefCell;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{bytes::Copied, parse};
+
+/// A frame in memory.
+struct Memory(RefCell<Vec<u8>>);
+
+impl PacketBytes for Memory {
+    type Header<const N: usize> = Copied<N>;
+
+    fn header<const N: usize>(&self, at: u32) -> Option<Copied<N>> {
+        self.0.borrow()[..].header::<N>(at)
+    }
+
+    fn length(&self) -> u32 {
+        self.0.borrow().len() as u32
+    }
+}
+
+impl Editor for Memory {
+    fn put16(&self, at: u32, value: u16) -> bool {
+        let at = at as usize;
+        let mut bytes = self.0.borrow_mut();
+        let Some(place) = bytes.get_mut(at..at + 2) else { return false };
+        place.copy_from_slice(&value.to_be_bytes());
+        true
+    }
+
+    fn adjust(&self, at: u32, change: (u32, u32), _: Covers, keeps_zero: bool) -> bool {
+        self.adjust_plain(at, change, keeps_zero)
+    }
+}
+
+/// The Internet checksum of bytes (RFC 1071).
+fn checksum_of(parts: &[&[u8]]) -> u16 {
+    let bytes: Vec<u8> = parts.concat();
+    let mut sum = 0_u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    }
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// A frame with every checksum as it should be; `without`: a UDP datagram without one.
+fn frame(
+    v4: bool,
+    protocol: u8,
+    options: usize,
+    payload: &[u8],
+    addresses: [u128; 2],
+    ports: [u16; 2],
+    without: bool,
+) -> Vec<u8> {
+    let mut upper = Vec::new();
+    match protocol {
+        tcp::PROTOCOL => {
+            upper.extend(
+                [
+                    &ports[0].to_be_bytes()[..],
+                    &ports[1].to_be_bytes(),
+                    &[0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 1, 0, 0, 0, 0, 0],
+                ]
+                .concat(),
+            );
+        }
+        udp::PROTOCOL => {
+            let length = 8 + payload.len() as u16;
+            upper.extend([ports[0].to_be_bytes(), ports[1].to_be_bytes(), length.to_be_bytes(), [0, 0]].concat());
+        }
+        _ => upper.extend([if v4 { 8 } else { 128 }, 0, 0, 0, (ports[0] >> 8) as u8, ports[0] as u8, 0, 1]),
+    }
+    upper.extend(payload);
+    let bytes =
+        |address: u128| if v4 { (address as u32).to_be_bytes().to_vec() } else { address.to_be_bytes().to_vec() };
+    let pseudo = [
+        bytes(addresses[0]),
+        bytes(addresses[1]),
+        (upper.len() as u32).to_be_bytes().to_vec(),
+        vec![0, 0, 0, protocol],
+    ]
+    .concat();
+    let at = match protocol {
+        tcp::PROTOCOL => 16,
+        udp::PROTOCOL => 6,
+        _ => 2,
+    };
+    let covered =
+        if v4 && protocol == icmp::PROTOCOL { checksum_of(&[&upper]) } else { checksum_of(&[&pseudo, &upper]) };
+    let covered = if protocol == udp::PROTOCOL && covered == 0 { 0xffff } else { covered };
+    if !(without && v4 && protocol == udp::PROTOCOL) {
+        upper[at..at + 2].copy_from_slice(&covered.to_be_bytes());
+    }
+    let mut network = Vec::new();
+    if v4 {
+        let header = 20 + options * 4;
+        network.extend([0x40 | (header / 4) as u8, 0]);
+        network.extend(((header + upper.len()) as u16).to_be_bytes());
+        network.extend([0, 7, 0x40, 0, 64, protocol, 0, 0]);
+        network.extend(bytes(addresses[0]));
+        network.extend(bytes(addresses[1]));
+        network.extend(vec![1; options * 4]);
+        let sum = checksum_of(&[&network]);
+        network[10..12].copy_from_slice(&sum.to_be_bytes());
+    } else {
+        let extension: Vec<u8> = if options > 0 { vec![protocol, 0, 1, 4, 0, 0, 0, 0] } else { Vec::new() };
+        network.extend([0x60, 0, 0, 0]);
+        network.extend(((extension.len() + upper.len()) as u16).to_be_bytes());
+        network.extend([if options > 0 { 60 } else { protocol }, 64]);
+        network.extend(bytes(addresses[0]));
+        network.extend(bytes(addresses[1]));
+        network.extend(extension);
+    }
+    let link = [&[2; 12][..], if v4 { &[8, 0] } else { &[0x86, 0xdd] }].concat();
+    [link, network, upper].concat()
+}
+
+fn words_of(address: u128, v4: bool) -> [u32; 4] {
+    if v4 {
+        [address as u32, 0, 0, 0]
+    } else {
+        [(address >> 96) as u32, (address >> 64) as u32, (address >> 32) as u32, address as u32]
+    }
+}
+
+proptest! {
+    /// What is written is what a sender with the other address and port would have sent; writing it back gives the original.
+    #[test]
+    fn a_rewritten_packet_is_the_one_its_new_sender_would_have_made(
+        v4: bool,
+        kind in 0..3_usize,
+        options in 0..4_usize,
+        payload in proptest::collection::vec(any::<u8>(), 0..64),
+        addresses: [u128; 2],
+        ports: [u16; 2],
+        (address, port) in any::<(u128, u16)>(),
+        source: bool,
+        without: bool,
+    ) {
+        let protocol = [tcp::PROTOCOL, udp::PROTOCOL, if v4 { icmp::PROTOCOL } else { icmp::PROTOCOL_V6 }][kind];
+        // The identifier of a ping is the port of the end that asks.
+        let end = if kind == 2 { 0 } else { usize::from(!source) };
+        let before = frame(v4, protocol, options, &payload, addresses, ports, without);
+        let (mut others, mut other_ports) = (addresses, ports);
+        others[usize::from(!source)] = address;
+        other_ports[end] = port;
+        let after = frame(v4, protocol, options, &payload, others, other_ports, without);
+        let mut packet = Packet::EMPTY;
+        prop_assert_eq!(parse::parse(&before[..], parse::Start::ETHERNET, &mut packet), Ok(()));
+        let change = Rewrite {
+            source,
+            old: words_of(addresses[usize::from(!source)], v4),
+            new: words_of(address, v4),
+            ports: Some((ports[end], port)),
+        };
+        let memory = Memory(RefCell::new(before.clone()));
+        prop_assert!(rewrite(&memory, &packet, &change));
+        prop_assert_eq!(&*memory.0.borrow(), &after);
+        let back = Rewrite { source, old: change.new, new: change.old, ports: Some((port, ports[end])) };
+        prop_assert!(rewrite(&memory, &packet, &back));
+        prop_assert_eq!(&*memory.0.borrow(), &before);
+    }
+
+    #[test]
+    fn an_entry_keeps_its_partner_and_what_lies_beside_it(bucket in 0..1_u32 << 28, place in 0..8_u32, from_high: bool, ifindex in 0..0x1_0000_u32) {
+        let mut entry = Entry { originator_is_high: u16::from(from_high), ifindex, ..Entry::default() };
+        entry.set_partner(bucket, place);
+        prop_assert_eq!((entry.partner(), entry.is_from_high(), entry.interface()), ((bucket, place), from_high, ifindex));
+        entry.set_partner(0, 0);
+        prop_assert_eq!((entry.partner(), entry.is_from_high(), entry.interface()), ((0, 0), from_high, ifindex));
+    }
+
+    #[test]
+    fn an_alias_knows_the_first_key(low: [u64; 2], high: [u64; 2], tail: u64) {
+        let key = FlowKey { low, high, tail };
+        let mut entry = Entry { rule: ALIAS, ..Entry::default() };
+        entry.set_first_key(&key);
+        prop_assert!(entry.is_alias_of(&key));
+        let other = FlowKey { tail: tail ^ 1, ..key };
+        prop_assert!(!entry.is_alias_of(&other));
+        entry.rule = 0;
+        prop_assert!(!entry.is_alias_of(&key));
+    }
+
+    #[test]
+    fn ends_of_a_key_give_the_key(source: ([u64; 2], u16), destination: ([u64; 2], u16)) {
+        let end = |(address, port): ([u64; 2], u16)| Endpoint { address, port };
+        let tuple = Tuple { source: end(source), destination: end(destination), protocol: 6, family: 2 };
+        let (key, from_high) = tuple.key(5);
+        let mut ends = Ends::default();
+        ends.read_key(&key, from_high);
+        prop_assert_eq!(ends, Ends { addresses: [source.0, destination.0], ports: [source.1.into(), destination.1.into()] });
+        prop_assert_eq!(ends.key(&key), (key, from_high));
+    }
+}
+
+#[test]
+fn ports_are_kept_where_they_can_be() {
+    assert_eq!(port_within(2005, 2009 << 16 | 2000, 7), 2005);
+    assert_eq!(port_within(80, 2009 << 16 | 2000, 7), 2007);
+    assert_eq!(port_within(80, 8080 << 16 | 8080, 7), 8080);
+    assert_eq!(
+        (ports_like(22), ports_like(600), ports_like(40_000)),
+        (511 << 16 | 1, 1023 << 16 | 600, 0xffff << 16 | 1024)
+    );
+}

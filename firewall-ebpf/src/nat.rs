@@ -1,0 +1,485 @@
+//! Translation of addresses. What it means is in [`firewall_common::nat`].
+//!
+//! A destination is written where the packet comes in, before the stack looks for a route; a source where it leaves, since the
+//! stack would refuse a packet that comes in with an address of this host's. Rules see each as nftables shows it: the
+//! destination translated from prerouting on, the source not before postrouting.
+//!
+//! The functions that are called are global ones, see [`crate::rules::walk_xdp`].
+
+mod enter;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_FIB_LOOKUP_OUTPUT, BPF_FIB_LOOKUP_SRC, bpf_fib_lookup as FibLookup, xdp_md},
+    helpers::generated::bpf_fib_lookup,
+};
+use firewall_common::{
+    flow::Tuple,
+    image::{Insn, Part, USES_NAT},
+    nat::{self, HAS_ADDRESS, HAS_PORT, Kind, Rewrite},
+    packet::{FRAGMENT_LATER, Field, L4_PRESENT, NFPROTO_IPV4},
+    parse::tagged,
+    table::{Bucket, Entry, Slot},
+    verdict::{Reason, Verdict},
+    wire::{icmp, sctp, tcp, udp},
+};
+
+pub use self::enter::{nat_enter, write_alias};
+use crate::{
+    bucket, conntrack, maps,
+    packet::{Frame, TcFrame, XdpFrame},
+    pipeline::Path,
+    rules,
+    verifier::{self, forget},
+    work::Work,
+};
+
+/// [`Work::nat`]: the connection is a translated one.
+pub const KNOWN: u32 = 1;
+/// [`Work::nat`]: the packet is an answer of it.
+pub const REPLY: u32 = 2;
+/// [`Work::nat`]: a rule said so of the new connection.
+pub const WANTED: u32 = 4;
+/// [`Work::nat`]: the connection of that key is another one.
+pub const CLASH: u32 = 8;
+
+/// [`Work::rewrite`]: the destination is to be written.
+const DESTINATION: u32 = 1;
+/// [`Work::rewrite`]: the source is to be written.
+const SOURCE: u32 = 2;
+/// [`Work::rewrite`]: with its port.
+const PORT: u32 = 4;
+
+/// Ports that are tried for a connection before it is refused.
+const TRIES: u32 = 128;
+
+/// Does the ruleset translate addresses?
+#[inline(always)]
+pub fn is_used() -> bool {
+    maps::USES.load() & USES_NAT != 0
+}
+
+fn place_of(bucket: u32, place: u32) -> Option<(*mut Bucket, &'static mut Entry, u64)> {
+    let bucket = maps::bucket(bucket)?;
+    // SAFETY: a place of the bucket; see the head of `conntrack.rs` for what another CPU can do to it meanwhile.
+    unsafe {
+        let word = bucket::slot_word(bucket, place).read_volatile();
+        Some((bucket, &mut *bucket::entry(bucket, place), word))
+    }
+}
+
+/// The connection that was found by one of its keys, as its first entry has it; sets [`Work::nat`].
+///
+/// `judged`: the packet is on its way in, or was made here. One that was judged already and leaves now is found by keys that
+/// nothing else may be found by.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn nat_resolve(path: u32, judged: u32) -> u32 {
+    if let Some(work) = maps::work_of(path) {
+        work.nat = 0;
+        work.nat_flags = 0;
+        work.nat_ports = 0;
+        if work.place != 0 && !resolve(work, judged != 0) {
+            work.place = 0;
+        }
+    }
+    0
+}
+
+/// `false` when it is no connection, or not that of this packet.
+#[inline(always)]
+fn resolve(work: &mut Work, judged: bool) -> bool {
+    let Some((bucket, found, word)) = place_of(forget(&work.bucket), forget(&work.place)) else { return false };
+    if !found.is_alias() {
+        return resolve_first(work, judged, found);
+    }
+    let is_reply = work.source_is_high != u32::from(found.is_from_high());
+    let (first_bucket, first_place) = found.partner();
+    work.first_bucket = first_bucket;
+    work.first_place = first_place;
+    let Some((_, first, first_word)) = place_of(forget(&work.first_bucket), forget(&work.first_place)) else {
+        return false;
+    };
+    let stands =
+        first_place != 0 && found.is_alias_of(&first.key) && !first.is_alias() && Slot(first_word).is_live(work.tick);
+    if !stands {
+        // The first entry has ended: so does its alias.
+        let place = forget(&work.place);
+        // SAFETY: an aligned word of a map value.
+        let _ = unsafe { verifier::compare_exchange(bucket::slot_word(bucket, place), word, 0) };
+        return false;
+    }
+    keep(bucket, forget(&work.place), word, first_word);
+    let is_answers = found.generation == 0;
+    work.bucket = first_bucket;
+    work.place = first_place;
+    work.slot = first_word;
+    work.key = first.key;
+    work.hash = u64::from(Slot(first_word).tag()) << 40;
+    work.source_is_high = u32::from(first.is_from_high() != is_reply);
+    work.nat = KNOWN | if is_reply { REPLY } else { 0 };
+    if !ends(work, first) {
+        return false;
+    }
+    if judged && !(is_answers && is_reply) {
+        work.nat = CLASH;
+        return false;
+    }
+    true
+}
+
+#[inline(always)]
+fn resolve_first(work: &mut Work, judged: bool, first: &Entry) -> bool {
+    if first.partner().1 == 0 {
+        return true;
+    }
+    let is_reply = work.source_is_high != u32::from(first.is_from_high());
+    work.nat = KNOWN | if is_reply { REPLY } else { 0 };
+    if !ends(work, first) {
+        work.nat = 0;
+        return false;
+    }
+    if judged && is_reply {
+        work.nat = CLASH;
+        return false;
+    }
+    true
+}
+
+/// Reads both ends as they are on either side of the translation. The alias of the answers must be there: it has them.
+#[inline(always)]
+fn ends(work: &mut Work, first: &Entry) -> bool {
+    let (bucket, place) = first.partner();
+    work.alias_bucket = bucket;
+    work.alias_place = place;
+    let Some((bucket, alias, word)) = place_of(forget(&work.alias_bucket), forget(&work.alias_place)) else {
+        return false;
+    };
+    if !alias.is_alias_of(&first.key) || !Slot(word).is_live(work.tick) {
+        return false;
+    }
+    keep(bucket, forget(&work.alias_place), word, work.slot);
+    work.original.read_key(&first.key, first.is_from_high());
+    work.translated.read_key(&alias.key, alias.is_from_high());
+    true
+}
+
+/// An alias lives as long as the first entry, and is worth as much.
+#[inline(always)]
+fn keep(bucket: *mut Bucket, place: u32, word: u64, first: u64) {
+    const TAG: u64 = 0xff_ffff << 40;
+    let wanted = word & TAG | first & !TAG;
+    if wanted != word {
+        // SAFETY: an aligned word of a map value.
+        let _ = unsafe { verifier::compare_exchange(bucket::slot_word(bucket, place), word, wanted) };
+    }
+}
+
+/// Behind prerouting: the destination, of a known connection or as the rules want it.
+#[inline(always)]
+pub fn destination<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    if !is_used() {
+        return Verdict::PASS;
+    }
+    if forget(&work.nat) & CLASH != 0 {
+        return Verdict::drop(Reason::NatClash);
+    }
+    // What another packet, or the other end of this one, asked for is not taken for it.
+    work.packet.set(Field::Nat, 0);
+    if work.pending != 0 && maps::has(Part::PreroutingNat) {
+        let verdict = rules::run_rare(frame, work, Part::PreroutingNat);
+        if !verdict.is_pass() {
+            return verdict;
+        }
+    }
+    Verdict::stored(frame.nat_destination(work.path))
+}
+
+/// Behind postrouting: the source.
+#[inline(always)]
+pub fn source<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    if !is_used() {
+        return Verdict::PASS;
+    }
+    work.packet.set(Field::Nat, 0);
+    if work.pending != 0 && maps::has(Part::PostroutingNat) {
+        let verdict = rules::run_rare(frame, work, Part::PostroutingNat);
+        if !verdict.is_pass() {
+            return verdict;
+        }
+    }
+    Verdict::stored(frame.nat_source(work.path))
+}
+
+/// Writes into the packet what was decided.
+#[inline(always)]
+pub fn write<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    if !is_used() || forget(&work.rewrite) == 0 {
+        return Verdict::PASS;
+    }
+    if work.packet.get(Field::Fragment) != 0 {
+        return Verdict::drop(Reason::NatFragment);
+    }
+    Verdict::stored(frame.nat_write(work.path))
+}
+
+/// The work at each stage as functions for each kind of program. Each gives back the number of the reason to drop the packet,
+/// 0 for none.
+macro_rules! stages {
+    ($($xdp:ident, $tc:ident = $stage:ident;)+) => {
+        $(
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $xdp(context: *mut xdp_md, path: u32) -> u32 {
+                maps::work_of(path).map_or(Reason::Internal as u32, |work| {
+                    $stage(&XdpFrame::of_context(context.cast()), work)
+                })
+            }
+
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn $tc(context: *mut __sk_buff, path: u32) -> u32 {
+                maps::work_of(path).map_or(Reason::Internal as u32, |work| {
+                    $stage(&TcFrame::of_context(context.cast()), work)
+                })
+            }
+        )+
+    };
+}
+
+stages! {
+    nat_destination_xdp, nat_destination_tc = choose_destination;
+    nat_source_xdp, nat_source_tc = choose_source;
+    nat_write_xdp, nat_write_tc = write_ends;
+}
+
+/// The instruction that a rule of a nat chain left behind.
+#[inline(always)]
+fn wanted(work: &Work) -> Option<&'static Insn> {
+    let index = work.packet.get(Field::Nat);
+    if work.pending == 0 || index == 0 { None } else { maps::INSNS.get(index - 1) }
+}
+
+#[inline(always)]
+fn is_v4(work: &Work) -> bool {
+    work.packet.get(Field::NfProto) == NFPROTO_IPV4
+}
+
+/// Notes both ends of a new connection as its first packet has them.
+#[inline(always)]
+fn begin(work: &mut Work) {
+    if work.nat == 0 {
+        work.nat = WANTED;
+        work.original.read_key(&work.key, work.source_is_high != 0);
+        work.translated.read_key(&work.key, work.source_is_high != 0);
+    }
+}
+
+#[inline(always)]
+fn choose_destination<F: Frame>(frame: &F, work: &mut Work) -> u32 {
+    if work.nat & KNOWN != 0 {
+        let is_reply = work.nat & REPLY != 0;
+        let from = if is_reply { &work.original } else { &work.translated };
+        let end = usize::from(!is_reply);
+        let (address, port) = (from.addresses[end], from.ports[end] as u16);
+        put(work, false, address, port, is_reply);
+        return 0;
+    }
+    let Some(insn) = wanted(work) else { return 0 };
+    begin(work);
+    let address = if insn.mask & 3 == Kind::Redirect as u32 {
+        match local_address(frame, work, Field::SourceAddress, work.packet.get(Field::IifIndex)) {
+            Some(address) => address,
+            None => return Reason::NatNoAddress as u32,
+        }
+    } else if insn.mask & HAS_ADDRESS != 0 {
+        chosen_address(work, insn)
+    } else {
+        work.translated.addresses[1]
+    };
+    let old = work.translated.ports[1] as u16;
+    let port = if insn.mask & HAS_PORT != 0 && has_ports(work) {
+        nat::port_within(old, insn.high, work.hash as u32 >> 3)
+    } else {
+        old
+    };
+    work.translated.addresses[1] = address;
+    work.translated.ports[1] = u32::from(port);
+    put(work, false, address, port, false);
+    0
+}
+
+#[inline(always)]
+fn choose_source<F: Frame>(frame: &F, work: &mut Work) -> u32 {
+    if work.nat & KNOWN != 0 {
+        let is_reply = work.nat & REPLY != 0;
+        let from = if is_reply { &work.original } else { &work.translated };
+        let end = usize::from(is_reply);
+        let (address, port) = (from.addresses[end], from.ports[end] as u16);
+        put(work, true, address, port, !is_reply);
+        return 0;
+    }
+    if let Some(insn) = wanted(work) {
+        begin(work);
+        let address = if insn.mask & 3 == Kind::Masquerade as u32 {
+            match local_address(frame, work, Field::DestinationAddress, work.packet.get(Field::OifIndex)) {
+                Some(address) => address,
+                None => return Reason::NatNoAddress as u32,
+            }
+        } else if insn.mask & HAS_ADDRESS != 0 {
+            chosen_address(work, insn)
+        } else {
+            work.translated.addresses[0]
+        };
+        work.translated.addresses[0] = address;
+        work.nat_flags = insn.mask;
+        work.nat_ports = if insn.mask & HAS_PORT != 0 { insn.high } else { 0 };
+    } else {
+        work.nat_flags = 0;
+        work.nat_ports = 0;
+    }
+    0
+}
+
+/// Do the connection's packets have ports that can be changed?
+#[inline(always)]
+fn has_ports(work: &Work) -> bool {
+    matches!(
+        work.packet.get(Field::L4Proto) as u8,
+        tcp::PROTOCOL | udp::PROTOCOL | udp::PROTOCOL_LITE | sctp::PROTOCOL_DCCP
+    )
+}
+
+#[inline(always)]
+fn is_ping(work: &Work) -> bool {
+    matches!(work.packet.get(Field::L4Proto) as u8, icmp::PROTOCOL | icmp::PROTOCOL_V6)
+}
+
+/// An address of the range that a statement gives: the same for one client and server every time.
+#[inline(always)]
+fn chosen_address(work: &Work, insn: &Insn) -> [u64; 2] {
+    let (Some(first), Some(last)) = (maps::CONSTANTS.get(insn.low), maps::CONSTANTS.get(insn.low + 1)) else {
+        return [0; 2];
+    };
+    // An IPv4 address is the last word of a constant.
+    if is_v4(work) {
+        let count = u64::from(last[3].wrapping_sub(first[3])) + 1;
+        return [u64::from(first[3]) + mixed(work, insn) % count, 0];
+    }
+    let low = u64::from(first[2]) << 32 | u64::from(first[3]);
+    let high = u64::from(first[0]) << 32 | u64::from(first[1]);
+    let until = u64::from(last[2]) << 32 | u64::from(last[3]);
+    let more = until.wrapping_sub(low);
+    let more = if more == 0 { 0 } else { mixed(work, insn) % (more & 0xffff_ffff).max(1) };
+    [high, low.wrapping_add(more)]
+}
+
+#[inline(always)]
+fn mixed(work: &Work, insn: &Insn) -> u64 {
+    let (client, server) = (work.original.addresses[0], work.original.addresses[1]);
+    let server = if insn.mask & nat::PERSISTENT != 0 { 0 } else { server[0] ^ server[1] };
+    ((client[0] ^ client[1] ^ server.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 33
+}
+
+/// The address that this host has towards another one (`BPF_FIB_LOOKUP_SRC`, Linux 6.7: dab4e1f06cab).
+#[inline(always)]
+fn local_address<F: Frame>(frame: &F, work: &Work, peer: Field, ifindex: u32) -> Option<[u64; 2]> {
+    // SAFETY: all zero bytes are a valid value of this structure of integers.
+    let mut query: FibLookup = unsafe { core::mem::zeroed() };
+    query.ifindex = ifindex;
+    let is_v4 = is_v4(work);
+    let words = [0, 1, 2, 3].map(|index| work.packet.get_at(peer, index).to_be());
+    if is_v4 {
+        query.family = 2;
+        query.__bindgen_anon_4.ipv4_dst = words[0];
+    } else {
+        query.family = 10;
+        query.__bindgen_anon_4.ipv6_dst = words;
+    }
+    let flags = BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SRC;
+    // SAFETY: the structure is ours and its size is given.
+    let answer =
+        unsafe { bpf_fib_lookup(frame.context(), (&raw mut query).cast(), size_of::<FibLookup>() as i32, flags) };
+    if !matches!(answer, 0 | 7 | 8) {
+        return None;
+    }
+    // SAFETY: as asked for.
+    let words = unsafe {
+        if is_v4 {
+            [u32::from_be(query.__bindgen_anon_3.ipv4_src), 0, 0, 0]
+        } else {
+            query.__bindgen_anon_3.ipv6_src.map(u32::from_be)
+        }
+    };
+    (words != [0; 4]).then(|| nat::address(words, is_v4))
+}
+
+/// Puts an end into the packet's words, for the rules behind, and notes that it is to be written.
+#[inline(always)]
+fn put(work: &mut Work, source: bool, address: [u64; 2], port: u16, with_id: bool) {
+    let (field, ports) = if source {
+        (Field::SourceAddress, Field::SourcePort)
+    } else {
+        (Field::DestinationAddress, Field::DestinationPort)
+    };
+    // The source of a packet that is judged where it comes in is written where it leaves.
+    let writes = (work.path == Path::Egress as u32) == source;
+    let is_v4 = is_v4(work);
+    let words = nat::words(address, is_v4);
+    let mut different = false;
+    for (index, word) in words.into_iter().enumerate() {
+        // Of an IPv4 address only the first word counts.
+        let counts = !is_v4 || index == 0;
+        let old = if counts { work.packet.get_at(field, index) } else { 0 };
+        different |= old != word;
+        if writes {
+            work.old[index] = old;
+            work.new[index] = word;
+        }
+        if counts {
+            work.packet.set_at(field, index, word);
+        }
+    }
+    let mut changed = 0;
+    if has_ports(work) {
+        changed = work.packet.get(ports) << 16 | u32::from(port);
+        work.packet.set(ports, tagged(work.packet.get(Field::L4Proto) as u8, u32::from(port)));
+    } else if is_ping(work) && with_id {
+        changed = work.packet.icmp_id << 16 | u32::from(port);
+        work.packet.icmp_id = u32::from(port);
+    }
+    let port_changes = changed >> 16 != changed & 0xffff;
+    if writes && (different || port_changes) {
+        work.ports = changed;
+        work.rewrite = if source { SOURCE } else { DESTINATION } | if port_changes { PORT } else { 0 };
+    }
+}
+
+#[inline(always)]
+fn write_ends<F: Frame>(frame: &F, work: &mut Work) -> u32 {
+    let how = work.rewrite;
+    work.rewrite = 0;
+    let ports = (how & PORT != 0).then_some(((work.ports >> 16) as u16, work.ports as u16));
+    let change = Rewrite { source: how & SOURCE != 0, old: work.old, new: work.new, ports };
+    if nat::rewrite(frame, &work.packet, &change) { 0 } else { Reason::NatUnwritable as u32 }
+}
+
+/// A packet that was judged where it came in, about to leave: the source.
+#[inline(always)]
+pub fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+    if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 {
+        // Whose it is cannot be told, and it must not leave with an address that is not for there.
+        return Verdict::drop(Reason::NatFragment);
+    }
+    if work.packet.get(Field::NfProto) == 0 || work.packet.get(Field::L4Header) & L4_PRESENT == 0 {
+        return Verdict::PASS;
+    }
+    let (key, source_is_high) = Tuple::of(&work.packet).key(conntrack::zone(work));
+    conntrack::aim(work, key, source_is_high);
+    conntrack::find(work);
+    let _ = nat_resolve(work.path, 0);
+    if forget(&work.nat) & KNOWN == 0 {
+        return Verdict::PASS;
+    }
+    let _ = frame.nat_source(work.path);
+    write(frame, work)
+}
