@@ -7,14 +7,13 @@ use std::collections::HashMap;
 use firewall_common::{
     classify::build::{self, TooLarge, Tuning},
     image::{
-        DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, Target, USES_FIB, USES_LOG, USES_NAMES,
-        USES_NOTRACK,
+        DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, USES_FIB, USES_LOG, USES_NAMES, USES_NOTRACK,
     },
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6},
 };
 
-use self::state::{Ending, Nth, split};
+use self::state::{Ending, Nth, does_something, grouped, split};
 use super::{
     CompileError, MAX_INTERVALS, Manifest,
     assembler::{Assembler, Begun, Label, Place},
@@ -495,32 +494,4 @@ impl<'a> Writer<'a> {
         self.waiting.push((copy, label));
         Place::Label(label)
     }
-
-    fn always(&mut self, rule: u32, flags: u8, place: Place) {
-        self.out.push(Insn::always(rule, flags, Target::ACCEPT), place, place);
-    }
-}
-
-fn is_continue(statement: &Statement) -> bool {
-    matches!(statement, Statement::Verdict(Verdict::Continue))
-}
-
-/// A rule of nothing but `continue` needs no instruction.
-fn does_something(rule: &Rule) -> bool {
-    !rule.statements.iter().all(is_continue)
-}
-
-/// The keys of each verdict, verdicts in order of their first key.
-fn grouped(elements: &[MapElement]) -> Vec<(Verdict, Vec<(u128, u128)>)> {
-    let mut groups: Vec<(Verdict, Vec<(u128, u128)>)> = Vec::new();
-    let mut index: HashMap<Verdict, usize> = HashMap::new();
-    for MapElement { key, verdict } in elements {
-        let Some(key) = key else { continue };
-        let at = *index.entry(*verdict).or_insert_with(|| {
-            groups.push((*verdict, Vec::new()));
-            groups.len() - 1
-        });
-        groups[at].1.push((key.low, key.high));
-    }
-    groups
 }

@@ -1,14 +1,21 @@
 //! Statements with a state, and what a rule ends with.
 
-use firewall_common::image::{DECIDES, Op, USES_REJECT};
+use std::collections::HashMap;
+
+use firewall_common::image::{DECIDES, Insn, Op, Target, USES_REJECT};
 
 use super::{
     super::{CompileError, assembler::Place, stateful, words::Way},
-    Frame, Writer, is_continue,
+    Frame, Writer,
 };
-use crate::language::ruleset::{Content, Reject, Rule, Statement, Verdict};
+use crate::language::ruleset::{Content, MapElement, Reject, Rule, Statement, Verdict};
 
 impl Writer<'_> {
+    /// Goes there, whatever the packet is.
+    pub(super) fn always(&mut self, rule: u32, flags: u8, place: Place) {
+        self.out.push(Insn::always(rule, flags, Target::ACCEPT), place, place);
+    }
+
     /// What an object of the table does.
     pub(super) fn object(&mut self, frame: &Frame<'_>, at: usize, way: Way) -> Result<(), CompileError> {
         let object = &frame.table.objects[at];
@@ -77,4 +84,28 @@ pub(super) fn split(rule: &Rule) -> (Vec<&Statement>, Option<Ending>) {
         statements.pop();
     }
     (statements, ending)
+}
+
+/// The keys of each verdict, verdicts in order of their first key.
+pub(super) fn grouped(elements: &[MapElement]) -> Vec<(Verdict, Vec<(u128, u128)>)> {
+    let mut groups: Vec<(Verdict, Vec<(u128, u128)>)> = Vec::new();
+    let mut index: HashMap<Verdict, usize> = HashMap::new();
+    for MapElement { key, verdict } in elements {
+        let Some(key) = key else { continue };
+        let at = *index.entry(*verdict).or_insert_with(|| {
+            groups.push((*verdict, Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push((key.low, key.high));
+    }
+    groups
+}
+
+fn is_continue(statement: &Statement) -> bool {
+    matches!(statement, Statement::Verdict(Verdict::Continue))
+}
+
+/// A rule of nothing but `continue` needs no instruction.
+pub(super) fn does_something(rule: &Rule) -> bool {
+    !rule.statements.iter().all(is_continue)
 }
