@@ -277,10 +277,10 @@ pub fn rewrite<E: Editor>(editor: &E, packet: &Packet, change: &Rewrite) -> bool
         return true;
     }
     let (protocol, at) = (packet.get(Field::L4Proto) as u8, packet.l4_offset);
-    if let Some((check, keeps_zero)) = checksum(protocol, is_v4) {
-        if !editor.adjust(at + check, sums, Covers::Pseudo, keeps_zero) {
-            return false;
-        }
+    if let Some((check, keeps_zero)) = checksum(protocol, is_v4)
+        && !editor.adjust(at + check, sums, Covers::Pseudo, keeps_zero)
+    {
+        return false;
     }
     let Some((old, new)) = change.ports else { return true };
     let changed = (u32::from(old), u32::from(new));
@@ -331,14 +331,19 @@ pub const fn port_within(port: u16, range: u32, random: u32) -> u16 {
 }
 
 /// The ports that a port may become when no statement says so, as `last << 16 | first`: privileged ones stay so
-/// (`nf_nat_l4proto_unique_tuple`, net/netfilter/nf_nat_core.c, Linux 6.18).
+/// (`nf_nat_l4proto_unique_tuple`, `net/netfilter/nf_nat_core.c`, Linux 6.18).
 #[inline(always)]
 pub const fn ports_like(port: u16) -> u32 {
     match port {
-        0..512 => 511 << 16 | 1,
-        512..1024 => 1023 << 16 | 600,
-        _ => 0xffff << 16 | 1024,
+        0..512 => ports(1, 511),
+        512..1024 => ports(600, 1023),
+        _ => ports(1024, u16::MAX),
     }
+}
+
+/// A range of ports as one number.
+const fn ports(first: u16, last: u16) -> u32 {
+    (last as u32) << 16 | first as u32
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ fn ours(text: &str) -> Cost {
         let parsed = parse_text("bench.nft", text, &Options::default()).expect("accepted");
         let read = start.elapsed();
         let compiled = compile(&parsed.ruleset, None).expect("small enough");
-        let compile = start.elapsed() - read;
+        let compile = start.elapsed().saturating_sub(read);
         assert!(!compiled.image.insns.is_empty());
         Cost { read, compile }
     };

@@ -155,10 +155,8 @@ fn a_packet_that_goes_out_untracked_has_no_connection() {
 /// Trees look ahead, and `notrack` changes what they would see.
 #[test]
 fn notrack_among_many_rules() {
-    let mut rules = String::from("udp dport 1-2000 notrack\n");
-    for port in 1000..1100 {
-        rules += &format!("udp dport {port} ct state untracked drop\n");
-    }
+    let more: Vec<String> = (1000..1100).map(|port| format!("udp dport {port} ct state untracked drop")).collect();
+    let rules = format!("udp dport 1-2000 notrack\n{}", more.join("\n"));
     let rules = format!("table inet t {{ chain c {{ type filter hook prerouting priority raw;\n{rules}\n }}\n }}");
     let firewall = Firewall::new(&rules);
     firewall.check_ingress([("1050", word("udp:1050"), RULE), ("999", word("udp:999"), PASS)]);
@@ -174,7 +172,8 @@ fn many_rules_at_every_hook() {
         ("postrouting priority 0", Side::TcEgress),
     ];
     for (place, side) in places {
-        let rules: String = (1000..1200).map(|port| format!("tcp dport {port} drop\n")).collect();
+        let rules: Vec<String> = (1000..1200).map(|port| format!("tcp dport {port} drop")).collect();
+        let rules = rules.join("\n");
         let rules = format!("table inet t {{ chain c {{ type filter hook {place}; policy accept;\n{rules}\n }}\n }}");
         let firewall = Firewall::new(&rules);
         for (text, wanted) in [("tcp:1000", RULE), ("tcp6:1199", RULE), ("tcp:1200", PASS), ("udp:1100", PASS)] {

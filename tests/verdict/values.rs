@@ -1,5 +1,7 @@
 //! What rules set and compute, and that later rules see it.
 
+use std::fmt::Write;
+
 use firewall_common::verdict::Reason;
 use firewall_tests::{
     packet::{Ethernet, Frame, Icmp, Ipv4, Tcp, Udp},
@@ -116,9 +118,9 @@ fn without_a_connection_there_is_no_mark() {
 fn check(matches: &[(&str, bool)], prepare: impl Fn(&Firewall), packet: &Frame) {
     let firewall = Firewall::new(&chains("", ""));
     prepare(&firewall);
-    let rules: String =
+    let rules: Vec<String> =
         matches.iter().enumerate().map(|(at, (rule, _))| format!("{rule} counter comment \"{at}\"; ")).collect();
-    firewall.apply(&chains(&rules, ""));
+    firewall.apply(&chains(&rules.concat(), ""));
     let counted = firewall.counted_by(Side::Xdp, &[packet.bytes()]).remove(0);
     check_rows(
         matches.iter().enumerate().map(|(at, (rule, wanted))| (*rule, *wanted, counted.contains(&at.to_string()))),
@@ -357,7 +359,7 @@ const HASHES: &[(&str, u32)] = &[
 fn hashes_are_those_of_the_kernel() {
     let mut rules = String::new();
     for (at, (hash, value)) in HASHES.iter().enumerate() {
-        rules.push_str(&format!("meta mark set {hash} meta mark {value} counter comment \"{at}\"; "));
+        let _ = write!(rules, "meta mark set {hash} meta mark {value} counter comment \"{at}\"; ");
     }
     rules.push_str("jhash udp dport mod 1000 seed 0x5 vmap { 922 : continue, * : drop } counter comment \"map\"; ");
     rules.push_str("jhash ip6 saddr . udp dport mod 2 0-1 counter comment \"no such header\"; ");

@@ -203,11 +203,11 @@ proptest! {
 
 #[test]
 fn ports_are_kept_where_they_can_be() {
-    assert_eq!(port_within(2005, 2009 << 16 | 2000, 7), 2005);
-    assert_eq!(port_within(80, 2009 << 16 | 2000, 7), 2007);
-    assert_eq!(port_within(80, 8080 << 16 | 8080, 7), 8080);
+    assert_eq!(port_within(2005, ports(2000, 2009), 7), 2005);
+    assert_eq!(port_within(80, ports(2000, 2009), 7), 2007);
+    assert_eq!(port_within(80, ports(8080, 8080), 7), 8080);
     assert_eq!(
         (ports_like(22), ports_like(600), ports_like(40_000)),
-        (511 << 16 | 1, 1023 << 16 | 600, 0xffff << 16 | 1024)
+        (ports(1, 511), ports(600, 1023), ports(1024, 0xffff))
     );
 }

@@ -101,6 +101,10 @@ impl Store for Counting<'_> {
 
     fn log(&mut self, _: u32, _: u32, _: &Packet) {}
 
+    fn edit(&mut self, _: &Insn, _: &Packet) -> bool {
+        false
+    }
+
     fn fetch(&mut self, _: &Insn, _: &mut Packet) -> bool {
         false
     }

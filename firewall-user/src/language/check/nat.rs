@@ -74,11 +74,11 @@ impl Checker<'_> {
 fn nat_network(written: &ast::Nat, family: Family, context: &Context, span: Span) -> Checked<Option<Network>> {
     let named = written.network.as_ref().map(|name| if &*name.text == "ip" { Network::Ip } else { Network::Ip6 });
     let known = context.known_network();
-    if let (Some(named), Some(known)) = (named, known) {
-        if named != known {
-            let message = "a translation of the other network than the rule or table is about";
-            return Err(Diagnostic::error(span, message));
-        }
+    if let (Some(named), Some(known)) = (named, known)
+        && named != known
+    {
+        let message = "a translation of the other network than the rule or table is about";
+        return Err(Diagnostic::error(span, message));
     }
     let table = match family {
         Family::Ip => Some(Network::Ip),

@@ -50,9 +50,8 @@ fn nothing_behind_verdict(statements: &[Statement]) -> Parsed<()> {
 fn ends_rule(statement: &Statement) -> bool {
     use crate::language::ast::VerdictKind;
     match &statement.kind {
-        StatementKind::Nat(_) => true,
         StatementKind::Verdict(verdict) => !matches!(verdict.kind, VerdictKind::Continue),
-        StatementKind::Reject(_) => true,
+        StatementKind::Nat(_) | StatementKind::Reject(_) => true,
         StatementKind::Match(..)
         | StatementKind::Flags(..)
         | StatementKind::Map(..)

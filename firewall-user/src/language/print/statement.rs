@@ -109,17 +109,26 @@ impl Names<'_> {
             let ty = if *network == Some(Network::Ip6) { Type::Ipv6Addr } else { Type::Ipv4Addr };
             let text = self.values_text(*values, ty);
             let bracketed = ports.is_some() && ty == Type::Ipv6Addr;
-            out += &if bracketed { format!("[{}]", text.replace('-', "]-[")) } else { text };
+            if bracketed {
+                let _ = write!(out, "[{}]", text.replace('-', "]-["));
+            } else {
+                out += &text;
+            }
         }
         match ports {
-            Some((first, last)) if first == last => out += &format!(":{first}"),
-            Some((first, last)) => out += &format!(":{first}-{last}"),
+            Some((first, last)) if first == last => {
+                let _ = write!(out, ":{first}");
+            }
+            Some((first, last)) => {
+                let _ = write!(out, ":{first}-{last}");
+            }
             None => {}
         }
         let flags = [(*random, "random"), (*fully_random, "fully-random"), (*persistent, "persistent")];
         let flags: Vec<_> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
         if !flags.is_empty() {
-            out += &format!(" {}", flags.join(","));
+            out.push(' ');
+            out += &flags.join(",");
         }
         out
     }
