@@ -169,7 +169,7 @@ fn long_texts_end() {
     check(&format!("table inet t {{ {} }}\n", many("chain c { ", 3000)));
     check(&format!("{}\n", many("(", 100_000)));
     check(&format!("{{\"nftables\": [{}{{}}]}}", many("{\"table\": {\"family\": \"ip\", \"name\": \"t\"}},", 5000)));
-    let chains: String = (0..400).map(|n| format!("chain c{n} {{\njump d{n}\n}}\nchain d{n} {{\n}}\n")).collect();
-    let gone: String = (0..400).map(|n| format!("flush chain inet t c{n}\ndelete chain inet t d{n}\n")).collect();
-    check(&format!("table inet t {{\n{chains}}}\n{gone}"));
+    let chains: Vec<String> = (0..400).map(|n| format!("chain c{n} {{\njump d{n}\n}}\nchain d{n} {{\n}}\n")).collect();
+    let gone: Vec<String> = (0..400).map(|n| format!("flush chain inet t c{n}\ndelete chain inet t d{n}\n")).collect();
+    check(&format!("table inet t {{\n{}}}\n{}", chains.concat(), gone.concat()));
 }

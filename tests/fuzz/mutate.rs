@@ -271,7 +271,7 @@ impl Mutation {
                 let again = vec![parts[at]; usize::from(*times)];
                 parts.splice(at..at, again);
             }
-            Self::MoveLine(from, to) => return moved(text, from, to),
+            Self::MoveLine(from, to) => return moved(text, *from, *to),
             Self::Character(at, new) => {
                 let at = at.index(text.chars().count());
                 return text.chars().enumerate().map(|(n, c)| if n == at { *new } else { c }).collect();
@@ -281,7 +281,7 @@ impl Mutation {
     }
 }
 
-fn moved(text: &str, from: &Index, to: &Index) -> String {
+fn moved(text: &str, from: Index, to: Index) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     if lines.is_empty() {
         return text.to_owned();
