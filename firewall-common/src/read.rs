@@ -127,7 +127,8 @@ pub struct Scan {
     alert: u32,
 }
 
-crate::shared!(Scan = BUFFER + 52);
+// Of one packet on one CPU: not shared with user space, so no part of the layouts that are.
+const _: () = assert!(core::mem::size_of::<Scan>() == BUFFER + 52);
 
 impl Scan {
     /// Of nothing.

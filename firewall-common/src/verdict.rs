@@ -102,9 +102,9 @@ reasons! {
     Ipv6PayloadLength = 42, "ipv6_payload_length", Network, "the payload length is beyond the frame's end";
     Ipv6TooManyExtensions = 43, "ipv6_too_many_extensions", Network, "more than eight IPv6 extension headers";
     FragmentTiny = 44, "fragment_tiny", Network, "the first fragment ends inside the layer-4 header, or a later one would overwrite it (RFC 3128)";
+    FibUnanswered = 45, "fib_unanswered", Internal, "a rule asks for the way back and the routing table does not answer: forwarding of `lo` was turned off, or the way is a tunnel's";
     FragmentOverlap = 50, "fragment_overlap", Network, "a fragment with bytes that an earlier one of its packet had, or one behind such a one (RFC 5722)";
     FragmentScattered = 51, "fragment_scattered", Network, "the fragments of its packet come in too wild an order: more than eight pieces with gaps between them";
-    FibUnanswered = 45, "fib_unanswered", Internal, "a rule asks for the way back and the routing table does not answer: forwarding of `lo` was turned off, or the way is a tunnel's";
     TcpTruncated = 60, "tcp_truncated", Transport, "the packet ends inside the TCP header";
     TcpDataOffset = 61, "tcp_data_offset", Transport, "the TCP data offset is below 5 or beyond the packet's end";
     TcpFlags = 62, "tcp_flags", Transport, "a combination of TCP flags that no state allows";
