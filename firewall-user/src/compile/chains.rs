@@ -7,7 +7,10 @@ use std::collections::HashMap;
 
 use firewall_common::{
     classify::build::{self, TooLarge, Tuning},
-    image::{DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, USES_FIB, USES_LOG, USES_NOTRACK},
+    image::{
+        DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, USES_FIB, USES_LOG, USES_NAT, USES_NOTRACK,
+        USES_TREES,
+    },
     limits::MAX_STEPS,
 };
 
@@ -31,6 +34,10 @@ pub(super) fn image(ruleset: &Ruleset, manifest: &Manifest, tuning: &Tuning) -> 
     match written(ruleset, manifest, Some(tuning)) {
         // Too many jumps to give each its own copy: then the rules are run one by one.
         Err(CompileError::TooLong { .. }) => written(ruleset, manifest, None),
+        // Programs with both are too much for the verifier of Linux 6.18, which then ends with a bug of its own.
+        Ok(image) if image.settings.uses & (USES_TREES | USES_NAT) == USES_TREES | USES_NAT => {
+            written(ruleset, manifest, None)
+        }
         result => result,
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A function's frame ends at the lowest address that it makes out of its frame pointer; what counts is the deepest chain of
 //! calls. The verifier rounds each frame up to 16 bytes for programs that are compiled, and refuses chains above 512
-//! (`round_up_stack_depth`, `kernel/bpf/verifier.c`, Linux 6.18).
+//! (`round_up_stack_depth`, `kernel/bpf/verifier.c`, Linux 6.18). Loops that it writes in line (`bpf_loop`) take 24 bytes more
+//! behind that check.
 
 use std::collections::BTreeMap;
 

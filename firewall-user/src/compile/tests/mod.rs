@@ -160,3 +160,17 @@ fn too_many_copies_of_chains_are_refused_by_name() {
     let error = compile(&ruleset(&text), None).expect_err("8^12 copies");
     assert!(matches!(&error, CompileError::TooLong { table, .. } if table == "t"), "{error}");
 }
+
+/// Programs with trees and translation are not loaded by the verifier of Linux 6.18.
+#[test]
+fn many_rules_beside_translation_are_run_one_by_one() {
+    let rules: Vec<String> = (1..100).map(|port| format!("ip saddr 192.0.2.{port} tcp dport {port} drop")).collect();
+    let filter = format!(
+        "table ip t {{ chain c {{ type filter hook input priority 0; policy accept;\n{}\n}}\n}}\n",
+        rules.join("\n")
+    );
+    let nat = "table ip n { chain c { type nat hook postrouting priority srcnat; oifname \"eth0\" masquerade; }; }\n";
+    let trees = |text: &str| compiled(text, None).image.settings.uses & firewall_common::image::USES_TREES;
+    assert_ne!(trees(&filter), 0);
+    assert_eq!(trees(&format!("{filter}{nat}")), 0);
+}
