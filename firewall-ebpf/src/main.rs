@@ -30,6 +30,7 @@ mod pipeline;
 mod read;
 mod route;
 mod rules;
+mod sets;
 mod verifier;
 mod work;
 

@@ -216,3 +216,51 @@ impl firewall_common::limit::Word for Cell {
         unsafe { compare_exchange(self.0, old, new) }
     }
 }
+
+/// Adds `value` to the word at `address`, whoever else does so at the same time.
+///
+/// # Safety
+/// As for [`compare_exchange`].
+#[inline(always)]
+pub unsafe fn add(address: *mut u64, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) address, in(reg) value, options(nostack)) };
+}
+
+/// [`is_below`], at its place among the loads: LLVM would otherwise load everything first that is compared, and put it on
+/// the stack, of which there are 512 bytes.
+#[inline(always)]
+pub fn is_below_here(last: u32, value: u32) -> u32 {
+    let mut result = u64::from(last);
+    // SAFETY: two registers are computed with.
+    unsafe {
+        asm!("{0} -= {1}", "{0} >>= 63", inout(reg) result, in(reg) u64::from(value), options(nomem, nostack));
+    }
+    result as u32
+}
+
+/// Is the upper half of `word` the tag, and its lower half above the tick? 1 or 0. At its place, as [`is_below_here`].
+#[inline(always)]
+pub fn is_live(word: u64, tag: u32, tick: u32) -> u32 {
+    let mut result = u64::from(tick);
+    // SAFETY: registers are computed with.
+    unsafe {
+        asm!(
+            "{t} = {word}",
+            "{t} >>= 32",
+            "{t} ^= {tag}",
+            "{t} += -1",
+            "{word} <<= 32",
+            "{word} >>= 32",
+            "{result} -= {word}",
+            "{result} &= {t}",
+            "{result} >>= 63",
+            t = out(reg) _,
+            word = inout(reg) word => _,
+            tag = in(reg) u64::from(tag),
+            result = inout(reg) result,
+            options(nomem, nostack)
+        );
+    }
+    result as u32
+}

@@ -5,6 +5,7 @@ mod statement;
 
 pub(super) use self::set::time;
 
+pub use self::set::time as time_text;
 use std::fmt::Write;
 
 use self::statement::Names;
