@@ -30,7 +30,7 @@ use crate::language::{
     Ruleset,
     ruleset::{
         Chain, Comparison, ConcatKeys, Family, MapElement, Match, Network, Operand, Rule, Statement, Subject, Table,
-        Update, Verdict,
+        Verdict,
     },
 };
 
