@@ -30,7 +30,6 @@ mod pipeline;
 mod read;
 mod route;
 mod rules;
-mod sets;
 mod verifier;
 mod work;
 

@@ -9,16 +9,10 @@ use aya_ebpf::{
 use firewall_common::{
     classify::{self, Narrow, Node, Root, Wide},
     eval::{Cursor, Store, step, step_range},
-    image::{
-        HAS_EXTRAS, HAS_SHAPES, Insn, Interval, NO_ANSWER, POLICY, Part, Target, USES_FETCH, USES_SHAPES, USES_TREES,
-    },
+    image::{Insn, Interval, NO_ANSWER, POLICY, Part, Target, USES_FETCH, USES_TREES},
     limit,
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV6, Packet},
-    sets::{
-        change,
-        run::{self, Scratch},
-    },
     verdict::{Reason, Verdict},
 };
 
@@ -27,7 +21,7 @@ use crate::{
     fetch::{self, Facts},
     maps,
     packet::{Frame, TcFrame, XdpFrame},
-    read, sets,
+    read,
     verifier::{self, forget},
     work::Work,
 };
@@ -212,16 +206,13 @@ struct MapStore<'a, F> {
     tick: u32,
     hook: u32,
     facts: Option<Facts>,
-    sets: *mut Scratch,
-    path: u32,
 }
 
 impl<'a, F: Frame> MapStore<'a, F> {
     #[inline(always)]
     fn of(frame: &'a F, work: &Work) -> Self {
         let facts = if maps::USES.load() & USES_FETCH != 0 { Some(Facts::of(work)) } else { None };
-        let Work { now_ns, tick, hook, path, .. } = *work;
-        Self { frame, now_ns, tick, hook, facts, sets: work.sets.pointer(), path }
+        Self { frame, now_ns: work.now_ns, tick: work.tick, hook: work.hook, facts }
     }
 }
 
@@ -315,34 +306,5 @@ impl<F: Frame> Store for MapStore<'_, F> {
     #[inline(always)]
     fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool {
         self.facts.is_some_and(|facts| fetch::fetch(&facts, insn, packet))
-    }
-
-    #[inline(always)]
-    fn gather(&mut self, insn: &Insn, packet: &Packet) {
-        // SAFETY: the work area of this packet, of which nothing else is in use here.
-        unsafe { (*self.sets).gather(insn, packet) };
-    }
-
-    #[inline(always)]
-    fn look_up(&mut self, insn: &Insn, _: &mut Packet) -> u32 {
-        let answer = if maps::USES.load() & USES_SHAPES != 0 && insn.extra & HAS_SHAPES != 0 {
-            sets::look_up_in_shapes(self.path)
-        } else {
-            sets::look_up_in_set(self.path)
-        };
-        if answer != run::YES || insn.extra & HAS_EXTRAS == 0 {
-            return answer;
-        }
-        sets::met_in_set(self.path)
-    }
-
-    #[inline(always)]
-    fn change(&mut self, _: &Insn, _: &Packet) -> u32 {
-        // SAFETY: the work area of this packet, of which nothing else is in use here.
-        if change::looks_for_place(unsafe { (*self.sets).phase }) {
-            sets::find_place_in_set(self.path)
-        } else {
-            sets::change_set(self.path)
-        }
     }
 }

@@ -19,7 +19,6 @@ mod reading;
 mod records;
 mod sets;
 mod slots;
-mod state;
 mod stateful;
 #[cfg(test)]
 mod tests;
@@ -39,7 +38,6 @@ pub use self::records::{
     CellRecord, ChainRecord, CounterRecord, LogRecord, Manifest, ObjectRecord, RuleRecord, SCHEMA, SetRecord,
     SourceRecord, TableRecord,
 };
-pub use self::state::{NoRoom, StateElement, StateSet};
 use crate::language::Ruleset;
 
 /// Intervals that a lookup can halve down to one.
@@ -56,8 +54,6 @@ pub struct Compiled {
     pub fresh_counters: Vec<u32>,
     /// Cells of limits and quotas likewise.
     pub fresh_cells: Vec<u32>,
-    /// The sets that are state.
-    pub sets: Vec<StateSet>,
 }
 
 /// Why a ruleset cannot be compiled. Everything about its meaning was checked before: what is left is size.
@@ -114,9 +110,6 @@ pub enum CompileError {
         /// What it asks for, and what to do.
         what: &'static str,
     },
-    /// More named sets than there are places.
-    #[error("more than {} named sets", firewall_common::sets::MAX_SETS)]
-    TooManySets,
     /// What the language has and the programs do not do yet.
     #[error("{} `{name}` of table `{table}`: {what} not supported yet", .kind)]
     NotYet {
@@ -162,9 +155,8 @@ pub fn compile_tuned(
     previous: Option<&Manifest>,
     tuning: &Tuning,
 ) -> Result<Compiled, CompileError> {
-    let sets = sets::states(ruleset, previous)?;
-    let Built { mut manifest, fresh_counters, fresh_cells } = manifest::build(ruleset, previous)?;
-    sets::record(&sets, &mut manifest);
-    let image = chains::image(ruleset, (&manifest, &sets), tuning)?;
-    Ok(Compiled { image, manifest, fresh_counters, fresh_cells, sets })
+    sets::refuse_unsupported(ruleset)?;
+    let Built { manifest, fresh_counters, fresh_cells } = manifest::build(ruleset, previous)?;
+    let image = chains::image(ruleset, &manifest, tuning)?;
+    Ok(Compiled { image, manifest, fresh_counters, fresh_cells })
 }

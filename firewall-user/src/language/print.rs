@@ -5,7 +5,6 @@ mod statement;
 
 pub(super) use self::set::time;
 
-pub use self::set::time as time_text;
 use std::fmt::Write;
 
 use self::statement::Names;
