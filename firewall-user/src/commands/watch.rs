@@ -15,7 +15,12 @@ use firewall_common::{
 use tokio::time::sleep;
 
 use super::monitor::{Until, interface_name};
-use crate::{cli::values::EventFilter, compile::Manifest, kernel::Instance, observe::events::Seen};
+use crate::{
+    cli::values::EventFilter,
+    compile::Manifest,
+    kernel::Instance,
+    observe::{events::Seen, packet::event_of},
+};
 
 /// How often the ring is looked at.
 const PULSE: Duration = Duration::from_millis(20);
@@ -128,24 +133,13 @@ fn coarse(wish: &Wish<'_>) -> TrailFilter {
 
 /// The rest of the wish, as `monitor` looks at events.
 fn is_wanted(trail: &Trail, manifest: &Manifest, name: &str, filters: &[EventFilter]) -> bool {
-    let packet = &trail.packet;
-    let words = |field| [0, 1, 2, 3].map(|at| packet.get_at(field, at));
     let event = Event {
         kind: if trail.verdict == 0 { Kind::New } else { Kind::Dropped } as u32,
         reason: trail.verdict,
         rule: trail.rule,
         hook: trail.hook,
         generation: trail.generation,
-        length: packet.frame_length,
-        source: words(Field::SourceAddress),
-        destination: words(Field::DestinationAddress),
-        nfproto: packet.get(Field::NfProto),
-        protocol: packet.get(Field::L4Proto),
-        source_port: packet.get(Field::SourcePort),
-        destination_port: packet.get(Field::DestinationPort),
-        icmp: packet.get(Field::IcmpType),
-        tcp_flags: packet.get(Field::TcpFlags),
-        ..Event::default()
+        ..event_of(&trail.packet)
     };
     Seen::new(&event, name, Some(manifest)).is_some_and(|seen| seen.is_wanted(filters))
 }

@@ -7,10 +7,7 @@ use std::collections::HashMap;
 
 use firewall_common::{
     classify::build::{self, TooLarge, Tuning},
-    image::{
-        DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, USES_FIB, USES_LOG, USES_NAT, USES_NOTRACK,
-        USES_TREES,
-    },
+    image::{DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, USES_FIB, USES_LOG, USES_NOTRACK},
     limits::MAX_STEPS,
 };
 
@@ -26,20 +23,26 @@ use super::{
 };
 use crate::language::{
     Ruleset,
-    ruleset::{Chain, ConcatKeys, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
+    ruleset::{Chain, ChainType, ConcatKeys, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
 };
 
 /// Compiles all hooks.
 pub(super) fn image(ruleset: &Ruleset, manifest: &Manifest, tuning: &Tuning) -> Result<Image, CompileError> {
+    // Programs with trees and translation are too much for the verifier of Linux 6.18, which then ends with a bug of its own.
+    if translates(ruleset) {
+        return written(ruleset, manifest, None);
+    }
     match written(ruleset, manifest, Some(tuning)) {
         // Too many jumps to give each its own copy: then the rules are run one by one.
         Err(CompileError::TooLong { .. }) => written(ruleset, manifest, None),
-        // Programs with both are too much for the verifier of Linux 6.18, which then ends with a bug of its own.
-        Ok(image) if image.settings.uses & (USES_TREES | USES_NAT) == USES_TREES | USES_NAT => {
-            written(ruleset, manifest, None)
-        }
         result => result,
     }
+}
+
+/// Is there a chain where addresses are translated? A table that sleeps has none.
+fn translates(ruleset: &Ruleset) -> bool {
+    let chains = ruleset.tables().iter().filter(|table| !table.dormant).flat_map(|table| &table.chains);
+    chains.filter_map(|chain| chain.base).any(|base| base.kind == ChainType::Nat)
 }
 
 /// How chains that are jumped to are written.

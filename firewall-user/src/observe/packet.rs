@@ -48,19 +48,7 @@ impl Told {
 
     /// What the program read of a packet.
     pub fn of_packet(packet: &Packet) -> Self {
-        let words = |field| [0, 1, 2, 3].map(|at| packet.get_at(field, at));
-        Self::of(&Event {
-            length: packet.frame_length,
-            source: words(Field::SourceAddress),
-            destination: words(Field::DestinationAddress),
-            nfproto: packet.get(Field::NfProto),
-            protocol: packet.get(Field::L4Proto),
-            source_port: packet.get(Field::SourcePort),
-            destination_port: packet.get(Field::DestinationPort),
-            icmp: packet.get(Field::IcmpType),
-            tcp_flags: packet.get(Field::TcpFlags),
-            ..Event::default()
-        })
+        Self::of(&event_of(packet))
     }
 
     /// `tcp 198.51.100.7:40000 -> 203.0.113.10:443 flags S`
@@ -168,6 +156,23 @@ fn icmp_text(protocol: u8, kind: u8, code: u8) -> String {
         Some(code_name) => format!("{name} ({code_name})"),
         None if code != 0 => format!("{name} (code {code})"),
         None => name,
+    }
+}
+
+/// What an event would tell of the packet itself.
+pub fn event_of(packet: &Packet) -> Event {
+    let words = |field| [0, 1, 2, 3].map(|at| packet.get_at(field, at));
+    Event {
+        length: packet.frame_length,
+        source: words(Field::SourceAddress),
+        destination: words(Field::DestinationAddress),
+        nfproto: packet.get(Field::NfProto),
+        protocol: packet.get(Field::L4Proto),
+        source_port: packet.get(Field::SourcePort),
+        destination_port: packet.get(Field::DestinationPort),
+        icmp: packet.get(Field::IcmpType),
+        tcp_flags: packet.get(Field::TcpFlags),
+        ..Event::default()
     }
 }
 
