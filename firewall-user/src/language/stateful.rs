@@ -378,15 +378,22 @@ pub struct Object {
     pub content: Content,
 }
 
+impl Content {
+    /// Of which kind of object.
+    pub const fn kind(&self) -> ObjectKind {
+        match self {
+            Self::Counter { .. } => ObjectKind::Counter,
+            Self::Quota(_) => ObjectKind::Quota,
+            Self::Limit(_) => ObjectKind::Limit,
+            Self::Synproxy(_) => ObjectKind::Synproxy,
+        }
+    }
+}
+
 impl Object {
     /// Its kind.
     pub const fn kind(&self) -> ObjectKind {
-        match self.content {
-            Content::Counter { .. } => ObjectKind::Counter,
-            Content::Quota(_) => ObjectKind::Quota,
-            Content::Limit(_) => ObjectKind::Limit,
-            Content::Synproxy(_) => ObjectKind::Synproxy,
-        }
+        self.content.kind()
     }
 }
 

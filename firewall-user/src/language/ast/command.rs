@@ -1,7 +1,10 @@
 //! Commands at the top of a file.
 
 use super::{Chain, Expr, Flowtable, Object, Rule, Set, Spanned, TableBody, TableName};
-use crate::language::{ruleset::Family, source::Span};
+use crate::language::{
+    ruleset::{Family, ObjectKind},
+    source::Span,
+};
 
 /// Where a lone rule goes in its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,10 @@ pub(in crate::language) enum Part {
     Chain,
     /// A set or map.
     Set,
+    /// A counter, quota and the like.
+    Object(ObjectKind),
+    /// A flowtable.
+    Flowtable,
 }
 
 /// A top-level command.
@@ -63,7 +70,7 @@ pub(in crate::language) enum Command {
     Flush(Part, TableName, Spanned),
     /// `delete table ..`
     DeleteTable(TableName),
-    /// `delete chain ..`, `delete set ..`
+    /// `delete chain ..`, `delete set ..`, `delete counter ..`
     Delete(Part, TableName, Spanned),
     /// `delete element ..`
     DeleteElements(TableName, Spanned, Expr),

@@ -54,6 +54,11 @@ impl TableState {
             let error = Diagnostic::error(span, "`flow add` is for chains at hook forward");
             return Err(error.help("only what is forwarded can take a way past the rules"));
         }
+        self.known_flowtable(name)
+    }
+
+    /// A flowtable that must be there.
+    pub(super) fn known_flowtable(&self, name: &Spanned) -> Checked<usize> {
         self.flowtables.iter().position(|known| *known.name == *name.text).ok_or_else(|| {
             let (family, table) = (self.family.name(), &self.name);
             let message = format!("there is no flowtable `{}` in table `{family} {table}`", name.text);

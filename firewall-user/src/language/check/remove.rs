@@ -4,6 +4,7 @@ use super::{Checked, Checker};
 use crate::language::{
     ast::{Command, Part, Spanned, TableName},
     diagnostic::Diagnostic,
+    ruleset::Statement,
 };
 
 impl Checker<'_> {
@@ -17,10 +18,12 @@ impl Checker<'_> {
                 Ok(())
             }
             Part::Set => self.flush_set(at, name),
+            // Nothing can be taken out of these.
+            Part::Object(_) | Part::Flowtable => Ok(()),
         }
     }
 
-    /// Takes a chain or set out of reach; refused while something refers to it. Its number stays taken until the ruleset
+    /// Takes a part of a table out of reach; refused while something refers to it. Its number stays taken until the ruleset
     /// is made without it.
     pub(super) fn delete(&mut self, part: Part, table: &TableName, name: &Spanned) -> Checked<()> {
         let at = self.find(table)?;
@@ -28,6 +31,8 @@ impl Checker<'_> {
         let number = match part {
             Part::Chain => table.chain(name)?,
             Part::Set => table.set(&name.text, name.span)?,
+            Part::Object(kind) => table.object(kind, name)?,
+            Part::Flowtable => table.known_flowtable(name)?,
         };
         let jumped_to = |jumps: &[(usize, _)]| jumps.iter().any(|(target, _)| *target == number);
         let is_used = match part {
@@ -36,6 +41,8 @@ impl Checker<'_> {
                     || table.sets.iter().any(|set| jumped_to(&set.jumps))
             }
             Part::Set => table.chains.iter().any(|chain| chain.sets.contains(&number)),
+            Part::Object(_) => table.any_statement(&|statement| *statement == Statement::Object(number)),
+            Part::Flowtable => table.any_statement(&|statement| *statement == Statement::Flow(number)),
         };
         if is_used {
             let error = Diagnostic::error(name.span, format!("`{}` is still used by a rule or map", name.text));
@@ -51,6 +58,9 @@ impl Checker<'_> {
                 table.sets[number].flush();
                 table.set_index.remove(&*name.text);
             }
+            Part::Object(kind) => drop(table.object_index.remove(&(kind, name.text.to_string()))),
+            // What it was called: the commands that are left are carried out without it.
+            Part::Flowtable => table.flowtables[number].name.clear(),
         }
         Ok(())
     }
@@ -62,6 +72,10 @@ impl Checker<'_> {
         match command {
             Command::Delete(Part::Chain, _, name) => !self.tables[at].chain_index.contains_key(&*name.text),
             Command::Delete(Part::Set, _, name) => !self.tables[at].set_index.contains_key(&*name.text),
+            Command::Delete(Part::Object(kind), _, name) => {
+                !self.tables[at].object_index.contains_key(&(*kind, name.text.to_string()))
+            }
+            Command::Delete(Part::Flowtable, _, name) => self.tables[at].known_flowtable(name).is_err(),
             _ => false,
         }
     }

@@ -1,7 +1,10 @@
 //! Commands that take something away, carried out on the commands before them: what is left makes the same ruleset and
 //! only adds to it.
 
-use crate::language::ast::{Chain, Command, Part, Set, TableName};
+use crate::language::{
+    ast::{Chain, Command, Object, Part, Set, TableName},
+    ruleset::ObjectKind,
+};
 
 /// Does a command take away what others have a number for?
 pub(super) fn takes_away(command: &Command) -> bool {
@@ -52,6 +55,13 @@ fn apply(command: &Command, left: &mut Vec<Command>) {
         Command::Delete(Part::Set, table, name) => {
             change(left, table, &mut |what| if what.is_set(&name.text) { Fate::Goes } else { Fate::Stays });
         }
+        Command::Delete(Part::Object(kind), table, name) => {
+            change(left, table, &mut |what| if what.is_object(*kind, &name.text) { Fate::Goes } else { Fate::Stays });
+        }
+        Command::Delete(Part::Flowtable, table, name) => {
+            change(left, table, &mut |what| if what.is_flowtable(&name.text) { Fate::Goes } else { Fate::Stays });
+        }
+        Command::Flush(Part::Object(_) | Part::Flowtable, ..) => {}
         Command::Table(..)
         | Command::Create(_)
         | Command::Chain(..)
@@ -72,6 +82,8 @@ fn is_of(command: &Command, table: &TableName) -> bool {
 enum What<'a> {
     Chain(&'a str),
     Set(&'a str),
+    Object(ObjectKind, &'a str),
+    Flowtable(&'a str),
 }
 
 impl What<'_> {
@@ -81,6 +93,14 @@ impl What<'_> {
 
     fn is_set(&self, name: &str) -> bool {
         matches!(self, Self::Set(set) if *set == name)
+    }
+
+    fn is_object(&self, kind: ObjectKind, name: &str) -> bool {
+        matches!(self, Self::Object(of, object) if *of == kind && *object == name)
+    }
+
+    fn is_flowtable(&self, name: &str) -> bool {
+        matches!(self, Self::Flowtable(flowtable) if *flowtable == name)
     }
 }
 
@@ -107,6 +127,8 @@ fn stays(command: &mut Command, fate: &mut dyn FnMut(What<'_>) -> Fate) -> bool 
         Command::Table(_, body) => {
             body.chains.retain_mut(|chain| chain_stays(chain, fate));
             body.sets.retain_mut(|set| set_stays(set, fate));
+            body.objects.retain(|object| object_stays(object, fate));
+            body.flowtables.retain(|flowtable| fate(What::Flowtable(&flowtable.name.text)) != Fate::Goes);
             true
         }
         Command::Create(inner) | Command::Destroy(inner) => stays(inner, fate),
@@ -116,9 +138,9 @@ fn stays(command: &mut Command, fate: &mut dyn FnMut(What<'_>) -> Fate) -> bool 
         Command::Elements(_, set, _) | Command::DeleteElements(_, set, _) => {
             !matches!(fate(What::Set(&set.text)), Fate::Elements | Fate::Goes)
         }
-        Command::Object(..)
-        | Command::Flowtable(..)
-        | Command::FlushRuleset(_)
+        Command::Object(_, object) => object_stays(object, fate),
+        Command::Flowtable(_, flowtable) => fate(What::Flowtable(&flowtable.name.text)) != Fate::Goes,
+        Command::FlushRuleset(_)
         | Command::FlushTable(_)
         | Command::Flush(..)
         | Command::DeleteTable(_)
@@ -132,6 +154,10 @@ fn chain_stays(chain: &mut Chain, fate: &mut dyn FnMut(What<'_>) -> Fate) -> boo
         chain.body.rules.clear();
     }
     fate != Fate::Goes
+}
+
+fn object_stays(object: &Object, fate: &mut dyn FnMut(What<'_>) -> Fate) -> bool {
+    fate(What::Object(object.content.kind(), &object.name.text)) != Fate::Goes
 }
 
 fn set_stays(set: &mut Set, fate: &mut dyn FnMut(What<'_>) -> Fate) -> bool {

@@ -24,7 +24,7 @@ const TCP: u8 = 6;
 impl TableState {
     /// Is an object of this kind and name there?
     pub(super) fn has_object(&self, object: &ast::Object) -> bool {
-        let kind = kind(object);
+        let kind = object.content.kind();
         self.object_index.contains_key(&(kind, object.name.text.to_string()))
     }
 
@@ -39,15 +39,11 @@ impl TableState {
     }
 }
 
-fn kind(object: &ast::Object) -> ObjectKind {
-    Object { name: String::new(), comment: None, content: object.content }.kind()
-}
-
 impl Checker<'_> {
     /// A new object; one that is there already stays as it is, as in nftables.
     pub(super) fn declare_object(&mut self, table: usize, written: &ast::Object) {
         let state = &mut self.tables[table];
-        let (kind, name) = (kind(written), written.name.text.to_string());
+        let (kind, name) = (written.content.kind(), written.name.text.to_string());
         if state.object_index.contains_key(&(kind, name.clone())) {
             return;
         }

@@ -10,7 +10,7 @@ use crate::language::{
     ast::{RulePlace, Spanned, TableBody, TableName},
     diagnostic::Diagnostic,
     names,
-    ruleset::{Base, Chain, Family, Flowtable, Object, ObjectKind, Rule, Table},
+    ruleset::{Base, Chain, Family, Flowtable, Object, ObjectKind, Rule, Statement, Table},
     source::Span,
 };
 
@@ -131,6 +131,11 @@ impl TableState {
             let message = format!("there is no chain `{}` in table `{} {}`", name.text, self.family.name(), self.name);
             near(Diagnostic::error(name.span, message).following(), &name.text, self.chain_index.keys())
         })
+    }
+
+    /// Is there a rule with such a statement?
+    pub(super) fn any_statement(&self, is_it: &dyn Fn(&Statement) -> bool) -> bool {
+        self.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements).any(is_it)
     }
 
     /// A set that must be there.

@@ -42,7 +42,11 @@ impl Parser<'_> {
                 self.comment(&mut body.comment)?;
                 self.end_statement("the comment")
             }
-            Some("flags") => Err(super::unsupported::feature(self.here(), "chain flags (hardware offload)")),
+            Some("flags") => Err(super::unsupported::refusal(
+                self.here(),
+                "`flags offload`",
+                "rules are carried out by the kernel, before its receive path, and not by a network card: leave it out",
+            )),
             _ => {
                 body.rules.push(self.rule()?);
                 self.end_statement("the rule")

@@ -124,9 +124,7 @@ impl Parser<'_> {
             Some("ip" | "ip6" | "inet") if !first && self.word_at(1).is_some() && self.word_at(2).is_some() => {
                 self.add_rule(false)
             }
-            Some(word) if unsupported::COMMANDS.contains(&word) => {
-                Err(unsupported::feature(self.here(), &format!("`{word}` as a command")))
-            }
+            Some("meter") => Err(unsupported::meter(self.here())),
             Some(word) if first || !hints::is_foreign(word) => Err(self.unknown_command(word)),
             _ => Err(self.foreign_command()),
         }
@@ -219,7 +217,7 @@ impl Parser<'_> {
                 let table = self.table_name()?;
                 Ok(Command::Flush(Part::Set, table, self.name("set")?))
             }
-            Some(word @ ("flowtable" | "meter")) => Err(unsupported::feature(self.here(), &format!("`flush {word}`"))),
+            Some("meter") => Err(unsupported::meter(self.here())),
             Some(_) | None => Err(self.unexpected("`ruleset`, `table`, `chain`, `set` or `map` after `flush`")),
         }
     }
@@ -239,12 +237,25 @@ impl Parser<'_> {
                 return Ok(Command::DeleteElements(table, set, self.elements()?));
             }
             Some("rule") => return Err(unsupported::handle("delete rule", self.here())),
-            Some(word) => return Err(unsupported::feature(self.here(), &format!("`delete {word}`"))),
-            None => return Err(self.unexpected("`table`, `chain`, `set`, `map` or `element` after `delete`")),
+            Some("flowtable") => Part::Flowtable,
+            Some("meter") => return Err(unsupported::meter(self.here())),
+            Some(_) | None => {
+                let Some(kind) = self.object_kind() else {
+                    let expected =
+                        "`table`, `chain`, `set`, `map`, `element`, `flowtable` or a kind of object after `delete`";
+                    return Err(self.unexpected(expected));
+                };
+                Part::Object(kind?)
+            }
         };
         self.bump();
         let table = self.table_name()?;
-        let what = if part == Part::Chain { "chain" } else { "set" };
+        let what = match part {
+            Part::Chain => "chain",
+            Part::Set => "set",
+            Part::Object(kind) => kind.name(),
+            Part::Flowtable => "flowtable",
+        };
         Ok(Command::Delete(part, table, self.name(what)?))
     }
 

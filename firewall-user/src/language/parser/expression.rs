@@ -194,7 +194,11 @@ impl Parser<'_> {
         let at = self.bump();
         let next = self.peek_at(1).kind;
         if matches!(self.word(), Some("nh" | "th" | "ll" | "ih")) && next == Kind::Mark(Mark::Comma) {
-            return Err(super::unsupported::feature(at.to(self.here()), "raw payload (`@nh,..`)"));
+            return Err(super::unsupported::refusal(
+                at.to(self.here()),
+                "raw payload (`@nh,..`) as a value",
+                "a value is constant here: raw payload stands on the left of a match",
+            ));
         }
         let name = self.name("set")?;
         Ok(Expr { span: at.to(name.span), kind: ExprKind::Named(name.text) })

@@ -44,7 +44,11 @@ impl Parser<'_> {
                 flowtable.counter = true;
                 Ok(())
             }
-            Some("flags") => Err(unsupported::feature(self.here(), "`flags offload` (a flowtable in the hardware)")),
+            Some("flags") => Err(unsupported::refusal(
+                self.here(),
+                "`flags offload` (a flowtable in the hardware)",
+                "rules are carried out by the kernel, before its receive path, and not by a network card: leave it out",
+            )),
             _ => Err(self.unexpected("`hook`, `devices` or `counter`")),
         }
     }

@@ -13,7 +13,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("permit", "write `accept` behind the matches: `tcp dport 22 accept`"),
     ("ACCEPT", "verdicts are lower case: `accept`"),
     ("DROP", "verdicts are lower case: `drop`"),
-    ("REJECT", "verdicts are lower case; `reject` itself is not supported yet, `drop` is"),
+    ("REJECT", "statements are lower case: `reject`"),
     ("LOG", "write `log prefix \"..\"`"),
     ("RETURN", "verdicts are lower case: `return`"),
     ("dport", "say which protocol's port: `tcp dport 22`, `udp dport 53`, or `meta l4proto { tcp, udp } th dport 53`"),

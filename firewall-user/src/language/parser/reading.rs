@@ -50,8 +50,9 @@ impl Parser<'_> {
             }
             (Some("exthdr"), _) => self.extension()?,
             (Some("srh" | "rt0"), Some("sid" | "addr")) => self.segment()?,
-            (Some("rt"), Some("classid" | "nexthop" | "mtu" | "ipsec" | "ip" | "ip6")) => {
-                return Err(unsupported::feature(self.here(), "`rt` of the route a packet takes"));
+            (Some("rt"), Some(word)) if route(word, self.word_at(2)).is_some() => {
+                let word = route(word, self.word_at(2)).unwrap_or_default();
+                return Err(unsupported::field("rt", word, self.here()).unwrap_or_else(|| self.unexpected("a field")));
             }
             (Some("fib"), _) => self.fib()?,
             (Some(word), _) if WORDS.contains(&word) => {
@@ -282,6 +283,12 @@ impl Parser<'_> {
             None => Ok(Reading::Fib(fib)),
         }
     }
+}
+
+/// The field of `rt` that asks about the packet's route, behind a network layer or not.
+fn route<'a>(word: &'a str, next: Option<&'a str>) -> Option<&'a str> {
+    let field = if matches!(word, "ip" | "ip6") { next? } else { word };
+    ["classid", "nexthop", "mtu", "ipsec"].into_iter().find(|known| *known == field)
 }
 
 /// What `bpf_fib_lookup` (Linux 6.18) does not tell programs, and what to write instead.

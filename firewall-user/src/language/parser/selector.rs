@@ -7,15 +7,12 @@ use crate::language::{
     names,
     reading::Reading,
     ruleset::{CtField, Selector, Transport},
-    source::Span,
 };
 
 /// A header's word and the fields of it that can be matched.
 struct Group {
     word: &'static str,
     fields: &'static [(&'static str, Selector)],
-    /// Fields that nftables knows and rampart does not yet.
-    refused: &'static [&'static str],
 }
 
 const fn ports(transport: Transport) -> [(&'static str, Selector); 2] {
@@ -26,7 +23,6 @@ const GROUPS: &[Group] = &[
     Group {
         word: "ether",
         fields: &[("saddr", Selector::EtherSaddr), ("daddr", Selector::EtherDaddr), ("type", Selector::EtherType)],
-        refused: &[],
     },
     Group {
         word: "vlan",
@@ -37,7 +33,6 @@ const GROUPS: &[Group] = &[
             ("pcp", Selector::VlanPcp),
             ("type", Selector::VlanType),
         ],
-        refused: &[],
     },
     Group {
         word: "ip",
@@ -54,7 +49,6 @@ const GROUPS: &[Group] = &[
             ("frag-off", Selector::IpFragOff),
             ("ttl", Selector::IpTtl),
         ],
-        refused: &[],
     },
     Group {
         word: "ip6",
@@ -69,7 +63,6 @@ const GROUPS: &[Group] = &[
             ("nexthdr", Selector::Ip6NextHdr),
             ("hoplimit", Selector::Ip6HopLimit),
         ],
-        refused: &[],
     },
     Group {
         word: "tcp",
@@ -84,7 +77,6 @@ const GROUPS: &[Group] = &[
             ("window", Selector::TcpWindow),
             ("urgptr", Selector::TcpUrgPtr),
         ],
-        refused: &[],
     },
     Group {
         word: "udp",
@@ -94,12 +86,11 @@ const GROUPS: &[Group] = &[
             ("length", Selector::UdpLength),
             ("checksum", Selector::UdpChecksum),
         ],
-        refused: &[],
     },
-    Group { word: "udplite", fields: &ports(Transport::UdpLite), refused: &[] },
-    Group { word: "sctp", fields: &ports(Transport::Sctp), refused: &[] },
-    Group { word: "dccp", fields: &ports(Transport::Dccp), refused: &["option"] },
-    Group { word: "th", fields: &ports(Transport::Any), refused: &[] },
+    Group { word: "udplite", fields: &ports(Transport::UdpLite) },
+    Group { word: "sctp", fields: &ports(Transport::Sctp) },
+    Group { word: "dccp", fields: &ports(Transport::Dccp) },
+    Group { word: "th", fields: &ports(Transport::Any) },
     Group {
         word: "icmp",
         fields: &[
@@ -108,7 +99,6 @@ const GROUPS: &[Group] = &[
             ("id", Selector::IcmpId),
             ("sequence", Selector::IcmpSequence),
         ],
-        refused: &[],
     },
     Group {
         word: "icmpv6",
@@ -118,7 +108,6 @@ const GROUPS: &[Group] = &[
             ("id", Selector::Icmp6Id),
             ("sequence", Selector::Icmp6Sequence),
         ],
-        refused: &["parameter-problem", "packet-too-big", "taddr", "daddr"],
     },
     Group {
         word: "ct",
@@ -135,19 +124,6 @@ const GROUPS: &[Group] = &[
             ("id", Selector::Ct(CtField::Id)),
             ("l3proto", Selector::Ct(CtField::L3Proto)),
             ("protocol", Selector::Ct(CtField::Protocol)),
-        ],
-        refused: &[
-            "helper",
-            "label",
-            "saddr",
-            "daddr",
-            "proto-src",
-            "proto-dst",
-            "count",
-            "event",
-            "secmark",
-            "timeout",
-            "expectation",
         ],
     },
     Group {
@@ -169,29 +145,6 @@ const GROUPS: &[Group] = &[
             ("time", Selector::Time),
             ("hour", Selector::Hour),
             ("day", Selector::Day),
-        ],
-        refused: &[
-            "secmark",
-            "ibrvproto",
-            "ibrpvid",
-            "skuid",
-            "skgid",
-            "nftrace",
-            "rtclassid",
-            "ibriport",
-            "ibrname",
-            "obriport",
-            "obrname",
-            "iifgroup",
-            "oifgroup",
-            "cgroup",
-            "ipsec",
-            "iiftype",
-            "oiftype",
-            "iifkind",
-            "oifkind",
-            "sdif",
-            "sdifname",
         ],
     },
 ];
@@ -263,40 +216,14 @@ impl Parser<'_> {
     }
 
     fn no_field(&self, group: &Group, word: &str) -> Diagnostic {
-        let fields = group.fields.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        if group.refused.contains(&word) {
-            return refused(group, word, &fields, self.here());
+        if let Some(refused) = unsupported::field(group.word, word, self.here()) {
+            return refused;
         }
+        let fields = group.fields.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
         let error = Diagnostic::error(self.here(), format!("unknown field `{word}` behind `{}`", group.word));
         match names::nearest(word, group.fields.iter().map(|(word, _)| *word)) {
             Some(near) => error.help(format!("did you mean `{} {near}`?", group.word)),
             None => error.help(format!("`{}` knows: {fields}", group.word)),
         }
     }
-}
-
-/// Fields that cannot be told yet, and why.
-const REASONS: &[(&str, &str, &str)] = &[
-    (
-        "ct",
-        "helper",
-        "there are no helpers: they need the payload of control connections, in user space or the kernel's own tracking",
-    ),
-    ("ct", "saddr", "write `ct original ip saddr`"),
-    ("ct", "daddr", "write `ct original ip daddr`"),
-    ("ct", "proto-src", "write `ct original proto-src`"),
-    ("ct", "proto-dst", "write `ct original proto-dst`"),
-    ("meta", "skuid", "packets that come in have no socket yet"),
-    ("meta", "skgid", "packets that come in have no socket yet"),
-    ("meta", "cgroup", "packets that come in have no socket yet"),
-];
-
-fn refused(group: &Group, word: &str, fields: &str, span: Span) -> Diagnostic {
-    let error = unsupported::feature(span, &format!("`{} {word}`", group.word));
-    let reason = REASONS.iter().find(|(of, field, _)| (*of, *field) == (group.word, word));
-    let error = match reason {
-        Some((_, _, reason)) => error.help(*reason),
-        None => error,
-    };
-    error.help(format!("supported behind `{}`: {fields}", group.word))
 }

@@ -63,7 +63,12 @@ impl Parser<'_> {
         }
         if let Some(word @ ("set" | "map")) = self.word() {
             let what = format!("`{word}` behind `{}`", self.text(left.span));
-            return Err(unsupported::feature(self.here(), &what));
+            let reason = if word == "map" {
+                "a map gives a value to a statement, such as `meta mark set tcp dport map { 22 : 1 }`; verdicts come from `vmap`"
+            } else {
+                "one field is set at a time, to a whole value: `meta mark set meta mark & 0xff`"
+            };
+            return Err(unsupported::refusal(self.here(), &what, reason));
         }
         if self.take_word("vmap").is_some() {
             return Ok(StatementKind::Map(left, self.primary()?));
@@ -147,7 +152,11 @@ impl Parser<'_> {
     fn jump(&mut self, kind: impl FnOnce(Spanned) -> VerdictKind) -> Parsed<Verdict> {
         let start = self.bump();
         if self.at_mark(Mark::BraceOpen) {
-            return Err(unsupported::feature(self.here(), "a chain without a name"));
+            return Err(unsupported::refusal(
+                self.here(),
+                "a chain without a name",
+                "give it one, so that listings, `why` and counters can name it: `chain NAME { .. }` and `jump NAME`",
+            ));
         }
         let chain = if self.at_mark(Mark::Dollar) { self.chain_variable()? } else { self.name("chain")? };
         let span = start.to(chain.span);
