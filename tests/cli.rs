@@ -12,6 +12,8 @@ mod import;
 mod output;
 #[path = "cli/processes.rs"]
 mod processes;
+#[path = "cli/reset.rs"]
+mod reset;
 #[path = "cli/typed.rs"]
 mod typed;
 

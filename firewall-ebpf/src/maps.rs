@@ -7,6 +7,7 @@
 //! | FLOWS | the instance | generations | generations, user space | the packet that would start a flow is dropped, counted |
 //! | FRAGMENTS | the instance | generations | generations | the oldest fragmented packet is forgotten |
 //! | COUNTERS | the instance | generations | user space | refused when compiling |
+//! | ZEROED | the instance | user space | user space | as COUNTERS |
 //! | ANSWERS, ANSWER_LIMITS | the instance | generations | generations, user space | as INTERFACES; destinations of one hash share |
 //! | CELLS | the instance | generations | generations, user space | refused when compiling |
 //! | INTERFACES, IFINDEX | the instance | user space | generations | refused when attaching |
@@ -70,7 +71,9 @@ pub static FRAGMENTS: LruHashMap<[u64; 5], Pieces> = LruHashMap::with_max_entrie
 #[map]
 pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_RULE_COUNTERS, 0);
 #[map]
-pub static CELLS: Array<u64> = Array::with_max_entries(MAX_CELLS, 0);
+pub static CELLS: Array<u64> = Array::with_max_entries(MAX_CELLS, BPF_F_MMAPABLE);
+#[map]
+static ZEROED: Array<Counter> = Array::with_max_entries(MAX_RULE_COUNTERS, 0);
 #[map]
 pub static IFINDEX: Array<u32> = Array::with_max_entries(MAX_IFINDEX, 0);
 #[map]

@@ -103,7 +103,7 @@ pub enum Verb {
     /// Show what each interface received, sent and dropped, and why
     ///
     /// Every packet is counted exactly once: as passed, or under the one reason it was dropped for, with the layer it was
-    /// refused at.
+    /// refused at. Counters and quotas with a name follow.
     Counters(Counters),
     /// Follow drops, log statements and new connections as they happen
     ///
@@ -268,14 +268,25 @@ pub struct List {
     /// Show handles
     #[arg(short = 'a', long)]
     pub handle: bool,
+    /// Then set all counters and quotas back to nothing, those of rules and those with a name
+    ///
+    /// No packet is missing: it is in what this prints or in what the next one prints. `rampart metrics` goes on from where
+    /// it was.
+    #[arg(long)]
+    pub reset: bool,
 }
 
 /// Arguments of `counters`.
 #[derive(Debug, Args)]
 pub struct Counters {
-    /// Only this interface (repeatable)
+    /// Only this interface (repeatable), and no named counters and quotas
     #[arg(short, long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
+    /// Then set the named counters and quotas back to nothing, as `nft reset counters` and `nft reset quotas` do
+    ///
+    /// What interfaces counted stays: it adds up, and metrics are made of it. `rampart list --reset` is for rules.
+    #[arg(long, conflicts_with = "interfaces")]
+    pub reset: bool,
 }
 
 /// Arguments of `monitor`.

@@ -1,11 +1,14 @@
 //! `rampart counters`.
 
+mod named;
+
 use std::collections::HashMap;
 
 use anyhow::Result;
 use firewall_common::{answer::Answers, counter::InterfaceCounters};
 use serde_json::{Map, Value, json};
 
+use self::named::Named;
 use super::{No, Session, Status, open};
 use crate::{
     cli::args::Counters,
@@ -25,15 +28,22 @@ pub(super) fn run(session: &Session<'_>, wanted: &Counters) -> Result<Status> {
     if let Some(unknown) = wanted.interfaces.iter().find(|name| found.iter().all(|(known, _)| known != *name)) {
         return Err(No(format!("{unknown}: rampart is not attached to an interface of that name")).into());
     }
+    let named = if wanted.interfaces.is_empty() { Named::read(&instance, wanted.reset)? } else { Named::default() };
     let lost = instance.lost_events()?;
     let answers = answers(&instance)?;
-    let named =
+    let told =
         || found.iter().map(|(name, counted)| (name.clone(), with_answers(counters::json(counted), answers.get(name))));
     session.answer(
-        || json!({ "schema": SCHEMA, "interfaces": named().collect::<Map<String, Value>>(), "events_lost": lost }),
+        || {
+            let interfaces = told().collect::<Map<String, Value>>();
+            json!({ "schema": SCHEMA, "interfaces": interfaces, "named": named.json(), "events_lost": lost })
+        },
         || {
             let answered = |name: &String| answers.get(name).map_or_else(String::new, counters::answers_text);
-            found.iter().map(|(name, counted)| counters::text(name, counted) + &answered(name)).collect()
+            let mut text: String =
+                found.iter().map(|(name, counted)| counters::text(name, counted) + &answered(name)).collect();
+            text.push_str(&named.text());
+            text
         },
     )?;
     Ok(Status::Done)

@@ -1,31 +1,101 @@
 //! `rampart list`.
 
-use anyhow::{Result, anyhow};
+use std::{
+    collections::HashMap,
+    io::{self, BufWriter, Write},
+};
 
-use super::{Session, Status, open, print, print_json};
+use anyhow::{Context, Result, anyhow};
+use firewall_common::counter::Counter;
+use serde::de::DeserializeOwned;
+
+use super::{OUTPUT, Session, Status, open, print_json};
 use crate::{
     cli::args::List,
     compile::{
-        CellRecord,
-        listing::{self, Live},
+        CellRecord, Manifest,
+        listing::{self, Live, Printed},
     },
+    kernel::{Instance, KernelError, Lock},
     language::Diagnostics,
 };
 
+/// How often rules and counts are read because other rules were put in force between the two.
+const ATTEMPTS: u32 = 8;
+
+/// The same for who sets back what is read: once, under the lock that keeps others from putting rules in force.
+pub(super) const fn attempts(reset: bool) -> u32 {
+    if reset { 1 } else { ATTEMPTS }
+}
+
 pub(super) fn run(session: &Session<'_>, list: &List) -> Result<Status> {
     let instance = open()?;
-    let manifest = instance.manifest()?;
-    let counters = instance.rule_counters(manifest.counters().map(|counter| counter.slot))?;
-    let cells = instance.cells(manifest.cells().map(|cell| cell.slot))?;
-    let counts = |slot| counters.get(&slot).map_or((0, 0), |counter| (counter.packets, counter.bytes));
-    let cell = |cell: &CellRecord| cells.get(&cell.slot).copied().unwrap_or(cell.first);
-    let live = Live { counts: &counts, cell: &cell };
+    let lock = list.reset.then(|| instance.lock()).transpose()?;
     if session.global.json {
-        print_json(&listing::json(&manifest, live).map_err(|error| unreadable(&error))?)?;
+        let (manifest, counts): (Manifest, _) = coherent(&instance, attempts(list.reset), |manifest: &Manifest| {
+            let counters = manifest.counters().map(|counter| counter.slot).collect::<Vec<_>>();
+            let quotas = manifest.quotas().map(|cell| cell.slot).collect::<Vec<_>>();
+            Counts::read(&instance, lock.as_ref(), counters, quotas)
+        })?;
+        let json = counts.show(|live| listing::json(&manifest, live)).map_err(|error| unreadable(&error))?;
+        print_json(&json)?;
     } else {
-        print(&listing::listing(&manifest, live, list.handle).map_err(|error| unreadable(&error))?)?;
+        let (printed, counts): (Printed, _) = coherent(&instance, attempts(list.reset), |printed: &Printed| {
+            Counts::read(&instance, lock.as_ref(), printed.counters(), printed.quotas())
+        })?;
+        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let written = counts.show(|live| printed.write(live, list.handle, &mut out));
+        written.and_then(|()| out.flush()).context(OUTPUT)?;
     }
     Ok(Status::Done)
+}
+
+/// The rules in force and what belongs to them: if others were put in force meanwhile, both are read again, `most` times. A counter's
+/// place may be another rule's two generations later.
+pub(super) fn coherent<T: DeserializeOwned, C>(
+    instance: &Instance,
+    most: u32,
+    read: impl Fn(&T) -> Result<C, KernelError>,
+) -> Result<(T, C), KernelError> {
+    let mut attempts = 1;
+    loop {
+        let generation = instance.generation()?;
+        let found = instance.part_of_manifest(generation).and_then(|rules| Ok((read(&rules)?, rules)));
+        match found {
+            // Replaced while it was read.
+            _ if instance.generation()? != generation && attempts < most => attempts += 1,
+            found => return found.map(|(counts, rules)| (rules, counts)),
+        }
+    }
+}
+
+/// What was counted.
+struct Counts {
+    counters: HashMap<u32, Counter>,
+    quotas: HashMap<u32, u64>,
+}
+
+impl Counts {
+    /// Reads, and with the lock sets back what was read.
+    fn read(
+        instance: &Instance,
+        reset: Option<&Lock>,
+        counters: impl IntoIterator<Item = u32> + Clone,
+        quotas: impl IntoIterator<Item = u32>,
+    ) -> Result<Self, KernelError> {
+        Ok(match reset {
+            Some(lock) => {
+                Self { counters: instance.reset_counters(lock, counters)?, quotas: instance.reset_cells(lock, quotas)? }
+            }
+            None => Self { counters: instance.rule_counters_since_reset(counters)?, quotas: instance.cells(quotas)? },
+        })
+    }
+
+    fn show<T>(&self, show: impl FnOnce(Live<'_>) -> T) -> T {
+        let counts = |slot| self.counters.get(&slot).map_or((0, 0), |counter| (counter.packets, counter.bytes));
+        let cell = |cell: &CellRecord| self.quotas.get(&cell.slot).copied().unwrap_or(cell.first);
+        show(Live { counts: &counts, cell: &cell })
+    }
 }
 
 fn unreadable(diagnostics: &Diagnostics) -> anyhow::Error {

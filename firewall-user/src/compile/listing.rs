@@ -1,16 +1,18 @@
 //! An image and a manifest as text for people.
 
-use std::fmt::Write;
+use std::{fmt::Write, io, ops::Range};
 
 use firewall_common::{
     image::{DECIDES, Hook, Image, Insn, NEGATE, NO_RULE, POLICY, Part, Target},
     packet::Field,
 };
 
-use super::{CellRecord, Manifest, ObjectRecord, RuleRecord, numbers::Numbers};
+use serde::Deserialize;
+
+use super::{CellRecord, Filling, HoleRecord, Manifest, ObjectRecord, QuotaRecord, RuleRecord, numbers::Numbers};
 use crate::language::{
     Diagnostics, Ruleset, json,
-    print::{self, CounterRef, Object, Shown},
+    print::{self, CounterRef, Hole, Object, Shown},
     ruleset::{Content, Quota},
 };
 
@@ -138,12 +140,63 @@ pub struct Live<'a> {
     pub cell: &'a dyn Fn(&CellRecord) -> u64,
 }
 
+/// As much of a manifest as a listing in text needs: a ruleset of 100,000 rules is listed without reading it again.
+#[derive(Debug, Deserialize)]
+pub struct Printed {
+    /// The canonical text.
+    canonical: String,
+    /// What in it is live.
+    holes: Vec<HoleRecord>,
+}
+
+impl Printed {
+    /// The slots of its counters.
+    pub fn counters(&self) -> impl Iterator<Item = u32> + Clone {
+        self.holes.iter().filter_map(|hole| match hole.2 {
+            Filling::Counter(slot) => Some(slot),
+            Filling::Quota(..) | Filling::Handle(_) => None,
+        })
+    }
+
+    /// The slots of its quotas.
+    pub fn quotas(&self) -> impl Iterator<Item = u32> + Clone {
+        self.holes.iter().filter_map(|hole| match &hole.2 {
+            Filling::Quota(cell, _) => Some(cell.slot),
+            Filling::Counter(_) | Filling::Handle(_) => None,
+        })
+    }
+
+    /// Writes the listing, piece by piece.
+    pub fn write(&self, live: Live<'_>, handles: bool, out: &mut dyn io::Write) -> io::Result<()> {
+        write(&self.canonical, &self.holes, live, handles, out)
+    }
+}
+
+fn write(text: &str, holes: &[HoleRecord], live: Live<'_>, handles: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut at = 0;
+    for HoleRecord(start, end, filling) in holes {
+        out.write_all(&text.as_bytes()[at..*start as usize])?;
+        match filling {
+            Filling::Handle(handle) if handles => out.write_all(print::handle_text(*handle).as_bytes())?,
+            Filling::Handle(_) => {}
+            Filling::Counter(slot) => out.write_all(print::counter_text((live.counts)(*slot)).as_bytes())?,
+            Filling::Quota(cell, QuotaRecord { over, bytes }) => {
+                let quota = Quota { over: *over, bytes: *bytes, used: 0 };
+                // The kernel shows no more than there was.
+                out.write_all(print::quota_text(quota, (live.cell)(cell).min(*bytes)).as_bytes())?;
+            }
+        }
+        at = *end as usize;
+    }
+    out.write_all(&text.as_bytes()[at..])
+}
+
 /// The rules that are in force, as `nft list ruleset` prints them, with their counts.
-pub fn listing(manifest: &Manifest, live: Live<'_>, handles: bool) -> Result<String, Diagnostics> {
-    let ruleset = manifest.ruleset()?;
-    let shown = Recorded::new(manifest, &ruleset);
-    let handle = |object| if handles { shown.handle(object) } else { None };
-    Ok(shown.with(live, &handle, |shown| print::listing(&ruleset, shown)))
+pub fn listing(manifest: &Manifest, live: Live<'_>, handles: bool) -> String {
+    let mut out = Vec::with_capacity(manifest.canonical.len());
+    // Memory takes everything, and text with text in it is text.
+    let _ = write(&manifest.canonical, &manifest.holes, live, handles, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The same as JSON, in the schema of `nft -j list ruleset`.
@@ -177,6 +230,33 @@ impl<'a> Recorded<'a> {
         let first_set = starts(ruleset.tables().iter().map(|table| table.sets.len()));
         let first_object = starts(ruleset.tables().iter().map(|table| table.objects.len()));
         Self { manifest, numbers: Numbers::of(ruleset), first_set, first_object }
+    }
+
+    /// What is put in the holes of the text.
+    pub(super) fn holes(&self, holes: &[(Range<usize>, Hole)]) -> Vec<HoleRecord> {
+        let record = |(place, hole): &(Range<usize>, Hole)| {
+            Some(HoleRecord(place.start as u32, place.end as u32, self.filling(hole)?))
+        };
+        holes.iter().filter_map(record).collect()
+    }
+
+    fn filling(&self, hole: &Hole) -> Option<Filling> {
+        let of_rule = |at: CounterRef| self.rule(at.table, at.chain, at.rule);
+        Some(match *hole {
+            Hole::Handle(object) => Filling::Handle(self.handle(object)?),
+            Hole::Counter(at, _) => Filling::Counter(of_rule(at)?.counters.get(at.nth)?.slot),
+            Hole::Quota(at, Quota { over, bytes, used: _ }) => {
+                Filling::Quota(of_rule(at)?.quotas.get(at.nth)?.clone(), QuotaRecord { over, bytes })
+            }
+            Hole::Content(at, content) => {
+                let record = self.named(at)?;
+                match content {
+                    Content::Counter { .. } => Filling::Counter(record.counter.as_ref()?.slot),
+                    Content::Quota(_) => Filling::Quota(record.cell.clone()?, record.quota.clone()?),
+                    Content::Limit(_) | Content::Synproxy(_) => return None,
+                }
+            }
+        })
     }
 
     /// Prints with what is read from the kernel.

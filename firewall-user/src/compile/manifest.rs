@@ -9,15 +9,17 @@ use firewall_common::limits::{MAX_CELLS, MAX_RULE_COUNTERS};
 
 use super::{
     CompileError,
+    listing::Recorded,
     numbers::Numbers,
     records::{
-        CellRecord, ChainRecord, CounterRecord, LogRecord, Manifest, ObjectRecord, RuleRecord, SCHEMA, SetRecord,
-        SourceRecord, TableRecord,
+        CellRecord, ChainRecord, CounterRecord, LogRecord, Manifest, ObjectRecord, QuotaRecord, RuleRecord, SCHEMA,
+        SetRecord, SourceRecord, TableRecord,
     },
     slots::{Slots, fnv1a},
 };
 use crate::language::{
-    Ruleset, print,
+    Ruleset,
+    print::{self, Template},
     ruleset::{Chain, ConcatKeys, Content, Data, DataMap, Lookup, Object, Operand, Quota, Rule, Statement, Table},
 };
 
@@ -44,13 +46,15 @@ pub(super) fn build(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<Bu
             .iter()
             .map(|file| SourceRecord { name: file.name.clone(), text: file.text.clone() })
             .collect(),
-        canonical: print::text(ruleset),
         interfaces: ruleset.interfaces().to_vec(),
         ..Manifest::default()
     };
     for number in 0..ruleset.tables().len() {
         builder.table(number, &mut manifest)?;
     }
+    let Template { text, holes } = print::template(ruleset);
+    manifest.holes = Recorded::new(&manifest, ruleset).holes(&holes);
+    manifest.canonical = text;
     Ok(Built { manifest, fresh_counters: builder.slots.fresh, fresh_cells: builder.cells.fresh })
 }
 
@@ -152,14 +156,15 @@ impl Builder<'_> {
         let kind = object.kind().name();
         let known = self.known.named.get(&(family, table, kind, object.name.as_str())).copied();
         let text = if let Content::Limit(limit) = object.content { limit.text() } else { String::new() };
-        let (mut counter, mut cell) = (None, None);
+        let (mut counter, mut cell, mut quota) = (None, None, None);
         match object.content {
             Content::Counter { packets, bytes } => {
                 let kept = known.and_then(|known| known.counter.as_ref()).map(|counter| counter.slot);
                 let slot = kept.map_or_else(|| self.slots.take(), Ok)?;
                 counter = Some(CounterRecord { slot, packets, bytes });
             }
-            Content::Quota(Quota { over: _, bytes: _, used }) => {
+            Content::Quota(Quota { over, bytes, used }) => {
+                quota = Some(QuotaRecord { over, bytes });
                 cell = Some(self.cell(known.and_then(|known| known.cell.as_ref()), used)?);
             }
             Content::Limit(_) => {
@@ -170,7 +175,7 @@ impl Builder<'_> {
         }
         let handle = known.map_or_else(|| described.handle(), |known| known.handle);
         let (family, table, kind, name) = (family.to_owned(), table.to_owned(), kind.to_owned(), object.name.clone());
-        Ok(ObjectRecord { family, table, kind, name, handle, counter, cell, text })
+        Ok(ObjectRecord { family, table, kind, name, handle, counter, cell, quota, text })
     }
 
     /// The cell that was known, or a new one.

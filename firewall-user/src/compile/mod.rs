@@ -35,8 +35,8 @@ use firewall_common::{
 
 use self::manifest::Built;
 pub use self::records::{
-    CellRecord, ChainRecord, CounterRecord, LogRecord, Manifest, ObjectRecord, RuleRecord, SCHEMA, SetRecord,
-    SourceRecord, TableRecord,
+    CellRecord, ChainRecord, CounterRecord, Filling, HoleRecord, LogRecord, Manifest, ObjectRecord, QuotaRecord,
+    RuleRecord, SCHEMA, SetRecord, SourceRecord, TableRecord,
 };
 use crate::language::Ruleset;
 

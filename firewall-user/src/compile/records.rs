@@ -22,6 +22,9 @@ pub struct Manifest {
     pub sources: Vec<SourceRecord>,
     /// The ruleset as canonical text.
     pub canonical: String,
+    /// Where in it what is live stands, in order.
+    #[serde(default)]
+    pub holes: Vec<HoleRecord>,
     /// Interfaces that `iif` and `oif` named, with their indexes at that time.
     pub interfaces: Vec<(u32, String)>,
     /// Its tables, in order.
@@ -94,9 +97,39 @@ pub struct ObjectRecord {
     /// Where its state is, for a quota or a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<CellRecord>,
+    /// What it allows, for a quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaRecord>,
     /// What it says, where that makes it another object with a state of its own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
+}
+
+/// A place in the canonical text: where it starts and ends, and what a listing has there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoleRecord(pub u32, pub u32, pub Filling);
+
+/// What a listing has at a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filling {
+    /// A handle.
+    #[serde(rename = "h")]
+    Handle(u64),
+    /// What the counter in this slot counted.
+    #[serde(rename = "c")]
+    Counter(u32),
+    /// What is used of a quota, and what it allows.
+    #[serde(rename = "q")]
+    Quota(CellRecord, QuotaRecord),
+}
+
+/// What a quota allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaRecord {
+    /// Does it match what is over it?
+    pub over: bool,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// The state of a limit or quota.
@@ -214,6 +247,12 @@ impl Manifest {
     pub fn cells(&self) -> impl Iterator<Item = &CellRecord> {
         let named = self.objects.iter().filter_map(|object| object.cell.as_ref());
         self.rules.iter().flat_map(|rule| rule.limits.iter().chain(&rule.quotas)).chain(named)
+    }
+
+    /// The states of all quotas.
+    pub fn quotas(&self) -> impl Iterator<Item = &CellRecord> {
+        let named = self.objects.iter().filter(|object| object.quota.is_some());
+        self.rules.iter().flat_map(|rule| &rule.quotas).chain(named.filter_map(|object| object.cell.as_ref()))
     }
 
     /// The record of a table's object.

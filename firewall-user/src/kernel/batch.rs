@@ -57,8 +57,19 @@ pub(super) fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[
 
 /// Reads up to `count` values of an array, from index `first` on; fewer at its end.
 pub(super) fn read<T: Pod>(map: &MapData, first: u32, count: usize) -> io::Result<Vec<T>> {
+    lookup(map, first, count, 1)
+}
+
+/// The same of a per-CPU array: for each index the values of all CPUs. The kernel gives each a multiple of eight bytes.
+pub(super) fn read_per_cpu<T: Pod>(map: &MapData, first: u32, count: usize, cpus: usize) -> io::Result<Vec<T>> {
+    const { assert!(size_of::<T>().is_multiple_of(8), "a value that the kernel does not pad") };
+    lookup(map, first, count, cpus)
+}
+
+/// Reads `count` entries of `each` values.
+fn lookup<T: Pod>(map: &MapData, first: u32, count: usize, each: usize) -> io::Result<Vec<T>> {
     let mut keys = vec![0_u32; count];
-    let mut values: Vec<T> = Vec::with_capacity(count);
+    let mut values: Vec<T> = Vec::with_capacity(count * each);
     let (before, mut next) = (first.wrapping_sub(1), 0_u32);
     let mut attributes = Attributes {
         in_batch: if first == 0 { 0 } else { (&raw const before) as u64 },
@@ -70,7 +81,7 @@ pub(super) fn read<T: Pod>(map: &MapData, first: u32, count: usize) -> io::Resul
         element_flags: 0,
         flags: 0,
     };
-    // SAFETY: the kernel writes at most `count` keys and values of the map's sizes into room for as many.
+    // SAFETY: the kernel writes at most `count` keys, and as many entries of the map's size, into room for as many.
     let result = unsafe { call(LOOKUP, &mut attributes) };
     match result {
         // The end of the array was met: those before it were read.
@@ -78,7 +89,7 @@ pub(super) fn read<T: Pod>(map: &MapData, first: u32, count: usize) -> io::Resul
         _ => {}
     }
     // SAFETY: the kernel says how many it wrote, and any bytes are a value of a plain type.
-    unsafe { values.set_len((attributes.count as usize).min(count)) };
+    unsafe { values.set_len((attributes.count as usize).min(count) * each) };
     Ok(values)
 }
 

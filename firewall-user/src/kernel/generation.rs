@@ -74,6 +74,7 @@ impl Instance {
         for cell in manifest.cells().filter(|cell| fresh.contains(&cell.slot)) {
             map.set(cell.slot, cell.first, 0).map_err(KernelError::map(maps::CELLS))?;
         }
+        self.forget_resets(fresh_counters)?;
         let fresh: HashSet<_> = fresh_counters.iter().collect();
         let mut map = maps::per_cpu::<Counter>(&self.pins.state(), maps::COUNTERS)?;
         for counter in manifest.counters() {

@@ -1,12 +1,12 @@
 //! The instance of a network namespace: its pins, opened.
 
-use std::{collections::HashMap, fs};
+use std::fs;
 
 use firewall_common::{
     abi::ABI_VERSION,
     answer::Answers,
     control::Control,
-    counter::{Counter, FlowStats, InterfaceCounters},
+    counter::{FlowStats, InterfaceCounters},
     event::Budget,
     flow::Secret,
     interface::Interface as Entry,
@@ -14,11 +14,16 @@ use firewall_common::{
     table::{BUCKET, WAYS},
 };
 
+use serde::de::DeserializeOwned;
+
 use super::{
-    Attached, Events, Flows, KernelError, Lock, attach, host, interfaces, maps,
+    Attached, Events, Flows, KernelError, Lock, attach, batch, host, interfaces, maps,
     pins::{self, Pins},
 };
 use crate::compile::Manifest;
+
+/// Chunks of a manifest that are read in one call: 1 MiB.
+const AT_ONCE: usize = 256;
 
 /// The pins of this network namespace.
 #[derive(Debug)]
@@ -121,31 +126,23 @@ impl Instance {
 
     /// What a generation was made of.
     pub fn manifest_of(&self, generation: u32) -> Result<Manifest, KernelError> {
+        self.part_of_manifest(generation)
+    }
+
+    /// As much of a generation's manifest as `T` has of it: reading all of a large one takes its time.
+    pub fn part_of_manifest<T: DeserializeOwned>(&self, generation: u32) -> Result<T, KernelError> {
         let damaged = |what: &str| KernelError::Damaged(format!("manifest of generation {generation}: {what}"));
-        let map = maps::array::<[u8; maps::MANIFEST_CHUNK]>(&self.pins.generation(generation), maps::MANIFEST)?;
-        let mut bytes = Vec::with_capacity(map.len() as usize * maps::MANIFEST_CHUNK);
-        for chunk in map.iter() {
-            bytes.extend_from_slice(&chunk.map_err(KernelError::map(maps::MANIFEST))?);
+        let map = maps::open(&self.pins.generation(generation), maps::MANIFEST)?;
+        let chunks = map.info().map_err(KernelError::map(maps::MANIFEST))?.max_entries() as usize;
+        let mut bytes = Vec::with_capacity(chunks * maps::MANIFEST_CHUNK);
+        for first in (0..chunks).step_by(AT_ONCE) {
+            let count = AT_ONCE.min(chunks - first);
+            let read: Vec<[u8; maps::MANIFEST_CHUNK]> =
+                batch::read(&map, first as u32, count).map_err(KernelError::system(maps::MANIFEST))?;
+            bytes.extend_from_slice(read.as_flattened());
         }
         let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         serde_json::from_slice(&bytes[..length]).map_err(|error| damaged(&error.to_string()))
-    }
-
-    /// Rule counters, added up over the CPUs.
-    pub fn rule_counters(&self, slots: impl IntoIterator<Item = u32>) -> Result<HashMap<u32, Counter>, KernelError> {
-        let counters = maps::per_cpu::<Counter>(&self.pins.state(), maps::COUNTERS)?;
-        let read = |slot: u32| {
-            let values = counters.get(&slot, 0).map_err(KernelError::map(maps::COUNTERS))?;
-            Ok((slot, values.iter().fold(Counter::default(), sum)))
-        };
-        slots.into_iter().map(read).collect()
-    }
-
-    /// The words of limits' and quotas' cells.
-    pub fn cells(&self, slots: impl IntoIterator<Item = u32>) -> Result<HashMap<u32, u64>, KernelError> {
-        let cells = maps::array::<u64>(&self.pins.state(), maps::CELLS)?;
-        let read = |slot: u32| Ok((slot, cells.get(&slot, 0).map_err(KernelError::map(maps::CELLS))?));
-        slots.into_iter().map(read).collect()
     }
 
     /// The interfaces that packets are filtered on, in the order of their places.
@@ -253,10 +250,6 @@ fn wait_until_off(entries: &[(u32, Entry)]) -> Result<(), KernelError> {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     Ok(())
-}
-
-fn sum(total: Counter, one: &Counter) -> Counter {
-    Counter { packets: total.packets + one.packets, bytes: total.bytes + one.bytes }
 }
 
 /// Compares the pins with what this version makes; how many buckets the state table has, if there is one.

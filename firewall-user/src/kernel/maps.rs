@@ -29,6 +29,7 @@ pub(super) const COUNTERS: &str = "COUNTERS";
 pub(super) const ANSWERS: &str = "ANSWERS";
 pub(super) const ANSWER_LIMITS: &str = "ANSWER_LIMITS";
 pub(super) const CELLS: &str = "CELLS";
+pub(super) const ZEROED: &str = "ZEROED";
 pub(super) const IFINDEX: &str = "IFINDEX";
 pub(super) const INTERFACES: &str = "INTERFACES";
 pub(super) const TRAFFIC: &str = "TRAFFIC";
@@ -69,7 +70,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 18] = [
+pub(super) const STATE: [Shape; 19] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
@@ -77,6 +78,7 @@ pub(super) const STATE: [Shape; 18] = [
     shape(FLOWS, MapType::Array, 4, BUCKET, None),
     shape(FRAGMENTS, MapType::LruHash, 40, size_of::<Pieces>(), Some(4096)),
     shape(COUNTERS, MapType::PerCpuArray, 4, size_of::<Counter>(), Some(MAX_RULE_COUNTERS)),
+    shape(ZEROED, MapType::Array, 4, size_of::<Counter>(), Some(MAX_RULE_COUNTERS)),
     shape(ANSWERS, MapType::PerCpuArray, 4, size_of::<Answers>(), Some(MAX_INTERFACES)),
     shape(ANSWER_LIMITS, MapType::Array, 4, 8, Some(answer::LIMITS + 1)),
     shape(CELLS, MapType::Array, 4, 8, Some(MAX_CELLS)),
@@ -181,9 +183,14 @@ pub(super) fn fill<T: Pod>(ebpf: &mut aya::Ebpf, name: &'static str, values: &[T
     batch::write(data, 0, values).map_err(KernelError::system(name))
 }
 
+/// CPUs that a per-CPU map has values for.
+pub(super) fn cpus() -> Result<usize, KernelError> {
+    aya::util::nr_cpus().map_err(|(what, source)| KernelError::System { what: what.to_owned(), source })
+}
+
 /// The same value on every CPU, or `first` on one and `rest` on the others.
 pub(super) fn on_cpus<T: Pod>(first: T, rest: T) -> Result<PerCpuValues<T>, KernelError> {
-    let cpus = aya::util::nr_cpus().map_err(|(what, source)| KernelError::System { what: what.to_owned(), source })?;
+    let cpus = cpus()?;
     let mut values = vec![rest; cpus];
     if let Some(value) = values.first_mut() {
         *value = first;

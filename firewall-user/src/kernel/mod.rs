@@ -9,6 +9,7 @@ mod attach;
 mod batch;
 mod clocks;
 mod confirm;
+mod counts;
 #[cfg(feature = "debug-log")]
 mod debug_log;
 mod error;

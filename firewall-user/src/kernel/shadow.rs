@@ -34,12 +34,13 @@ use crate::{compile::Compiled, config::Config};
 const READ_ONLY: [&str; 3] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES];
 
 /// State that the program only writes, or that is copied in part: nothing in it is needed for an answer.
-const NOT_COPIED: [&str; 13] = [
+const NOT_COPIED: [&str; 14] = [
     maps::XDP,
     maps::TC_INGRESS,
     maps::TC_EGRESS,
     maps::FLOWS,
     maps::COUNTERS,
+    maps::ZEROED,
     maps::TRAFFIC,
     maps::CELLS,
     maps::ANSWER_LIMITS,

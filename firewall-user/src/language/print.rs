@@ -2,8 +2,10 @@
 
 mod set;
 mod statement;
+mod template;
 
 pub(super) use self::set::time;
+pub use self::template::{Hole, Template, counter_text, handle_text, quota_text};
 
 use std::fmt::Write;
 
@@ -71,15 +73,19 @@ impl Shown<'_> {
 
 /// The ruleset as it was written: counters at their first values, no handles.
 pub fn text(ruleset: &Ruleset) -> String {
-    let shown = Shown::as_written();
-    listing(ruleset, &shown)
+    template(ruleset).text
 }
 
 /// The ruleset with what `shown` knows.
 pub fn listing(ruleset: &Ruleset, shown: &Shown<'_>) -> String {
-    let mut out = String::new();
+    template(ruleset).fill(shown)
+}
+
+/// The ruleset as it was written, and the places of what a listing shows instead.
+pub fn template(ruleset: &Ruleset) -> Template {
+    let mut out = Template::default();
     for (number, table) in ruleset.tables().iter().enumerate() {
-        Printer { ruleset, table, number, shown }.table(&mut out);
+        Printer { ruleset, table, number }.table(&mut out);
     }
     out
 }
@@ -130,21 +136,21 @@ struct Printer<'a> {
     ruleset: &'a Ruleset,
     table: &'a Table,
     number: usize,
-    shown: &'a Shown<'a>,
 }
 
 impl Printer<'_> {
-    fn table(&self, out: &mut String) {
+    fn table(&self, out: &mut Template) {
         let Table { family, name, dormant, comment, objects, flowtables, sets, chains } = self.table;
-        let _ = writeln!(out, "table {} {name} {{{}", family.name(), self.handle(Object::Table(self.number)));
+        let _ = write!(out.text, "table {} {name} {{", family.name());
+        end_of_head(Object::Table(self.number), out);
         if *dormant {
-            out.push_str("\tflags dormant\n");
+            out.text.push_str("\tflags dormant\n");
         }
-        comment_line(comment.as_deref(), "\t", out);
+        comment_line(comment.as_deref(), "\t", &mut out.text);
         let mut first = !dormant;
-        let mut separate = |out: &mut String| {
+        let mut separate = |out: &mut Template| {
             if !std::mem::take(&mut first) {
-                out.push('\n');
+                out.text.push('\n');
             }
         };
         for (at, object) in objects.iter().enumerate() {
@@ -157,88 +163,90 @@ impl Printer<'_> {
         }
         for flowtable in flowtables {
             separate(out);
-            let _ = writeln!(out, "\tflowtable {} {{\n\t\t{}\n\t}}", flowtable.name, flowtable.lines().join("\n\t\t"));
+            let (name, lines) = (&flowtable.name, flowtable.lines().join("\n\t\t"));
+            let _ = writeln!(out.text, "\tflowtable {name} {{\n\t\t{lines}\n\t}}");
         }
         for (at, chain) in chains.iter().enumerate() {
             separate(out);
             self.chain(at, chain, out);
         }
-        out.push_str("}\n");
+        out.text.push_str("}\n");
     }
 
-    fn handle(&self, object: Object) -> String {
-        (self.shown.handle)(object).map_or_else(String::new, |handle| format!(" # handle {handle}"))
+    fn object(&self, at: usize, object: &Named, out: &mut Template) {
+        let _ = write!(out.text, "\t{} {} {{", object.kind().name(), object.name);
+        end_of_head(Object::Named(self.number, at), out);
+        comment_line(object.comment.as_deref(), "\t\t", &mut out.text);
+        out.text.push_str("\t\t");
+        out.hole(Hole::Content((self.number, at), object.content));
+        out.text.push_str("\n\t}\n");
     }
 
-    fn object(&self, at: usize, object: &Named, out: &mut String) {
-        let handle = self.handle(Object::Named(self.number, at));
-        let _ = writeln!(out, "\t{} {} {{{handle}", object.kind().name(), object.name);
-        comment_line(object.comment.as_deref(), "\t\t", out);
-        let lines = match (self.shown.content)((self.number, at), object.content) {
-            Content::Counter { packets, bytes } => vec![format!("packets {packets} bytes {bytes}")],
-            Content::Quota(quota) => vec![quota.text()],
-            Content::Limit(limit) => vec![limit.text()],
-            Content::Synproxy(proxy) => proxy.parts().into_iter().flatten().collect(),
-        };
-        for line in lines {
-            let _ = writeln!(out, "\t\t{line}");
-        }
-        out.push_str("\t}\n");
-    }
-
-    fn set(&self, at: usize, set: &Set, out: &mut String) {
-        let _ = writeln!(out, "\t{} {} {{{}", set.kind(), set.name, self.handle(Object::Set(self.number, at)));
-        set::declaration(set, out);
-        comment_line(set.comment.as_deref(), "\t\t", out);
+    fn set(&self, at: usize, set: &Set, out: &mut Template) {
+        let _ = write!(out.text, "\t{} {} {{", set.kind(), set.name);
+        end_of_head(Object::Set(self.number, at), out);
+        set::declaration(set, &mut out.text);
+        comment_line(set.comment.as_deref(), "\t\t", &mut out.text);
         let elements = set::elements(&Names { ruleset: self.ruleset, table: self.table }, set);
         if !elements.is_empty() {
-            let _ = writeln!(out, "\t\telements = {{ {elements} }}");
+            let _ = writeln!(out.text, "\t\telements = {{ {elements} }}");
         }
-        out.push_str("\t}\n");
+        out.text.push_str("\t}\n");
     }
 
-    fn chain(&self, at: usize, chain: &Chain, out: &mut String) {
+    fn chain(&self, at: usize, chain: &Chain, out: &mut Template) {
         let Chain { name, base, devices, comment, rules } = chain;
-        let _ = writeln!(out, "\tchain {name} {{{}", self.handle(Object::Chain(self.number, at)));
-        comment_line(comment.as_deref(), "\t\t", out);
+        let _ = write!(out.text, "\tchain {name} {{");
+        end_of_head(Object::Chain(self.number, at), out);
+        comment_line(comment.as_deref(), "\t\t", &mut out.text);
         if let Some(base) = base {
             let Base { kind, hook, priority: _, drops } = base;
             let policy = if *drops { "drop" } else { "accept" };
             let (kind, hook, devices) = (kind.name(), hook.name(), devices_text(devices));
             let priority = priority(base, self.table.family);
-            let _ = writeln!(out, "\t\ttype {kind} hook {hook} {devices}priority {priority}; policy {policy};");
+            let _ = writeln!(out.text, "\t\ttype {kind} hook {hook} {devices}priority {priority}; policy {policy};");
         }
         for (number, rule) in rules.iter().enumerate() {
-            let _ = write!(out, "\t\t{}", self.rule(at, number, rule));
-            let _ = writeln!(out, "{}", self.handle(Object::Rule(self.number, at, number)));
+            out.text.push_str("\t\t");
+            self.rule(at, number, rule, out);
+            end_of_head(Object::Rule(self.number, at, number), out);
         }
-        out.push_str("\t}\n");
+        out.text.push_str("\t}\n");
     }
 
-    fn rule(&self, chain: usize, number: usize, rule: &Rule) -> String {
+    fn rule(&self, chain: usize, number: usize, rule: &Rule, out: &mut Template) {
         let names = Names { ruleset: self.ruleset, table: self.table };
-        let (mut nth, mut nth_quota) = (0, 0);
-        let mut words = Vec::with_capacity(rule.statements.len() + 1);
-        for statement in rule.statements.iter().skip(hidden(self.table, rule)) {
-            words.push(match statement {
+        let at = |nth: &mut usize| {
+            *nth += 1;
+            CounterRef { table: self.number, chain, rule: number, nth: *nth - 1 }
+        };
+        let (mut counters, mut quotas) = (0, 0);
+        for (index, statement) in rule.statements.iter().skip(hidden(self.table, rule)).enumerate() {
+            if index > 0 {
+                out.text.push(' ');
+            }
+            match statement {
                 Statement::Quota(quota) => {
-                    let quota_ref = CounterRef { table: self.number, chain, rule: number, nth: nth_quota };
-                    nth_quota += 1;
-                    let used = (self.shown.quota)(quota_ref, (quota.used, quota.bytes));
-                    format!("quota {}", Quota { used, ..*quota }.text())
+                    out.text.push_str("quota ");
+                    out.hole(Hole::Quota(at(&mut quotas), *quota));
                 }
                 Statement::Counter { packets, bytes } => {
-                    let counter = CounterRef { table: self.number, chain, rule: number, nth };
-                    nth += 1;
-                    let (packets, bytes) = (self.shown.counter)(counter, (*packets, *bytes));
-                    format!("counter packets {packets} bytes {bytes}")
+                    out.text.push_str("counter ");
+                    out.hole(Hole::Counter(at(&mut counters), (*packets, *bytes)));
                 }
-                other => names.statement(other),
-            });
+                other => out.text.push_str(&names.statement(other)),
+            }
         }
-        words.extend(rule.comment.as_ref().map(|comment| format!("comment \"{comment}\"")));
-        words.join(" ")
+        if let Some(comment) = &rule.comment {
+            let _ = write!(out.text, " comment \"{comment}\"");
+        }
     }
+}
+
+/// The handle, where it is shown, and the end of the line.
+fn end_of_head(object: Object, out: &mut Template) {
+    out.hole(Hole::Handle(object));
+    out.text.push('\n');
 }
 
 fn comment_line(comment: Option<&str>, indent: &str, out: &mut String) {
