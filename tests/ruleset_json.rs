@@ -16,6 +16,7 @@ use ruleset::{expect, files, files_ending, in_own_namespace, options, read};
 const TOLD_OTHERWISE: &[(&str, &str)] = &[
     ("links_told_twice", "nft hides `ether type ip` before `ip`, where it then stands for `meta nfproto`"),
     ("hooks_in_all_families", "nft 1.0.6 leaves out the device of a chain"),
+    ("arp", "nft 1.0.6 leaves out the device of a chain"),
     ("a_table_that_sleeps", "nft 1.0.6 prints a table's name as its flags"),
 ];
 

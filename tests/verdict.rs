@@ -4,6 +4,8 @@ mod support;
 
 #[path = "verdict/addresses.rs"]
 mod addresses;
+#[path = "verdict/arp.rs"]
+mod arp;
 #[path = "verdict/chains.rs"]
 mod chains;
 #[path = "verdict/counters.rs"]

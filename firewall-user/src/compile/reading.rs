@@ -55,6 +55,9 @@ fn part(span: Span) -> Part {
     }
 }
 
+/// EtherType of ARP.
+const ARP: u32 = 0x0806;
+
 /// What nftables tests first. The network layer is tested elsewhere, where nothing else has said it.
 fn tests(reading: Reading) -> Vec<Insn> {
     let upper = |protocol: u8| {
@@ -66,6 +69,7 @@ fn tests(reading: Reading) -> Vec<Insn> {
         ]
     };
     match reading.place() {
+        Some(Place::Arp) => vec![words::range(Field::EtherType, u32::MAX, (ARP, ARP))],
         Some(Place::Upper(protocol)) => upper(protocol),
         Some(Place::Message(protocol, kind)) => {
             let kind = tagged(protocol, u32::from(kind) << 8);

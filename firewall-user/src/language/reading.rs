@@ -43,6 +43,8 @@ impl Base {
 /// What a field is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
+    /// An ARP packet.
+    Arp,
     /// The IPv4 header.
     Ip,
     /// The upper-layer header of this protocol.
@@ -308,7 +310,7 @@ const ROUTING: u8 = 43;
 
 const fn whole(place: Place) -> Whole {
     match place {
-        Place::Ip => Whole::Header(Base::Network),
+        Place::Arp | Place::Ip => Whole::Header(Base::Network),
         Place::Upper(_) | Place::Message(..) => Whole::Header(Base::Transport),
         Place::Extension(kind) => Whole::Extension(kind),
         Place::IpOption(kind) => Whole::IpOption(kind),
@@ -321,7 +323,7 @@ impl Field {
     fn json(&self) -> Value {
         let of = self.group.rsplit(' ').next().unwrap_or_default();
         let kind = match self.place {
-            Place::Ip | Place::Upper(_) | Place::Message(..) => {
+            Place::Arp | Place::Ip | Place::Upper(_) | Place::Message(..) => {
                 return json!({ "payload": { "protocol": of, "field": self.name } });
             }
             Place::Extension(_) => "exthdr",

@@ -48,6 +48,7 @@ pub enum Type {
     DccpType,
     IgmpType,
     MhType,
+    ArpOperation,
     /// What the routing table says an address is.
     FibType,
     /// Bits without names.
@@ -141,6 +142,7 @@ impl Type {
         Self::DccpType,
         Self::IgmpType,
         Self::MhType,
+        Self::ArpOperation,
         Self::FibType,
     ];
 
@@ -177,6 +179,7 @@ impl Type {
             Self::DccpType => spec("dccp_pkttype", "a DCCP packet type", 4, Style::Name, names::DCCP_TYPES, 5),
             Self::IgmpType => spec("igmp_type", "an IGMP type", 8, Style::Name, names::IGMP_TYPES, 1),
             Self::MhType => spec("mh_type", "a mobility header type", 8, Style::Name, names::MH_TYPES, 1),
+            Self::ArpOperation => spec("arp_op", "an ARP operation", 16, Style::Name, names::ARP_OPERATIONS, 5),
             Self::FibType => spec("fib_addrtype", "a type of address", 32, Style::Name, names::FIB_TYPES, 1),
             Self::Bitmask => spec("bitmask", "a number", 8, Style::Hex, &[], 1),
             Self::Raw(bits) => spec("integer", "a number", bits, Style::Hex, &[], 5),

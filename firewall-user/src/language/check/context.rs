@@ -189,6 +189,7 @@ impl Context {
             return Err(error.help("write `meta nfproto ipv4` in front of it, or put it into a table of family ip"));
         }
         match reading.place() {
+            Some(Place::Arp) => self.arp(span).map(|()| None),
             Some(Place::Ip | Place::IpOption(_)) => self.network(Network::Ip, span),
             Some(Place::Extension(_)) => self.network(Network::Ip6, span),
             Some(Place::Upper(ICMP)) => self.icmp(ICMP, Network::Ip, span),
@@ -258,6 +259,26 @@ impl Context {
         Ok(None)
     }
 
+    /// ARP is a network layer of its own, which only chains of devices see.
+    fn arp(&mut self, span: Span) -> Checked<()> {
+        if self.family != Family::Netdev {
+            let error =
+                Diagnostic::error(span, format!("no ARP packet comes by in a table of family {}", self.family.name()));
+            return Err(error.help(
+                "write it into a table of family netdev: `type filter hook ingress device eth0 priority filter`",
+            ));
+        }
+        if let Some(network) = self.networks.first() {
+            return Err(conflict(network_name(*network), "arp", span));
+        }
+        if let Some(other) = self.ether_types.iter().find(|known| **known != ARP && !TAGS.contains(known)) {
+            let name = names::name(names::ETHER_TYPES, *other).map_or_else(|| format!("0x{other:04x}"), str::to_owned);
+            return Err(conflict(&name, "arp", span));
+        }
+        self.ether_types = vec![ARP];
+        Ok(())
+    }
+
     fn transport(&mut self, transport: Transport, span: Span) -> Checked<Option<Network>> {
         let Some(number) = transport.number() else { return Ok(None) };
         self.protocol(number, span)?;
@@ -303,7 +324,12 @@ impl Context {
                 self.ether_types = values;
             }
             Selector::VlanType => self.learn_networks(&values),
-            Selector::Protocol if self.family == Family::Netdev => self.learn_networks(&values),
+            Selector::Protocol if self.family == Family::Netdev => {
+                self.learn_networks(&values);
+                if values.contains(&ARP) {
+                    self.ether_types = values;
+                }
+            }
             Selector::IcmpType | Selector::Icmp6Type => self.icmp_types = values,
             _ => {}
         }

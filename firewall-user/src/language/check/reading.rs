@@ -44,7 +44,7 @@ pub(super) fn may_be_looked_at(left: &Left) -> Checked<()> {
 /// A prefix alone is a shorter value to nft, of a field that it then has no name for.
 pub(super) fn no_prefix(selector: Selector, values: Values, span: Span) -> Checked<()> {
     let Selector::Reading(reading) = selector else { return Ok(()) };
-    let is_header = matches!(reading.place(), Some(Place::Ip | Place::Upper(_) | Place::Message(..)));
+    let is_header = matches!(reading.place(), Some(Place::Arp | Place::Ip | Place::Upper(_) | Place::Message(..)));
     if !matches!(values.form, Form::Prefix(_)) || is_header || matches!(reading, Reading::AnyPort(_)) {
         return Ok(());
     }

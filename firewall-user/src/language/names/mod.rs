@@ -158,6 +158,10 @@ pub const IGMP_TYPES: Names = &[
     ("leave-group", 0x17),
 ];
 
+/// ARP operations (RFC 826, 903, 2390, 1577).
+pub const ARP_OPERATIONS: Names =
+    &[("request", 1), ("reply", 2), ("rrequest", 3), ("rreply", 4), ("inrequest", 8), ("inreply", 9), ("nak", 10)];
+
 /// Mobility header types (RFC 6275, 5568, 5096, 5142).
 pub const MH_TYPES: Names = &[
     ("binding-refresh-request", 0),

@@ -13,7 +13,7 @@ use crate::language::{
 
 /// Words that start a match of this kind, with one or more words behind them.
 pub(super) const WORDS: &[&str] =
-    &["exthdr", "hbh", "dst", "rt", "rt0", "srh", "frag", "mh", "esp", "ah", "comp", "igmp", "fib"];
+    &["exthdr", "hbh", "dst", "rt", "rt0", "srh", "frag", "mh", "esp", "ah", "comp", "igmp", "arp", "fib"];
 
 /// Other names of options: `sack0` stands for the first block of `sack`.
 const OPTION_NAMES: &[(&str, &str)] =
@@ -67,6 +67,9 @@ impl Parser<'_> {
     /// The field behind its group's words.
     fn field_of(&mut self, group: &str) -> Parsed<Reading> {
         let known = || Reading::names(group).collect::<Vec<_>>().join(", ");
+        if group == "arp" && matches!(self.word(), Some("saddr" | "daddr")) {
+            return self.arp_address();
+        }
         let Some(name) = self.word() else {
             return Err(self.unexpected(&format!("a field behind `{group}`: {}", known())));
         };
@@ -77,6 +80,17 @@ impl Parser<'_> {
                 None if known().is_empty() => error.help("it is there or not: `exists`, `missing`"),
                 None => error.help(format!("`{group}` knows: {}", known())),
             });
+        };
+        self.bump();
+        Ok(found)
+    }
+
+    /// `saddr ip`, `daddr ether` behind `arp`
+    fn arp_address(&mut self) -> Parsed<Reading> {
+        let side = self.spanned();
+        let of = self.word().unwrap_or_default();
+        let Some(found) = Reading::named("arp", &format!("{} {of}", side.text)) else {
+            return Err(self.unexpected(&format!("`ip` or `ether` behind `arp {}`", side.text)));
         };
         self.bump();
         Ok(found)

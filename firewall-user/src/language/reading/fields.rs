@@ -64,6 +64,10 @@ macro_rules! fields {
 }
 
 fields! {
+    Place::Arp, "arp",
+        ["htype", 0, SHORT], ["ptype", 16, Type::EtherType], ["hlen", 32, BYTE], ["plen", 40, BYTE],
+        ["operation", 48, Type::ArpOperation], ["saddr ether", 64, Type::EtherAddr], ["saddr ip", 112, Type::Ipv4Addr],
+        ["daddr ether", 144, Type::EtherAddr], ["daddr ip", 192, Type::Ipv4Addr];
     Place::Ip, "ip", ["checksum", 80, SHORT];
     Place::Upper(6), "tcp", ["checksum", 128, SHORT];
     Place::Upper(136), "udplite", ["csumcov", 32, SHORT], ["checksum", 48, SHORT];
