@@ -3,8 +3,10 @@
 //! Sets `RAMPART_EBPF_OBJECT` (path of the object) and `RAMPART_EBPF_TOOLCHAIN` (what built it). Where no eBPF
 //! toolchain is found, a debug build goes on with an empty object and says what is missing; a release build fails.
 
-#[path = "build/object.rs"]
-mod object;
+#[path = "build/frames.rs"]
+mod frames;
+#[path = "build/job.rs"]
+mod job;
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
@@ -14,7 +16,7 @@ use std::{
     process::ExitCode,
 };
 
-use object::{DENY_WARNINGS, Job};
+use job::{DENY_WARNINGS, Job};
 use toolchain::Toolchain;
 
 /// Set to anything, it makes a debug build go without the eBPF program, for who works on something else.
@@ -98,8 +100,9 @@ fn build(toolchain: &Toolchain, job: &Job, object: &Path) -> Result<(), String> 
         return Err(format!("building the eBPF program failed ({toolchain})\n{messages}"));
     }
     messages.lines().filter(|line| !line.is_empty()).for_each(warn);
-    fs::copy(job.object(), object).map_err(|error| failed("copying the eBPF object", &error))?;
-    Ok(())
+    let mut bytes = fs::read(job.object()).map_err(|error| failed("reading the eBPF object", &error))?;
+    frames::whole(&mut bytes).map_err(|problem| format!("the eBPF object: {problem}"))?;
+    fs::write(object, bytes).map_err(|error| failed("writing the eBPF object", &error))
 }
 
 fn warn(line: impl AsRef<str>) {

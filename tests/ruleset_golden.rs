@@ -18,6 +18,7 @@ const FOLDER: &str = "data/ruleset";
 
 /// Files that `nft` prints otherwise, and why. The meaning is the same.
 const PRINTED_OTHERWISE: &[(&str, &str)] = &[
+    ("named_sets_with_timeouts_and_counters", "nft shows how much time elements have left"),
     ("several_states_compared_as_one", "nft prints `ct state == a | b` without the `==`, which reads as another thing"),
     ("links_told_twice", "nft hides `ether type ip` before `ip`, where it then stands for `meta nfproto`"),
 ];

@@ -14,6 +14,7 @@ use ruleset::{expect, files, files_ending, in_own_namespace, options, read};
 
 /// Goldens that nft's own JSON does not tell whole, and why.
 const TOLD_OTHERWISE: &[(&str, &str)] = &[
+    ("named_sets_with_timeouts_and_counters", "nft shows how much time elements have left, in whole seconds"),
     ("links_told_twice", "nft hides `ether type ip` before `ip`, where it then stands for `meta nfproto`"),
     ("hooks_in_all_families", "nft 1.0.6 leaves out the device of a chain"),
     ("arp", "nft 1.0.6 leaves out the device of a chain"),

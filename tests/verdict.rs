@@ -24,6 +24,8 @@ mod link;
 mod malformed;
 #[path = "verdict/matches.rs"]
 mod matches;
+#[path = "verdict/named_sets.rs"]
+mod named_sets;
 #[path = "verdict/readings.rs"]
 mod readings;
 #[path = "verdict/truncation.rs"]

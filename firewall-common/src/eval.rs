@@ -7,12 +7,13 @@ use crate::{
     classify::{Narrow, Node, Root, Search, Wide},
     conntrack::CtState,
     image::{
-        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_FETCH, USES_LOG, USES_NAT, USES_NOTRACK,
-        USES_REGISTERS, USES_SETS,
+        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_CHANGES, USES_FETCH, USES_LOG,
+        USES_NAMED, USES_NAT, USES_NOTRACK, USES_REGISTERS, USES_SETS,
     },
     limit,
     limits::MAX_SET_STEPS,
     packet::{Field, Packet, WORDS},
+    sets::run,
 };
 
 /// Where an image's parts are, and what its statements do.
@@ -60,6 +61,12 @@ pub trait Store {
     fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool;
     /// Carries out [`Op::Edit`]: `false` when the packet has no such bytes.
     fn edit(&mut self, insn: &Insn, packet: &Packet) -> bool;
+    /// Carries out [`Op::Key`].
+    fn gather(&mut self, insn: &Insn, packet: &Packet);
+    /// Carries out [`Op::LookUp`], or a part of it: then it is to be carried out again. [`run::NO`] and so on.
+    fn look_up(&mut self, insn: &Insn, packet: &mut Packet) -> u32;
+    /// Carries out [`Op::Change`], likewise.
+    fn change(&mut self, insn: &Insn, packet: &Packet) -> u32;
 }
 
 /// Where a packet stands in a ruleset.
@@ -114,7 +121,7 @@ pub fn step_range<S: Store>(store: &S, packet: &Packet, cursor: &mut Cursor) -> 
 #[inline(always)]
 pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -> Option<()> {
     let insn = *store.insn(cursor.at.0)?;
-    let Insn { op, field, flags, reserved: _, rule, mask, low, high, extra: _, pass, fail } = insn;
+    let Insn { op, field, flags: _, reserved: _, rule, mask, low, high, extra: _, pass: _, fail: _ } = insn;
     let field = field as usize & (WORDS - 1);
     let holds = if op == Op::Range as u8 {
         let value = packet.words[field] & mask;
@@ -152,17 +159,27 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
     } else if op == Op::Nat as u8 && store.uses(USES_NAT) {
         packet.set(Field::Nat, cursor.at.0 + 1);
         true
+    } else if op == Op::LookUp as u8 && store.uses(USES_NAMED) {
+        match store.look_up(&insn, packet) {
+            run::YES => true,
+            run::NO => false,
+            run::AGAIN => return Some(()),
+            _ => return None,
+        }
+    } else if op == Op::Key as u8 && store.uses(USES_NAMED) {
+        store.gather(&insn, packet);
+        true
+    } else if op == Op::Change as u8 && store.uses(USES_CHANGES) {
+        match store.change(&insn, packet) {
+            run::YES => true,
+            run::NO => false,
+            run::AGAIN => return Some(()),
+            _ => return None,
+        }
     } else {
         return None;
     };
-    if holds == (flags & NEGATE == 0) {
-        if flags & DECIDES != 0 {
-            cursor.rule = rule;
-        }
-        cursor.at = pass;
-    } else {
-        cursor.at = fail;
-    }
+    advance(&insn, holds, cursor);
     Some(())
 }
 
@@ -190,6 +207,19 @@ fn merge(insn: &Insn, packet: &mut Packet) {
     let value = packet.words[insn.field as usize & (WORDS - 1)] << (insn.high & 31);
     let word = &mut packet.words[insn.extra as usize & (WORDS - 1)];
     *word = *word & !insn.mask | value & insn.mask;
+}
+
+/// Moves the cursor on from an instruction that holds or does not.
+#[inline(always)]
+pub fn advance(insn: &Insn, holds: bool, cursor: &mut Cursor) {
+    if holds == (insn.flags & NEGATE == 0) {
+        if insn.flags & DECIDES != 0 {
+            cursor.rule = insn.rule;
+        }
+        cursor.at = insn.pass;
+    } else {
+        cursor.at = insn.fail;
+    }
 }
 
 /// [`Op::Compute`]
@@ -275,163 +305,7 @@ fn in_wide_intervals<S: Store>(store: &S, value: &[u32; 4], first: u32, count: u
 }
 
 #[cfg(any(test, feature = "user"))]
-mod host {
-    use std::{
-        collections::BTreeMap,
-        sync::atomic::{AtomicU64, Ordering},
-    };
-
-    use super::{Cursor, Store, step};
-    use crate::{
-        classify::{self, IDLE, Narrow, Node, Root, Wide},
-        edit,
-        image::{Hook, Image, Insn, Interval, Part, Target},
-        limit,
-        limits::MAX_STEPS,
-        packet::{Field, NFPROTO_IPV6, Packet, WORDS},
-    };
-
-    /// An image run on the host, with what its statements did.
-    #[derive(Debug)]
-    pub struct HostRun<'image> {
-        image: &'image Image,
-        /// Rule counters that the packet was counted in, in order.
-        pub counted: Vec<u32>,
-        /// Log statements that the packet met, with their rules, in order.
-        pub logged: Vec<(u32, u32)>,
-        /// What was written into headers: where ([`crate::edit`]), which bits, and what.
-        pub edited: Vec<(u32, u32, u32)>,
-        /// What can be fetched, by [`crate::fetch::Fetch`]: the words of each value.
-        pub facts: Vec<(u32, Vec<u32>)>,
-        /// States of limits and quotas.
-        pub cells: BTreeMap<u32, AtomicU64>,
-        /// The time for limits, nanoseconds.
-        pub now_ns: u64,
-    }
-
-    impl<'image> HostRun<'image> {
-        /// Nothing run yet.
-        pub const fn new(image: &'image Image) -> Self {
-            Self {
-                image,
-                counted: Vec::new(),
-                logged: Vec::new(),
-                edited: Vec::new(),
-                facts: Vec::new(),
-                cells: BTreeMap::new(),
-                now_ns: 0,
-            }
-        }
-
-        /// Runs a hook's chains over a packet: the verdict and who gave it, or `None` for a broken or endless image.
-        pub fn run(&mut self, hook: Hook, packet: &Packet) -> Option<Cursor> {
-            self.run_part(hook.into(), &mut packet.clone())
-        }
-
-        /// The same with one part of a hook, and what it makes of the packet.
-        pub fn run_part(&mut self, part: Part, packet: &mut Packet) -> Option<Cursor> {
-            let mut cursor = Cursor::new(self.image.settings.entry[part as usize]);
-            for _ in 0..MAX_STEPS {
-                if cursor.at.is_verdict() {
-                    return Some(cursor);
-                }
-                if cursor.at.is_next() {
-                    self.search(part, packet, &mut cursor)?;
-                } else {
-                    step(self, packet, &mut cursor)?;
-                }
-            }
-            None
-        }
-
-        /// The same without the trees: one rule after the other.
-        pub fn run_linear(&mut self, hook: Hook, packet: &Packet) -> Option<Cursor> {
-            let packet = &mut { *packet };
-            let mut cursor = Cursor::new(self.image.settings.entry[hook as usize]);
-            for _ in 0..MAX_STEPS {
-                if cursor.at.is_verdict() {
-                    return Some(cursor);
-                }
-                if cursor.at.is_next() {
-                    cursor.at = Target::at(cursor.at.number());
-                }
-                step(self, packet, &mut cursor)?;
-            }
-            None
-        }
-
-        fn search(&self, part: Part, packet: &Packet, cursor: &mut Cursor) -> Option<()> {
-            let is_v6 = packet.get(Field::NfProto) == NFPROTO_IPV6;
-            let root = self.root(classify::root_index(part as u32, is_v6))?;
-            match (is_v6, cursor.search.tree) {
-                (_, IDLE) => classify::start(self, packet, root, is_v6, cursor),
-                (false, _) => classify::search::<_, Narrow>(self, packet, root, cursor),
-                (true, _) => classify::search::<_, Wide>(self, packet, root, cursor),
-            }
-        }
-    }
-
-    impl Store for HostRun<'_> {
-        fn insn(&self, index: u32) -> Option<&Insn> {
-            self.image.insns.get(index as usize)
-        }
-
-        fn constant(&self, index: u32) -> Option<&[u32; 4]> {
-            self.image.constants.get(index as usize)
-        }
-
-        fn interval(&self, index: u32) -> Option<&Interval> {
-            self.image.intervals.get(index as usize)
-        }
-
-        fn root(&self, index: u32) -> Option<&Root> {
-            self.image.forest.roots.get(index as usize)
-        }
-
-        fn node(&self, index: u32) -> Option<&Node> {
-            self.image.forest.nodes.get(index as usize)
-        }
-
-        fn narrow(&self, index: u32) -> Option<&Narrow> {
-            self.image.forest.narrow.get(index as usize)
-        }
-
-        fn wide(&self, index: u32) -> Option<&Wide> {
-            self.image.forest.wide.get(index as usize)
-        }
-
-        fn count(&mut self, index: u32, _: &Packet) {
-            self.counted.push(index);
-        }
-
-        fn take(&mut self, cell: u32, cost: u64, capacity: u64) -> bool {
-            limit::take(self.cells.entry(cell).or_default(), self.now_ns, cost, capacity)
-        }
-
-        fn add(&mut self, cell: u32, amount: u32) -> u64 {
-            let amount = u64::from(amount);
-            self.cells.entry(cell).or_default().fetch_add(amount, Ordering::Relaxed).wrapping_add(amount)
-        }
-
-        fn log(&mut self, index: u32, rule: u32, _: &Packet) {
-            self.logged.push((index, rule));
-        }
-
-        fn edit(&mut self, insn: &Insn, packet: &Packet) -> bool {
-            self.edited.push((insn.low, insn.mask, edit::value(insn, packet)));
-            true
-        }
-
-        fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool {
-            let found = self.facts.iter().find(|(fetch, _)| *fetch == insn.low);
-            let Some((_, value)) = found else { return false };
-            for (index, word) in value.iter().enumerate() {
-                packet.words[(insn.extra as usize + index) & (WORDS - 1)] = *word;
-            }
-            true
-        }
-    }
-}
+mod host;
 
 #[cfg(any(test, feature = "user"))]
 pub use host::HostRun;

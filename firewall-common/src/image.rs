@@ -102,6 +102,16 @@ pub enum Op {
     /// Asks for a translation of addresses, see [`crate::nat`]: `mask` says which kind and what is given, `low` where the
     /// addresses are, `high` the ports. Then goes to `pass`.
     Nat = 65,
+    /// Gathers a key or data for a set: `low` words from `words[field]` on, each `& mask >> high`, to word `extra` of
+    /// [`crate::sets::run::Scratch`]; with `low` zero, the constant `mask`. Then goes to `pass`.
+    Key = 40,
+    /// Holds if what was gathered is in set `low`. With `high` (its lowest byte) not zero, so many words from
+    /// `words[field]` on, each `& mask`, are the key, from word `extra >> 8` of it on; `high >> 8` is their shift.
+    /// Data of a map go into the words from `extra & 0xff` on.
+    LookUp = 41,
+    /// Puts what was gathered into set `low`, or takes it out; holds if that could be done. `extra & 3`: 0 adds, 1 updates,
+    /// 2 deletes. It lasts `high` ticks (`u32::MAX`: for ever), which are `constants[mask]` milliseconds.
+    Change = 42,
 }
 
 impl Insn {
@@ -121,6 +131,11 @@ impl Insn {
 /// The registers, as bits: what is in them depends on the rule, so nothing that is found out before a packet meets the
 /// rules holds for them.
 pub const REGISTER_WORDS: u64 = ((1 << REGISTERS) - 1) << Field::Register as u64;
+
+/// [`Insn::extra`] of [`Op::LookUp`]: the set is one of [`crate::sets::shapes`].
+pub const HAS_SHAPES: u32 = 1 << 16;
+/// [`Insn::extra`] of [`Op::LookUp`]: the set's elements have extras.
+pub const HAS_EXTRAS: u32 = 1 << 17;
 
 /// Where an instruction goes: the index of another one, or a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -402,6 +417,13 @@ pub const USES_READINGS: u32 = 1 << 16;
 pub const USES_FIB: u32 = 1 << 17;
 /// [`Settings::uses`]: addresses are translated.
 pub const USES_NAT: u32 = 1 << 9;
+
+/// [`Settings::uses`]: some rule looks into a named set.
+pub const USES_NAMED: u32 = 1 << 18;
+/// [`Settings::uses`]: some rule changes one.
+pub const USES_CHANGES: u32 = 1 << 19;
+/// [`Settings::uses`]: some named set has shapes.
+pub const USES_SHAPES: u32 = 1 << 20;
 
 impl Settings {
     /// A ruleset without chains: everything passes.

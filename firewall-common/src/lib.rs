@@ -18,6 +18,7 @@
 //! | [`conntrack`] | connection states and how a packet changes them |
 //! | [`table`] | the state table: a set-associative array, its slot words and how a place is chosen |
 //! | [`image`] | a compiled ruleset: instructions, constants, interval sets |
+//! | [`sets`] | named sets and maps: memory that programs and user space share |
 //! | [`fetch`] | what a rule can ask for beside those words |
 //! | [`edit`] | what a rule writes into headers |
 //! | [`classify`] | which rules a packet can match at all: decision trees |
@@ -59,6 +60,7 @@ pub mod packet;
 pub mod parse;
 pub mod quoted;
 pub mod read;
+pub mod sets;
 pub mod table;
 pub mod trail;
 pub mod verdict;

@@ -25,7 +25,7 @@ use crate::{
     packet::{Frame, TcFrame, XdpFrame},
     pipeline::Path,
     route,
-    verifier::{Cell, forget},
+    verifier::{self, Cell, forget},
     work::Work,
 };
 
@@ -126,6 +126,7 @@ pub fn verdict<F: Frame>(frame: &F, work: &Work, verdict: Verdict) -> Verdict {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn answer_xdp(context: *mut xdp_md, path: u32) -> u32 {
+    verifier::frame();
     answer::<XdpFrame>(context.cast(), path)
 }
 
@@ -133,6 +134,7 @@ pub extern "C" fn answer_xdp(context: *mut xdp_md, path: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn answer_tc(context: *mut __sk_buff, path: u32) -> u32 {
+    verifier::frame();
     answer::<TcFrame>(context.cast(), path)
 }
 

@@ -13,11 +13,19 @@ use firewall_common::{
     table::{Entry, Slot},
 };
 
-use crate::{bucket::entry, conntrack::direction, maps, packet::Frame, verifier::forget, work::Work};
+use crate::{
+    bucket::entry,
+    conntrack::direction,
+    maps,
+    packet::Frame,
+    verifier::{self, forget},
+    work::Work,
+};
 
 /// What an SCTP packet does to its association: sets `work.change`.
 #[inline(never)]
 pub fn follow<F: Frame>(frame: &F, work: &mut Work) {
+    verifier::frame();
     let old = Slot(work.slot).state();
     work.change = Change::invalid(old).word();
     read(frame, work);
@@ -40,6 +48,7 @@ pub fn follow<F: Frame>(frame: &F, work: &mut Work) {
 /// Does an SCTP packet start an association? If so, it is entered if the packet is accepted.
 #[inline(never)]
 pub fn begin<F: Frame>(frame: &F, work: &mut Work) -> bool {
+    verifier::frame();
     read(frame, work);
     sctp::begin(&mut work.walk, &work.chunks);
     walk(frame, work);
@@ -92,6 +101,7 @@ fn each<F: Frame>(frame: &F, work: &mut Work, step: extern "C" fn(u64, *mut c_vo
 }
 
 extern "C" fn read_one<F: Frame>(_: u64, context: *mut c_void) -> i64 {
+    verifier::frame();
     // SAFETY: `each` passes a `Here` that points to the work area and the context of this packet, and waits for the loop
     // to end.
     let (work, frame) = unsafe {
@@ -102,6 +112,7 @@ extern "C" fn read_one<F: Frame>(_: u64, context: *mut c_void) -> i64 {
 }
 
 extern "C" fn walk_one(_: u64, context: *mut c_void) -> i64 {
+    verifier::frame();
     // SAFETY: as above.
     let work = unsafe { &mut *(*context.cast::<Here>()).work };
     i64::from(!sctp::walk_one(&mut work.walk, &work.chunks))

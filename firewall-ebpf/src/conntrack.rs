@@ -47,8 +47,7 @@ use crate::{
     bucket::{Slots, aside, entry, slot_word},
     emit, maps, nat,
     packet::Frame,
-    verifier,
-    verifier::{forget, forget_u64},
+    verifier::{self, forget, forget_u64},
     work::Work,
 };
 
@@ -103,6 +102,7 @@ pub fn find(work: &mut Work) {
 /// Not inlined: few flows live in their alternate bucket, and the search is long when unrolled.
 #[inline(never)]
 fn find_elsewhere(work: &mut Work) {
+    verifier::frame();
     work.bucket = table::alternate(work.hash, maps::BUCKET_MASK.load());
     find_in_bucket(work);
 }
@@ -246,6 +246,7 @@ fn advance(entry: &mut Entry, index: usize, terms: Terms, segment: &Segment) -> 
 /// area: the stack is short.
 #[inline(never)]
 fn judge_rare<F: Frame>(frame: &F, work: &mut Work) {
+    verifier::frame();
     read_offer(frame, work);
     let place = forget(&work.place);
     let Some(bucket) = maps::bucket(forget(&work.bucket)) else {
@@ -281,6 +282,7 @@ fn judge_rare<F: Frame>(frame: &F, work: &mut Work) {
 /// Reads what a SYN offers. Not inlined: the options are a loop that few packets go through.
 #[inline(never)]
 fn read_offer<F: Frame>(frame: &F, work: &mut Work) {
+    verifier::frame();
     work.offer = 0;
     if work.packet.get(Field::TcpFlags) as u8 & SYN != 0 {
         work.offer = u32::from(conntrack::offer(frame, &work.packet, &mut work.scan).0);
@@ -341,6 +343,7 @@ fn start(work: &mut Work) {
 /// that quotes somebody else's packet (`nf_conntrack_inet_error`, net/netfilter/nf_conntrack_proto_icmp.c).
 #[inline(never)]
 fn is_related<F: Frame>(frame: &F, work: &mut Work) -> bool {
+    verifier::frame();
     let at = work.packet.l4_offset + icmp::HEADER as u32;
     let Some(quoted) = quoted::tuple(frame, at, work.packet.get(Field::NfProto)) else {
         return false;
@@ -387,6 +390,7 @@ pub fn commit<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
 /// Finds room for the connection and writes it there; `false` when there is no room.
 #[inline(never)]
 pub fn enter(work: &mut Work) -> bool {
+    verifier::frame();
     let mask = maps::BUCKET_MASK.load();
     let (home, alternate) = (table::home(work.hash, mask), table::alternate(work.hash, mask));
     let (Some(home), Some(alternate)) = (maps::bucket(home), maps::bucket(alternate)) else {

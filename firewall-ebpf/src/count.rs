@@ -5,7 +5,12 @@ use firewall_common::{
     verdict::{REASONS, Verdict},
 };
 
-use crate::{maps, pipeline::Path, verifier::forget, work::Work};
+use crate::{
+    maps,
+    pipeline::Path,
+    verifier::{self, forget},
+    work::Work,
+};
 
 /// Counts the packet under its outcome.
 #[inline(always)]
@@ -32,6 +37,7 @@ pub fn ledger(work: &mut Work, verdict: Verdict) {
 
 #[inline(never)]
 fn note_drop(work: &mut Work) {
+    verifier::frame();
     let Some(source) = ledger::source(&work.packet) else {
         return;
     };

@@ -14,6 +14,7 @@ use firewall_common::{
 };
 
 use crate::{
+    maps,
     packet::{Frame, TcFrame, XdpFrame},
     verifier,
 };
@@ -39,9 +40,32 @@ pub trait Edit {
     fn fix_sum(&self, at: u32, change: Change, is_pseudo: bool, may_be_none: bool) -> bool;
 }
 
-/// Carries out an instruction. Not inlined: few rules write.
+/// Carries out the [`firewall_common::image::Op::Edit`] under the cursor; 0 when the bytes are not there. Few rules write: functions that the verifier
+/// looks at once, see [`crate::rules::walk_xdp`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn edit<F: Frame>(frame: &F, insn: &Insn, packet: &Packet) -> bool {
+pub extern "C" fn edit_xdp(context: *mut xdp_md, path: u32) -> u32 {
+    verifier::frame();
+    u32::from(at_cursor(&XdpFrame::of_context(context.cast()), path))
+}
+
+/// As above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn edit_tc(context: *mut __sk_buff, path: u32) -> u32 {
+    verifier::frame();
+    u32::from(at_cursor(&TcFrame::of_context(context.cast()), path))
+}
+
+#[inline(always)]
+fn at_cursor<F: Frame>(frame: &F, path: u32) -> bool {
+    let Some(work) = maps::work_of(path) else { return false };
+    let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return false };
+    edit(frame, insn, &work.packet)
+}
+
+#[inline(always)]
+fn edit<F: Frame>(frame: &F, insn: &Insn, packet: &Packet) -> bool {
     let start = if insn.low & NETWORK != 0 {
         packet.l3_offset
     } else if insn.low & TRANSPORT != 0 {

@@ -14,7 +14,13 @@ use firewall_common::{
     verdict::Verdict,
 };
 
-use crate::{maps, packet::Frame, pipeline::Path, verifier::forget, work::Work};
+use crate::{
+    maps,
+    packet::Frame,
+    pipeline::Path,
+    verifier::{self, forget},
+    work::Work,
+};
 
 /// Was the program loaded to explain?
 #[inline(always)]
@@ -53,6 +59,7 @@ pub fn parsed<F: Frame>(frame: &F, work: &Work) {
 /// Not inlined: it is not on the way of packets that nobody watches.
 #[inline(never)]
 fn choose<F: Frame>(frame: &F, work: &Work) {
+    verifier::frame();
     let (Some(trail), Some(filter)) = (trail(), maps::TRAIL_FILTER.get(0)) else {
         return;
     };
@@ -147,6 +154,7 @@ pub fn end(work: &Work, path: Path, verdict: Verdict) {
 
 #[inline(never)]
 fn close(work: &Work, path: u32, verdict: u32) {
+    verifier::frame();
     let (Some(trail), Some(filter)) = (trail(), maps::TRAIL_FILTER.get(0)) else {
         return;
     };

@@ -13,7 +13,7 @@ use firewall_common::{
     wire::icmp,
 };
 
-use crate::{connection::Found, maps, verifier, work::Work};
+use crate::{connection::Found, maps, verifier};
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -27,26 +27,22 @@ const PACKET_HOST: u32 = 0;
 const PACKET_BROADCAST: u32 = 1;
 const PACKET_MULTICAST: u32 = 2;
 
-/// What is asked about the packet's connection, and now.
-#[derive(Clone, Copy)]
-pub struct Facts {
-    found: Found,
-    tick: u32,
-}
-
-impl Facts {
-    /// Those of a packet.
-    #[inline(always)]
-    pub fn of(work: &Work) -> Self {
-        Self { found: Found::of(work), tick: work.tick }
-    }
-}
-
-/// Fetches what an instruction asks for; `false` when the packet does not have it. Not inlined: few rules ask.
+/// Fetches what the [`firewall_common::image::Op::Fetch`] under the cursor asks for; 0 when the packet does not have it. Few rules ask: a function that
+/// the verifier looks at once, see [`crate::rules::walk_xdp`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn fetch(facts: &Facts, insn: &Insn, packet: &mut Packet) -> bool {
+pub extern "C" fn fetch_value(path: u32) -> u32 {
+    verifier::frame();
+    let Some(work) = maps::work_of(path) else { return 0 };
+    let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return 0 };
+    let found = Found::of(work);
+    u32::from(fetch(&found, work.tick, insn, &mut work.packet))
+}
+
+#[inline(always)]
+fn fetch(found: &Found, tick: u32, insn: &Insn, packet: &mut Packet) -> bool {
     if insn.low as u8 >= Fetch::Direction as u8 {
-        return of_connection(facts, insn, packet);
+        return of_connection(found, tick, insn, packet);
     }
     let value = match insn.low as u8 {
         // SAFETY: the helper has no arguments.
@@ -157,7 +153,7 @@ fn now_ns() -> u64 {
 
 /// What the packet's connection has: one in the table, or the one that the packet starts.
 #[inline(always)]
-fn of_connection(Facts { found, tick }: &Facts, insn: &Insn, packet: &mut Packet) -> bool {
+fn of_connection(found: &Found, tick: u32, insn: &Insn, packet: &mut Packet) -> bool {
     let Some(entry) = found.entry() else {
         return of_new_connection(found.hash as u32, insn, packet);
     };
@@ -179,7 +175,7 @@ fn of_connection(Facts { found, tick }: &Facts, insn: &Insn, packet: &mut Packet
     } else if what == Fetch::Zone as u8 {
         u32::from(entry.key.zone())
     } else if what == Fetch::Expiration as u8 {
-        (u64::from(slot.expires().wrapping_sub(*tick)) << TICK_NS_SHIFT).wrapping_div(1_000_000) as u32
+        (u64::from(slot.expires().wrapping_sub(tick)) << TICK_NS_SHIFT).wrapping_div(1_000_000) as u32
     } else if what == Fetch::Id as u8 {
         found.hash as u32
     } else if what == Fetch::L3Proto as u8 {

@@ -9,7 +9,7 @@ use firewall_common::{
     packet::{Field, NFPROTO_IPV4, WORDS},
 };
 
-use crate::work::Work;
+use crate::{verifier, work::Work};
 
 /// Address family number of sockets (include/linux/socket.h).
 const AF_INET: u8 = 2;
@@ -23,6 +23,7 @@ const UNANSWERED: u32 = u32::MAX;
 /// Carries out the instruction.
 #[inline(never)]
 pub fn run(work: &mut Work, context: *mut c_void, insn: &Insn) {
+    verifier::frame();
     let flags = insn.low;
     let named = match fib::answered(&work.packet) {
         Some(interface) => interface,

@@ -11,7 +11,11 @@ use firewall_common::{
     verdict::{Reason, Verdict},
 };
 
-use crate::{maps, verifier::forget, work::Work};
+use crate::{
+    maps,
+    verifier::{self, forget},
+    work::Work,
+};
 
 /// Gives a later fragment what its first one had. A drop where its bytes cannot be.
 #[inline(always)]
@@ -27,6 +31,7 @@ pub fn restore(work: &mut Work) -> Verdict {
 /// Not inlined: few packets are fragments, and it is long when unrolled.
 #[inline(never)]
 fn join(work: &mut Work) {
+    verifier::frame();
     let key = key(work);
     let pieces = maps::FRAGMENTS.get_ptr_mut(&key);
     // SAFETY: a value of the map. Being overwritten meanwhile, or used by two CPUs at once, is the price of a map without
@@ -55,6 +60,7 @@ pub fn remember(work: &mut Work) {
 
 #[inline(never)]
 fn keep(work: &mut Work) {
+    verifier::frame();
     let key = key(work);
     let expires = work.tick.wrapping_add(maps::ticks(Timeout::Fragment as u32));
     work.pieces = Pieces::of_first(&work.packet, expires);

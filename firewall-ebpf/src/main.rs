@@ -30,6 +30,7 @@ mod pipeline;
 mod read;
 mod route;
 mod rules;
+mod sets;
 mod verifier;
 mod work;
 
@@ -47,6 +48,7 @@ use crate::{
 /// Ingress of an interface with XDP: hands the packet to the generation in force.
 #[xdp(frags)]
 pub fn enter_xdp(ctx: XdpContext) -> u32 {
+    verifier::frame();
     let slot = maps::slot();
     // SAFETY: the program ends here if the call succeeds; nothing is left to be dropped.
     unsafe { maps::XDP.tail_call(&ctx, slot) };
@@ -56,6 +58,7 @@ pub fn enter_xdp(ctx: XdpContext) -> u32 {
 /// Ingress of an interface without XDP.
 #[classifier]
 pub fn enter_tc_ingress(ctx: TcContext) -> i32 {
+    verifier::frame();
     let slot = maps::slot();
     // SAFETY: as above.
     unsafe { maps::TC_INGRESS.tail_call(&ctx, slot) };
@@ -65,6 +68,7 @@ pub fn enter_tc_ingress(ctx: TcContext) -> i32 {
 /// Egress of an interface.
 #[classifier]
 pub fn enter_tc_egress(ctx: TcContext) -> i32 {
+    verifier::frame();
     let slot = maps::slot();
     // SAFETY: as above.
     unsafe { maps::TC_EGRESS.tail_call(&ctx, slot) };
@@ -75,6 +79,7 @@ pub fn enter_tc_egress(ctx: TcContext) -> i32 {
 #[xdp(frags)]
 #[inline(always)]
 pub fn rampart_xdp(ctx: XdpContext) -> u32 {
+    verifier::frame();
     let verdict = pipeline::run(&XdpFrame::new(&ctx), Path::Ingress);
     #[cfg(feature = "debug-log")]
     aya_log_ebpf::debug!(&ctx, "XDP: {} bytes, verdict {}", ctx.data_end() - ctx.data(), verdict.number());
@@ -85,6 +90,7 @@ pub fn rampart_xdp(ctx: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 pub fn rampart_tc_ingress(ctx: TcContext) -> i32 {
+    verifier::frame();
     TcFrame::act(pipeline::run(&TcFrame::new(&ctx), Path::Ingress))
 }
 
@@ -92,6 +98,7 @@ pub fn rampart_tc_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 #[inline(always)]
 pub fn rampart_tc_egress(ctx: TcContext) -> i32 {
+    verifier::frame();
     TcFrame::act(pipeline::run(&TcFrame::new(&ctx), Path::Egress))
 }
 

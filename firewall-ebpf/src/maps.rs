@@ -15,6 +15,7 @@
 //! | FLOW_STATS | the instance | generations | generations, user space | one value |
 //! | EVENTS, BUDGET | the instance | generations | user space | the event is lost and counted |
 //! | LISTENERS | the instance | user space | generations | one value |
+//! | SETS | the instance | user space, generations | generations, user space | a set is full: the rule does not match |
 //! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
 //! | MANIFEST | the generation | user space | user space | made to measure |
 //! | ROUTES | the generation | generations | generations | an older answer is overwritten |
@@ -22,10 +23,13 @@
 //! | LEDGER | the instance | generations | user space | the source that was silent longest is forgotten |
 //! | TRAIL, TRAIL_FILTER, TRAILS | a program that explains | that program; user space the filter | user space | a trail is lost and counted |
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     Global,
+    btf_maps::{Array as SetMemory, ArrayOfMaps},
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ringbuf_output},
-    macros::map,
+    macros::{btf_map, map},
     maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use firewall_common::{
@@ -41,6 +45,7 @@ use firewall_common::{
     ledger::{self, DroppedSet},
     limits::{MAX_CELLS, MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
     packet::Field,
+    sets::{LINE_WORDS, MAX_SETS},
     table::Bucket,
     trail::{Trail, TrailFilter},
 };
@@ -55,6 +60,9 @@ use crate::{
 /// Values start on a page, so those of 64 bytes on a cache line: nothing else is wanted of this flag
 /// (include/uapi/linux/bpf.h, Linux 5.5).
 const BPF_F_MMAPABLE: u32 = 1 << 10;
+
+/// Sets have memory of any size (`BPF_F_INNER_MAP`, Linux 5.10), which user space writes too.
+const SET_FLAGS: usize = 1 << 12 | BPF_F_MMAPABLE as usize;
 
 #[map]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
@@ -88,6 +96,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static LISTENERS: Array<u32> = Array::with_max_entries(1, 0);
+#[btf_map]
+static SETS: ArrayOfMaps<SetMemory<[u64; LINE_WORDS], 1, SET_FLAGS>, { MAX_SETS as usize }> = ArrayOfMaps::new();
 #[map]
 pub static INSNS: Array<Insn> = Array::with_max_entries(1, 0);
 #[map]
@@ -295,6 +305,12 @@ pub fn zone(interface: u32) -> u32 {
 #[inline(always)]
 pub fn interface_name(interface: u32) -> [u32; 4] {
     INTERFACES.get(interface).map_or([0; 4], |interface| interface.name)
+}
+
+/// The map of sets, as helpers call it.
+#[inline(always)]
+pub fn sets() -> *mut c_void {
+    (&raw const SETS).cast_mut().cast()
 }
 
 /// Does anybody read events until now or later?

@@ -74,6 +74,7 @@ fn place_of(bucket: u32, place: u32) -> Option<(*mut Bucket, &'static mut Entry,
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn nat_resolve(path: u32, judged: u32) -> u32 {
+    verifier::frame();
     if let Some(work) = maps::work_of(path) {
         work.nat = 0;
         work.nat_flags = 0;
@@ -230,6 +231,7 @@ macro_rules! stages {
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn $xdp(context: *mut xdp_md, path: u32) -> u32 {
+                verifier::frame();
                 maps::work_of(path).map_or(Reason::Internal as u32, |work| {
                     $stage(&XdpFrame::of_context(context.cast()), work)
                 })
@@ -238,6 +240,7 @@ macro_rules! stages {
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn $tc(context: *mut __sk_buff, path: u32) -> u32 {
+                verifier::frame();
                 maps::work_of(path).map_or(Reason::Internal as u32, |work| {
                     $stage(&TcFrame::of_context(context.cast()), work)
                 })

@@ -23,7 +23,7 @@ use firewall_common::{
 use crate::{
     act::Act,
     answer,
-    edit::Edit,
+    edit::{self, Edit},
     nat,
     pipeline::{self, Path},
     rules,
@@ -66,6 +66,8 @@ pub trait Frame: PacketBytes + Editor + Act + Edit {
     fn load(context: *mut core::ffi::c_void, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool;
     /// Answers a refused packet, [`crate::answer`]: was an answer sent?
     fn answer(&self, path: u32) -> u32;
+    /// Writes what the rule under the cursor says into a header, [`crate::edit`]: 0 when it is not there.
+    fn edit(&self, path: u32) -> u32;
     /// Chooses or finds its translated destination, [`crate::nat`]: the number of the reason to drop it.
     fn nat_destination(&self, path: u32) -> u32;
     /// The same with the source.
@@ -232,6 +234,11 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn parse_again(&self, _: u32) -> u32 {
         Reason::Internal as u32
+    }
+
+    #[inline(always)]
+    fn edit(&self, path: u32) -> u32 {
+        edit::edit_xdp(self.ctx.ctx, path)
     }
 
     #[inline(always)]
@@ -403,6 +410,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn parse_again(&self, path: u32) -> u32 {
         pipeline::parse_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn edit(&self, path: u32) -> u32 {
+        edit::edit_tc(self.skb, path)
     }
 
     #[inline(always)]

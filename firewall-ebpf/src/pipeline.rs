@@ -14,7 +14,7 @@ use crate::{
     answer, connection, conntrack, count, emit, explain, fragment, maps, marks, nat,
     packet::{Frame, TcFrame},
     route, rules,
-    verifier::forget,
+    verifier::{self, forget},
     work::Work,
 };
 
@@ -268,6 +268,7 @@ fn parse<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn parse_tc(context: *mut __sk_buff, path: u32) -> u32 {
+    verifier::frame();
     let Some(work) = maps::work_of(path) else {
         return Reason::Internal as u32;
     };

@@ -9,7 +9,12 @@ use firewall_common::{
     read::{self, BUFFER, Scan, Source},
 };
 
-use crate::{fib, maps, packet::Frame, verifier::opaque, work::Work};
+use crate::{
+    fib, maps,
+    packet::Frame,
+    verifier::{self, opaque},
+    work::Work,
+};
 
 /// The packet of a context.
 struct Bytes<F> {
@@ -57,6 +62,7 @@ struct Walk {
 
 #[inline(never)]
 fn read<F: Frame>(work: &mut Work, context: *mut c_void, insn: &Insn) -> bool {
+    verifier::frame();
     let source = Bytes::<F> { context, frame: PhantomData };
     let steps = read::begin(&source, insn, &work.packet, &mut work.scanned);
     if steps != 0 {
@@ -69,6 +75,7 @@ fn read<F: Frame>(work: &mut Work, context: *mut c_void, insn: &Insn) -> bool {
 
 /// One option or chunk; 1 ends the loop.
 extern "C" fn step<F: Frame>(_: u64, walk: *mut c_void) -> i64 {
+    verifier::frame();
     // SAFETY: `read` passes a `Walk` that points to the work area of this packet and its context, and waits for the loop
     // to end.
     let (scan, context) = unsafe {

@@ -6,7 +6,7 @@ use firewall_common::{
     packet::{Field, NFPROTO_IPV4},
 };
 
-use crate::{maps, nat, packet::Frame, pipeline::Path, work::Work};
+use crate::{maps, nat, packet::Frame, pipeline::Path, verifier, work::Work};
 
 /// Address family numbers of sockets (include/linux/socket.h).
 const AF_INET: u8 = 2;
@@ -108,6 +108,7 @@ fn route<F: Frame>(frame: &F, work: &Work, with_source: bool) -> Route {
 /// a packet that the lookup cannot judge: all these stay here.
 #[inline(never)]
 fn ask<F: Frame>(frame: &F, work: &Work) -> Route {
+    verifier::frame();
     // SAFETY: all zero bytes are a valid value of this structure of integers.
     let mut query: FibLookup = unsafe { core::mem::zeroed() };
     let ifindex = work.packet.get(Field::IifIndex);

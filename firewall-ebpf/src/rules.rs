@@ -9,19 +9,21 @@ use aya_ebpf::{
 use firewall_common::{
     classify::{self, Narrow, Node, Root, Wide},
     eval::{Cursor, Store, step, step_range},
-    image::{Insn, Interval, NO_ANSWER, POLICY, Part, Target, USES_FETCH, USES_TREES},
+    image::{HAS_EXTRAS, HAS_SHAPES, Insn, Interval, NO_ANSWER, POLICY, Part, Target, USES_SHAPES, USES_TREES},
     limit,
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV6, Packet},
+    sets::{
+        change,
+        run::{self, Scratch},
+    },
     verdict::{Reason, Verdict},
 };
 
 use crate::{
-    edit, emit, explain,
-    fetch::{self, Facts},
-    maps,
+    emit, explain, fetch, maps,
     packet::{Frame, TcFrame, XdpFrame},
-    read,
+    read, sets,
     verifier::{self, forget},
     work::Work,
 };
@@ -120,6 +122,7 @@ fn run_all<F: Frame>(frame: &F, work: &Work) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn walk_xdp(context: *mut xdp_md, path: u32) -> u32 {
+    verifier::frame();
     walk::<XdpFrame>(context.cast(), path)
 }
 
@@ -127,6 +130,7 @@ pub extern "C" fn walk_xdp(context: *mut xdp_md, path: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn walk_tc(context: *mut __sk_buff, path: u32) -> u32 {
+    verifier::frame();
     walk::<TcFrame>(context.cast(), path)
 }
 
@@ -167,6 +171,7 @@ struct Walk {
 
 /// One instruction; 1 ends the loop. A broken image ends it too, with a cursor that is no verdict: a drop.
 extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
+    verifier::frame();
     // SAFETY: `run_all` passes a `Walk` that points to the work area and the context of this packet, and waits for the
     // loop to end.
     let (work, frame) = unsafe {
@@ -178,7 +183,7 @@ extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
     let moved = if read::run::<F>(work, frame.context()) {
         Some(())
     } else if maps::USES.load() & USES_TREES != 0 && work.cursor.at.is_next() {
-        search(frame, work)
+        search(frame, work).then_some(())
     } else {
         step(&mut MapStore::of(frame, work), &mut work.packet, &mut work.cursor)
     };
@@ -186,17 +191,20 @@ extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
     i64::from(moved.is_none() || work.cursor.at.is_verdict())
 }
 
-/// One step towards the next rule that matches.
-#[inline(always)]
-fn search<F: Frame>(frame: &F, work: &mut Work) -> Option<()> {
+/// One step towards the next rule that matches. A function of its own, so that what it keeps on the stack is gone when rules
+/// read, write or look something up.
+#[inline(never)]
+fn search<F: Frame>(frame: &F, work: &mut Work) -> bool {
+    verifier::frame();
     let is_v6 = work.packet.get(Field::NfProto) == NFPROTO_IPV6;
-    let root = maps::ROOTS.get(classify::root_index(work.part, is_v6))?;
+    let Some(root) = maps::ROOTS.get(classify::root_index(work.part, is_v6)) else { return false };
     let store = MapStore::of(frame, work);
-    if is_v6 {
+    let found = if is_v6 {
         classify::search::<_, Wide>(&store, &work.packet, root, &mut work.cursor)
     } else {
         classify::search::<_, Narrow>(&store, &work.packet, root, &mut work.cursor)
-    }
+    };
+    found.is_some()
 }
 
 /// A ruleset image in maps.
@@ -205,14 +213,15 @@ struct MapStore<'a, F> {
     now_ns: u64,
     tick: u32,
     hook: u32,
-    facts: Option<Facts>,
+    sets: *mut Scratch,
+    path: u32,
 }
 
 impl<'a, F: Frame> MapStore<'a, F> {
     #[inline(always)]
     fn of(frame: &'a F, work: &Work) -> Self {
-        let facts = if maps::USES.load() & USES_FETCH != 0 { Some(Facts::of(work)) } else { None };
-        Self { frame, now_ns: work.now_ns, tick: work.tick, hook: work.hook, facts }
+        let Work { now_ns, tick, hook, path, .. } = *work;
+        Self { frame, now_ns, tick, hook, sets: work.sets.pointer(), path }
     }
 }
 
@@ -299,12 +308,41 @@ impl<F: Frame> Store for MapStore<'_, F> {
     }
 
     #[inline(always)]
-    fn edit(&mut self, insn: &Insn, packet: &Packet) -> bool {
-        edit::edit(self.frame, insn, packet)
+    fn edit(&mut self, _: &Insn, _: &Packet) -> bool {
+        self.frame.edit(self.path) != 0
     }
 
     #[inline(always)]
-    fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool {
-        self.facts.is_some_and(|facts| fetch::fetch(&facts, insn, packet))
+    fn fetch(&mut self, _: &Insn, _: &mut Packet) -> bool {
+        fetch::fetch_value(self.path) != 0
+    }
+
+    #[inline(always)]
+    fn gather(&mut self, insn: &Insn, packet: &Packet) {
+        // SAFETY: the work area of this packet, of which nothing else is in use here.
+        unsafe { (*self.sets).gather(insn, packet) };
+    }
+
+    #[inline(always)]
+    fn look_up(&mut self, insn: &Insn, _: &mut Packet) -> u32 {
+        let answer = if maps::USES.load() & USES_SHAPES != 0 && insn.extra & HAS_SHAPES != 0 {
+            sets::look_up_in_shapes(self.path)
+        } else {
+            sets::look_up_in_set(self.path)
+        };
+        if answer != run::YES || insn.extra & HAS_EXTRAS == 0 {
+            return answer;
+        }
+        sets::met_in_set(self.path)
+    }
+
+    #[inline(always)]
+    fn change(&mut self, _: &Insn, _: &Packet) -> u32 {
+        // SAFETY: the work area of this packet, of which nothing else is in use here.
+        if change::looks_for_place(unsafe { (*self.sets).phase }) {
+            sets::find_place_in_set(self.path)
+        } else {
+            sets::change_set(self.path)
+        }
     }
 }

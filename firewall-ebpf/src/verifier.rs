@@ -17,6 +17,22 @@ pub fn opaque(value: usize) -> usize {
     result
 }
 
+/// Begins a function: takes its whole stack frame at once.
+///
+/// The verifier gives a frame as many bytes as were written to so far. When it finds a state equal to one it has seen, it marks
+/// what that one needed, which can be a slot that this path never wrote (LLVM keeps values there that matter on some paths only),
+/// and follows the slot back to a state in which the frame was shorter: "verifier bug: stack slot 10, total slots 10", `EFAULT`
+/// (`__mark_chain_precision`, kernel/bpf/verifier.c; seen on Linux 6.18). A frame that is whole from the first instruction on
+/// has no such state.
+///
+/// How long it is only the compiled function tells: the build (`firewall-user/build/frames.rs`) puts the length into this
+/// instruction, and refuses a function that has a frame and does not begin with it.
+#[inline(always)]
+pub fn frame() {
+    // SAFETY: the build moves the store to the lowest place of the frame, where nothing is yet.
+    unsafe { asm!("*(u64 *)(r10 - 8) = r10", options(nostack, preserves_flags)) };
+}
+
 /// One byte at `address`.
 ///
 /// # Safety
@@ -215,4 +231,52 @@ impl firewall_common::limit::Word for Cell {
         // SAFETY: as above.
         unsafe { compare_exchange(self.0, old, new) }
     }
+}
+
+/// Adds `value` to the word at `address`, whoever else does so at the same time.
+///
+/// # Safety
+/// As for [`compare_exchange`].
+#[inline(always)]
+pub unsafe fn add(address: *mut u64, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) address, in(reg) value, options(nostack)) };
+}
+
+/// [`is_below`], at its place among the loads: LLVM would otherwise load everything first that is compared, and put it on
+/// the stack, of which there are 512 bytes.
+#[inline(always)]
+pub fn is_below_here(last: u32, value: u32) -> u32 {
+    let mut result = u64::from(last);
+    // SAFETY: two registers are computed with.
+    unsafe {
+        asm!("{0} -= {1}", "{0} >>= 63", inout(reg) result, in(reg) u64::from(value), options(nomem, nostack));
+    }
+    result as u32
+}
+
+/// Is the upper half of `word` the tag, and its lower half above the tick? 1 or 0. At its place, as [`is_below_here`].
+#[inline(always)]
+pub fn is_live(word: u64, tag: u32, tick: u32) -> u32 {
+    let mut result = u64::from(tick);
+    // SAFETY: registers are computed with.
+    unsafe {
+        asm!(
+            "{t} = {word}",
+            "{t} >>= 32",
+            "{t} ^= {tag}",
+            "{t} += -1",
+            "{word} <<= 32",
+            "{word} >>= 32",
+            "{result} -= {word}",
+            "{result} &= {t}",
+            "{result} >>= 63",
+            t = out(reg) _,
+            word = inout(reg) word => _,
+            tag = in(reg) u64::from(tag),
+            result = inout(reg) result,
+            options(nomem, nostack)
+        );
+    }
+    result as u32
 }

@@ -13,6 +13,8 @@ use firewall_common::{
     read,
 };
 
+use crate::sets::Gathered;
+
 /// The state of one packet on its way through the pipeline: a per-CPU map value, because the stack is 512 bytes and
 /// because the verifier forgets what is stored in a map, which keeps its work small.
 ///
@@ -21,6 +23,8 @@ use firewall_common::{
 pub struct Work {
     /// The packet as parsed.
     pub packet: Packet,
+    /// What is gathered for sets.
+    pub sets: Gathered,
     /// Key of its connection.
     pub key: FlowKey,
     /// Hash of the key.

@@ -5,7 +5,7 @@ mod build;
 mod ci;
 mod demo;
 mod fuzz;
-#[path = "../../firewall-user/build/object.rs"]
+#[path = "../../firewall-user/build/job.rs"]
 mod object;
 mod setup;
 mod shell;

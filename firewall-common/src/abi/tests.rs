@@ -18,6 +18,7 @@ use crate::{
     interface::Interface,
     ledger::{Dropped, DroppedSet},
     packet::Packet,
+    sets::{hash::Probe, run::Scratch},
     table::{Bucket, Entry, Slot},
     trail::{Trail, TrailFilter},
 };
@@ -74,6 +75,10 @@ fn snapshot() -> String {
         Interval { low, high }
         Settings { entry, uses }
         Cursor { at, rule, search }
+        Probe { form, gone, tag, spread, buckets, keys, extras, place, expires, tick, gone_at, reserved }
+        Scratch {
+            key, whole, extras, probe, set, shape, looked, shapes, phase, next, mine, operation, answer, looking
+        }
         Search { at, tree, least, found, reserved }
         Root { trees, otherwise, rule, reserved }
         Node { last, field, branches }

@@ -23,6 +23,7 @@ use crate::{
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn nat_enter(path: u32) -> u32 {
+    verifier::frame();
     let Some(work) = maps::work_of(path) else { return Reason::Internal as u32 };
     work.first_key = work.key;
     work.first_from_high = work.source_is_high;
@@ -51,6 +52,7 @@ const SAME: u32 = 3;
 
 /// Tries one port; 1 ends the loop.
 extern "C" fn try_port(_: u64, context: *mut c_void) -> i64 {
+    verifier::frame();
     // SAFETY: `nat_enter` passes its argument and waits for the loop to end.
     let path = unsafe { *context.cast::<u32>() };
     let Some(work) = maps::work_of(path) else { return 1 };
@@ -98,6 +100,7 @@ fn set_port(work: &mut Work, tried: u32) {
 /// ([`Work::entered`]).
 #[inline(never)]
 fn reserve(work: &mut Work, kind: u32) -> bool {
+    verifier::frame();
     // Seen from the answers both ends are translated; between the two places where a packet is written, only the second.
     let (first, ports) = if kind == 0 {
         (work.translated.addresses[0], [work.translated.ports[0], work.translated.ports[1]])
@@ -173,6 +176,7 @@ fn aim_first(work: &mut Work, bucket: u32, place: u32) {
 /// or there is no room.
 #[inline(never)]
 fn enter_first(work: &mut Work) -> bool {
+    verifier::frame();
     let (bucket, place) = (forget(&work.alias_bucket), forget(&work.alias_place));
     aim_first(work, bucket, place);
     if !conntrack::enter(work) {

@@ -105,6 +105,10 @@ pub enum Verb {
     /// Every packet is counted exactly once: as passed, or under the one reason it was dropped for, with the layer it was
     /// refused at. Counters and quotas with a name follow.
     Counters(Counters),
+    /// Change named sets while packets come
+    ///
+    /// Elements added here stay when a ruleset is applied that keeps the set's declaration.
+    Set(SetCommand),
     /// Follow drops, log statements and new connections as they happen
     ///
     /// Prints a line an event until it is interrupted. It may be started before a ruleset is applied, and it goes on when
@@ -165,6 +169,7 @@ impl Verb {
             Self::Status => "status",
             Self::Conns(_) => "conns",
             Self::Counters(_) => "counters",
+            Self::Set(_) => "set",
             Self::Monitor(_) => "monitor",
             Self::Agent(_) => "agent",
             Self::Metrics(_) => "metrics",
@@ -274,6 +279,53 @@ pub struct List {
     /// it was.
     #[arg(long)]
     pub reset: bool,
+}
+
+/// Arguments of `set`.
+#[derive(Debug, Args)]
+pub struct SetCommand {
+    /// What to do
+    #[command(subcommand)]
+    pub verb: SetVerb,
+}
+
+/// What can be done with sets.
+#[derive(Debug, Subcommand)]
+pub enum SetVerb {
+    /// Show the sets, or the elements of one
+    List(SetWords),
+    /// Add elements: `blocked 203.0.113.9 timeout 1h`
+    Add(SetWords),
+    /// Remove elements
+    Delete(SetWords),
+    /// Remove all elements
+    Flush(SetWords),
+    /// Ask whether elements are in a set
+    Get(SetWords),
+    /// Add the elements of a file, one a line
+    Load(SetLoad),
+}
+
+/// A set, and elements.
+#[derive(Debug, Args)]
+pub struct SetWords {
+    /// `[FAMILY] [TABLE] SET`, and elements behind it
+    #[arg(value_name = "WORD")]
+    pub words: Vec<String>,
+}
+
+/// Arguments of `set load`.
+#[derive(Debug, Args)]
+pub struct SetLoad {
+    /// The file; `-` for standard input
+    #[arg(short, long, default_value = "-", value_name = "FILE")]
+    pub file: String,
+    /// Take out what is not in the file, all at once
+    #[arg(long)]
+    pub replace: bool,
+    /// `[FAMILY] [TABLE] SET`
+    #[arg(value_name = "WORD", required = true)]
+    pub words: Vec<String>,
 }
 
 /// Arguments of `counters`.

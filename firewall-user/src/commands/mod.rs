@@ -16,6 +16,7 @@ mod metrics;
 mod monitor;
 mod progress;
 mod ruleset;
+mod set;
 mod status;
 mod stop;
 mod test;
@@ -91,6 +92,7 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Status => status::run(&session),
         Verb::Conns(conns) => conns::run(&session, conns),
         Verb::Counters(counters) => counters::run(&session, counters),
+        Verb::Set(command) => set::run(&session, command),
         Verb::Monitor(monitor) => monitor::run(&session, monitor),
         Verb::Agent(agent) => agent::run(&session, agent),
         Verb::Metrics(metrics) => metrics::run(&session, metrics),

@@ -3,6 +3,8 @@
 mod devices;
 mod state;
 
+mod named;
+
 use std::collections::HashMap;
 
 use firewall_common::{
@@ -13,7 +15,7 @@ use firewall_common::{
 
 use self::state::{Ending, Nth, does_something, grouped, split};
 use super::{
-    CompileError, MAX_INTERVALS, Manifest,
+    CompileError, MAX_INTERVALS, Manifest, StateSet,
     assembler::{Assembler, Begun, Label, Place},
     concat, data, header, nat,
     numbers::Numbers,
@@ -23,26 +25,23 @@ use super::{
 };
 use crate::language::{
     Ruleset,
-    ruleset::{Chain, ChainType, ConcatKeys, Family, MapElement, Network, Rule, Statement, Subject, Table, Verdict},
+    ruleset::{
+        Chain, Comparison, ConcatKeys, Family, MapElement, Match, Network, Operand, Rule, Statement, Subject, Table,
+        Verdict,
+    },
 };
 
 /// Compiles all hooks.
-pub(super) fn image(ruleset: &Ruleset, manifest: &Manifest, tuning: &Tuning) -> Result<Image, CompileError> {
-    // Programs with trees and translation are too much for the verifier of Linux 6.18, which then ends with a bug of its own.
-    if translates(ruleset) {
-        return written(ruleset, manifest, None);
-    }
+pub(super) fn image(
+    ruleset: &Ruleset,
+    manifest: (&Manifest, &[StateSet]),
+    tuning: &Tuning,
+) -> Result<Image, CompileError> {
     match written(ruleset, manifest, Some(tuning)) {
         // Too many jumps to give each its own copy: then the rules are run one by one.
         Err(CompileError::TooLong { .. }) => written(ruleset, manifest, None),
         result => result,
     }
-}
-
-/// Is there a chain where addresses are translated? A table that sleeps has none.
-fn translates(ruleset: &Ruleset) -> bool {
-    let chains = ruleset.tables().iter().filter(|table| !table.dormant).flat_map(|table| &table.chains);
-    chains.filter_map(|chain| chain.base).any(|base| base.kind == ChainType::Nat)
 }
 
 /// How chains that are jumped to are written.
@@ -55,12 +54,17 @@ enum Order {
     Shared,
 }
 
-fn written(ruleset: &Ruleset, manifest: &Manifest, trees: Option<&Tuning>) -> Result<Image, CompileError> {
+fn written(
+    ruleset: &Ruleset,
+    (manifest, states): (&Manifest, &[StateSet]),
+    trees: Option<&Tuning>,
+) -> Result<Image, CompileError> {
     let order = if trees.is_some() { Order::Met } else { Order::Shared };
     let numbers = Numbers::of(ruleset);
     let mut writer = Writer {
         ruleset,
         manifest,
+        states,
         numbers,
         order,
         part: Part::Prerouting,
@@ -109,6 +113,8 @@ struct Copy {
 struct Writer<'a> {
     ruleset: &'a Ruleset,
     manifest: &'a Manifest,
+    /// The sets that are state.
+    states: &'a [StateSet],
     numbers: Numbers,
     out: Assembler,
     copies: HashMap<Copy, Label>,
@@ -310,6 +316,17 @@ impl<'a> Writer<'a> {
         let record = &self.manifest.rules[frame.number as usize];
         self.out.begin_statement();
         match statement {
+            Statement::Match(Match { subject, comparison, operand: Operand::Named(set) })
+                if self.state(frame.table, *set).is_some() =>
+            {
+                self.look_up(frame, (&[*subject], *comparison == Comparison::NotEqual, *set), way)?;
+            }
+            Statement::Concat { subjects, negated, keys: ConcatKeys::Named(set) }
+                if self.state(frame.table, *set).is_some() =>
+            {
+                self.look_up(frame, (subjects, *negated, *set), way)?;
+            }
+            Statement::Update(update) => self.update(frame, update, way)?,
             Statement::Match(held) => {
                 let test = (held.subject, held.comparison, &held.operand);
                 words::write_match(&mut self.out, frame.table, test, way);
@@ -355,8 +372,8 @@ impl<'a> Writer<'a> {
             Statement::Connections { .. } | Statement::Flow(_) | Statement::Synproxy(_) => {
                 return Err(self.not_yet(frame, statement));
             }
-            // Taken off the rule's end, or says nothing; a set that rules change was refused before.
-            Statement::Verdict(_) | Statement::Reject(_) | Statement::Update(_) => {}
+            // Taken off the rule's end, or says nothing.
+            Statement::Verdict(_) | Statement::Reject(_) => {}
         }
         Ok(())
     }

@@ -133,7 +133,14 @@ impl Builder<'_> {
         for set in &table.sets {
             let handle = self.object(&mut described, "set", &set.name);
             let (family, table) = (family.to_owned(), name.to_owned());
-            manifest.sets.push(SetRecord { family, table, name: set.name.clone(), handle });
+            manifest.sets.push(SetRecord {
+                family,
+                table,
+                name: set.name.clone(),
+                handle,
+                slot: None,
+                declaration: String::new(),
+            });
         }
         for (at, chain) in table.chains.iter().enumerate() {
             for (rule_at, rule) in chain.rules.iter().enumerate() {

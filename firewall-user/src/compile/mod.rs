@@ -19,6 +19,7 @@ mod reading;
 mod records;
 mod sets;
 mod slots;
+mod state;
 mod stateful;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use self::records::{
     CellRecord, ChainRecord, CounterRecord, Filling, HoleRecord, LogRecord, Manifest, ObjectRecord, QuotaRecord,
     RuleRecord, SCHEMA, SetRecord, SourceRecord, TableRecord,
 };
+pub use self::state::{NoRoom, StateElement, StateSet};
 use crate::language::Ruleset;
 
 /// Intervals that a lookup can halve down to one.
@@ -54,6 +56,8 @@ pub struct Compiled {
     pub fresh_counters: Vec<u32>,
     /// Cells of limits and quotas likewise.
     pub fresh_cells: Vec<u32>,
+    /// The sets that are state.
+    pub sets: Vec<StateSet>,
 }
 
 /// Why a ruleset cannot be compiled. Everything about its meaning was checked before: what is left is size.
@@ -110,6 +114,9 @@ pub enum CompileError {
         /// What it asks for, and what to do.
         what: &'static str,
     },
+    /// More named sets than there are places.
+    #[error("more than {} named sets", firewall_common::sets::MAX_SETS)]
+    TooManySets,
     /// What the language has and the programs do not do yet.
     #[error("{} `{name}` of table `{table}`: {what} not supported yet", .kind)]
     NotYet {
@@ -155,8 +162,9 @@ pub fn compile_tuned(
     previous: Option<&Manifest>,
     tuning: &Tuning,
 ) -> Result<Compiled, CompileError> {
-    sets::refuse_unsupported(ruleset)?;
-    let Built { manifest, fresh_counters, fresh_cells } = manifest::build(ruleset, previous)?;
-    let image = chains::image(ruleset, &manifest, tuning)?;
-    Ok(Compiled { image, manifest, fresh_counters, fresh_cells })
+    let sets = sets::states(ruleset, previous)?;
+    let Built { mut manifest, fresh_counters, fresh_cells } = manifest::build(ruleset, previous)?;
+    sets::record(&sets, &mut manifest);
+    let image = chains::image(ruleset, (&manifest, &sets), tuning)?;
+    Ok(Compiled { image, manifest, fresh_counters, fresh_cells, sets })
 }

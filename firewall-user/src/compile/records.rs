@@ -76,6 +76,12 @@ pub struct SetRecord {
     pub name: String,
     /// Its handle.
     pub handle: u64,
+    /// Its number in the map of sets, when it is state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
+    /// What must stay the same for its elements to stay.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub declaration: String,
 }
 
 /// A named counter, quota or the like.

@@ -449,7 +449,7 @@ fn chained(out: &mut Assembler, tests: Vec<Insn>, inside: bool, way: Way) {
     }
 }
 
-fn last(out: &mut Assembler, test: Insn, inside: bool, way: Way) {
+pub(super) fn last(out: &mut Assembler, test: Insn, inside: bool, way: Way) {
     let Way { rule, flags, pass, fail } = way;
     let negate = if inside { 0 } else { NEGATE };
     out.push(Insn { flags: flags | negate, rule, ..test }, pass, fail);

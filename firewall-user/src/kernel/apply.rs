@@ -86,7 +86,9 @@ impl Instance {
             check_index(interface)?;
         }
         way_back::check(compiled.image.settings.uses)?;
+        Self::refuse_large_sets(compiled)?;
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
+        self.make_sets(compiled)?;
         self.start_counters(compiled)?;
         let config = &compiled.manifest.config;
         self.rename(&entries, &all, config)?;
@@ -159,7 +161,8 @@ impl Instance {
             .map(|compiled| compiled.manifest)
             .unwrap_or_default();
         let manifest = Manifest { config: config.clone(), ..manifest };
-        let compiled = Compiled { image, manifest, fresh_counters: Vec::new(), fresh_cells: Vec::new() };
+        let compiled =
+            Compiled { image, manifest, fresh_counters: Vec::new(), fresh_cells: Vec::new(), sets: Vec::new() };
         let generation = self.prepare(&compiled, self.next_generation(&control)?)?;
         self.set_slot(&generation, control.active)?;
         control.generation[control.active as usize & 1] = generation.number;

@@ -29,7 +29,7 @@ pub(super) struct Generation {
 impl Instance {
     /// Loads, fills, verifies, probes and pins a generation. Packets do not reach it.
     pub(super) fn prepare(&self, compiled: &Compiled, number: u32) -> Result<Generation, KernelError> {
-        let Compiled { image, manifest, fresh_counters: _, fresh_cells: _ } = compiled;
+        let Compiled { image, manifest, fresh_counters: _, fresh_cells: _, sets: _ } = compiled;
         let chunks = manifest_chunks(manifest)?;
         let shape = object::Shape::of(compiled, chunks.len(), self.buckets, number);
         let mut ebpf = object::load(&self.pins, &shape)?;
@@ -68,7 +68,7 @@ impl Instance {
 
     /// Sets counters and cells that no rule had before to what their rules say they start from.
     pub(super) fn start_counters(&self, compiled: &Compiled) -> Result<(), KernelError> {
-        let Compiled { image: _, manifest, fresh_counters, fresh_cells } = compiled;
+        let Compiled { image: _, manifest, fresh_counters, fresh_cells, sets: _ } = compiled;
         let fresh: HashSet<_> = fresh_cells.iter().collect();
         let mut map = maps::array::<u64>(&self.pins.state(), maps::CELLS)?;
         for cell in manifest.cells().filter(|cell| fresh.contains(&cell.slot)) {

@@ -289,7 +289,7 @@ fn choose_buckets(flows: Option<u32>) -> Result<u32, KernelError> {
 }
 
 /// Memory of the machine, bytes.
-fn memory() -> u64 {
+pub(super) fn memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|number| number.trim().parse::<u64>().ok());

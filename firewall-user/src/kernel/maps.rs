@@ -15,6 +15,7 @@ use firewall_common::{
     interface::Interface,
     ledger::{DroppedSet, SETS},
     limits::{MAX_CELLS, MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
+    sets::MAX_SETS,
     table::BUCKET,
 };
 
@@ -37,6 +38,7 @@ pub(super) const FLOW_STATS: &str = "FLOW_STATS";
 pub(super) const EVENTS: &str = "EVENTS";
 pub(super) const BUDGET: &str = "BUDGET";
 pub(super) const LISTENERS: &str = "LISTENERS";
+pub(super) const NAMED_SETS: &str = "SETS";
 pub(super) const INSNS: &str = "INSNS";
 pub(super) const CONSTANTS: &str = "CONSTANTS";
 pub(super) const INTERVALS: &str = "INTERVALS";
@@ -89,6 +91,7 @@ pub(super) const STATE: [Shape; 19] = [
     shape(EVENTS, MapType::RingBuf, 0, 0, Some(1 << 20)),
     shape(BUDGET, MapType::PerCpuArray, 4, size_of::<Budget>(), Some(1)),
     shape(LISTENERS, MapType::Array, 4, 4, Some(1)),
+    shape(NAMED_SETS, MapType::ArrayOfMaps, 4, 4, Some(MAX_SETS)),
     shape(LEDGER, MapType::PerCpuArray, 4, size_of::<DroppedSet>(), Some(SETS)),
 ];
 

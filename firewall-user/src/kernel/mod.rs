@@ -34,6 +34,8 @@ mod raw;
 mod registration;
 mod remains;
 mod reset;
+#[expect(unsafe_code, reason = "memory that is shared with the kernel")]
+mod sets;
 mod shadow;
 mod stage;
 mod twin;
@@ -56,6 +58,7 @@ pub use object::{TOOLCHAIN, embedded as embedded_object};
 pub use outside::{Passing, outside};
 pub use remains::{Remains, remove_dead};
 pub use reset::reset;
+pub use sets::SetMemory;
 pub use shadow::{Answer, Known, Question, Shadow};
 pub use stage::on_stage;
 pub use twin::Watch;

@@ -31,7 +31,7 @@ use super::{
 use crate::{compile::Compiled, config::Config};
 
 /// The maps of an instance that the program only reads: the shadow has the same ones.
-const READ_ONLY: [&str; 3] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES];
+const READ_ONLY: [&str; 4] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES, maps::NAMED_SETS];
 
 /// State that the program only writes, or that is copied in part: nothing in it is needed for an answer.
 const NOT_COPIED: [&str; 14] = [
@@ -136,6 +136,7 @@ impl Shadow<'static> {
         loader.override_global("EXPLAIN", &(Explain::Shadow as u32), true);
         let mut ebpf = object::load_with(&mut loader)?;
         super::generation::fill(&mut ebpf, image, &[])?;
+        super::sets::fill(&ebpf, &compiled.sets)?;
         let (buckets, cells) = (CANDIDATE_BUCKETS, Vec::new());
         let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets, cells, side: None };
         shadow.watch_everything()?;

@@ -7,6 +7,7 @@ mod template;
 pub(super) use self::set::time;
 pub use self::template::{Hole, Template, counter_text, handle_text, quota_text};
 
+pub use self::set::time as time_text;
 use std::fmt::Write;
 
 use self::statement::Names;

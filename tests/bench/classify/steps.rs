@@ -105,6 +105,16 @@ impl Store for Counting<'_> {
         false
     }
 
+    fn gather(&mut self, _: &Insn, _: &Packet) {}
+
+    fn look_up(&mut self, _: &Insn, _: &mut Packet) -> u32 {
+        firewall_common::sets::run::NO
+    }
+
+    fn change(&mut self, _: &Insn, _: &Packet) -> u32 {
+        firewall_common::sets::run::NO
+    }
+
     fn fetch(&mut self, _: &Insn, _: &mut Packet) -> bool {
         false
     }

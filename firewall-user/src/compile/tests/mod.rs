@@ -32,7 +32,9 @@ fn compiled(text: &str, previous: Option<&Manifest>) -> Compiled {
 
 /// Is the packet accepted, and which rule or policy decided?
 fn verdict(compiled: &Compiled, probe: &Probe) -> (bool, u32) {
+    let memory: Vec<_> = compiled.sets.iter().map(|set| (set.slot, set.memory())).collect();
     let mut run = HostRun::new(&compiled.image);
+    run.sets = memory.iter().map(|(slot, memory)| (*slot, memory.lines())).collect();
     let cursor = run.run(Hook::Input, &probe.packet()).expect("a whole image");
     (cursor.at == Target::ACCEPT, cursor.rule)
 }

@@ -11,7 +11,7 @@ use firewall_common::{
 use proptest::{prelude::*, sample::select};
 
 use super::{
-    super::{Manifest, compile, compile_tuned, listing::image_listing, numbers::Numbers},
+    super::{Manifest, StateSet, compile, compile_tuned, listing::image_listing, numbers::Numbers},
     model::{self, Outcome, Probe},
 };
 use crate::language::{self, Options, Ruleset, print};
@@ -416,8 +416,10 @@ fn probe() -> impl Strategy<Value = Probe> {
 }
 
 /// What the image does, in the model's words.
-fn run_image(ruleset: &Ruleset, image: &Image, manifest: &Manifest, probe: &Probe) -> Outcome {
+fn run_image(ruleset: &Ruleset, (image, sets): (&Image, &[StateSet]), manifest: &Manifest, probe: &Probe) -> Outcome {
+    let memory: Vec<_> = sets.iter().map(|set| (set.slot, set.memory())).collect();
     let mut run = HostRun::new(image);
+    run.sets = memory.iter().map(|(slot, memory)| (*slot, memory.lines())).collect();
     let mut packet = probe.packet();
     let cursor = run.run_part(Hook::Input.into(), &mut packet).expect("a whole image");
     let numbers = Numbers::of(ruleset);
@@ -449,7 +451,7 @@ proptest! {
         let compiled = compile(&ruleset, None).expect("small");
         for probe in &probes {
             let expected = model::run(&ruleset, Hook::Input, probe);
-            let found = run_image(&ruleset, &compiled.image, &compiled.manifest, probe);
+            let found = run_image(&ruleset, (&compiled.image, &compiled.sets), &compiled.manifest, probe);
             prop_assert_eq!(found, expected, "{:?}\n{}\n{}", probe, text, image_listing(&compiled.image));
         }
     }
@@ -465,9 +467,13 @@ proptest! {
         let compiled = compile_tuned(&ruleset, None, &tuning).expect("small");
         for probe in &probes {
             let expected = model::run(&ruleset, Hook::Input, probe);
-            let found = run_image(&ruleset, &compiled.image, &compiled.manifest, probe);
+            let found = run_image(&ruleset, (&compiled.image, &compiled.sets), &compiled.manifest, probe);
             prop_assert_eq!(found, expected, "{:?}\n{}\n{}", probe, text, image_listing(&compiled.image));
+            let memory: Vec<_> = compiled.sets.iter().map(|set| (set.slot, set.memory())).collect();
             let (mut trees, mut linear) = (HostRun::new(&compiled.image), HostRun::new(&compiled.image));
+            for run in [&mut trees, &mut linear] {
+                run.sets = memory.iter().map(|(slot, memory)| (*slot, memory.lines())).collect();
+            }
             let by_trees = trees.run(Hook::Input, &probe.packet()).map(|cursor| (cursor.at, cursor.rule));
             let one_by_one = linear.run_linear(Hook::Input, &probe.packet()).map(|cursor| (cursor.at, cursor.rule));
             prop_assert_eq!(by_trees, one_by_one, "{:?}\n{}", probe, text);

@@ -135,7 +135,7 @@ pub(super) fn extras(extras: &Extras, out: &mut String) {
 }
 
 /// A time as nftables prints it: `1d2h3m4s5ms`.
-pub(in crate::language) fn time(milliseconds: u64) -> String {
+pub fn time(milliseconds: u64) -> String {
     const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let mut out = String::new();
     let mut left = milliseconds;

@@ -1,0 +1,184 @@
+//! Named sets and maps: how their memory is reached from here. What is done with it is in [`firewall_common::sets`].
+
+use core::{cell::UnsafeCell, ffi::c_void};
+
+use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
+use firewall_common::{
+    sets::{
+        LINE_WORDS, Line, Lines,
+        run::{self, Scratch},
+    },
+    trail::Explain,
+};
+
+use crate::{
+    maps,
+    verifier::{self, forget},
+};
+
+/// A line of a set's memory.
+#[derive(Clone, Copy)]
+pub struct SetLine(*mut u64);
+
+impl Line for SetLine {
+    #[inline(always)]
+    fn load(self, word: usize) -> u64 {
+        // SAFETY: a line has eight words. Volatile, because other CPUs and user space write it.
+        unsafe { self.0.add(word & (LINE_WORDS - 1)).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn store(self, word: usize, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.0.add(word & (LINE_WORDS - 1)).write_volatile(value) };
+    }
+
+    #[inline(always)]
+    fn exchange(self, word: usize, old: u64, new: u64) -> bool {
+        // SAFETY: as above; words are aligned.
+        unsafe { verifier::compare_exchange(self.0.add(word & (LINE_WORDS - 1)), old, new) }
+    }
+
+    #[inline(always)]
+    fn add(self, word: usize, value: u64) {
+        // SAFETY: as above.
+        unsafe { verifier::add(self.0.add(word & (LINE_WORDS - 1)), value) };
+    }
+}
+
+/// A set: a map in the map of sets.
+#[derive(Clone, Copy)]
+pub struct Set(*mut c_void);
+
+impl Set {
+    /// Set `number`.
+    #[inline(always)]
+    pub fn get(number: u32) -> Option<Self> {
+        // SAFETY: the map of sets is one, and the key is a number.
+        let map = unsafe { bpf_map_lookup_elem(maps::sets(), (&raw const number).cast()) };
+        if map.is_null() { None } else { Some(Self(map)) }
+    }
+}
+
+impl Lines for Set {
+    type Line = SetLine;
+
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<SetLine> {
+        // SAFETY: the map of sets holds arrays of lines.
+        let line = unsafe { bpf_map_lookup_elem(self.0, (&raw const index).cast()) };
+        if line.is_null() { None } else { Some(SetLine(line.cast())) }
+    }
+
+    #[inline(always)]
+    fn is_below(&self, last: u32, value: u32) -> u32 {
+        verifier::is_below_here(last, value)
+    }
+
+    #[inline(always)]
+    fn is_live(&self, word: u64, tag: u32, tick: u32) -> u32 {
+        verifier::is_live(word, tag, tick)
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: &u32) -> u32 {
+        forget(value)
+    }
+}
+
+/// What is gathered for sets while a packet is in work.
+#[repr(transparent)]
+pub struct Gathered(UnsafeCell<Scratch>);
+
+// SAFETY: every CPU has its own, see `crate::work::Work`.
+unsafe impl Sync for Gathered {}
+
+impl Gathered {
+    /// One packet is in work at a time, and nothing else looks at it meanwhile.
+    #[inline(always)]
+    pub const fn pointer(&self) -> *mut Scratch {
+        self.0.get()
+    }
+}
+
+// The functions that follow are global ones: the verifier looks at each once, knowing nothing about who calls it.
+
+/// Carries out the [`firewall_common::image::Op::LookUp`] under the cursor, or a part of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn look_up_in_set(path: u32) -> u32 {
+    verifier::frame();
+    look_up::<false>(path)
+}
+
+/// The same in a set with shapes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn look_up_in_shapes(path: u32) -> u32 {
+    verifier::frame();
+    look_up::<true>(path)
+}
+
+#[inline(always)]
+fn look_up<const SHAPES: bool>(path: u32) -> u32 {
+    let Some(work) = maps::work_of(path) else { return run::BROKEN };
+    let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return run::BROKEN };
+    // SAFETY: the work area of this packet, of which nothing else is in use here.
+    let gathered = unsafe { &mut *work.sets.pointer() };
+    let Some(set) = Set::get(insn.low) else { return run::BROKEN };
+    gathered.probe.tick = work.tick;
+    run::look_up::<_, SHAPES>(&set, insn, &work.packet, gathered)
+}
+
+/// Sees to what was found by the instruction under the cursor.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn met_in_set(path: u32) -> u32 {
+    verifier::frame();
+    if is_shadow() {
+        return run::YES;
+    }
+    let Some(work) = maps::work_of(path) else { return run::BROKEN };
+    let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return run::BROKEN };
+    // SAFETY: the work area of this packet, of which nothing else is in use here.
+    let gathered = unsafe { &mut *work.sets.pointer() };
+    let Some(set) = Set::get(insn.low) else { return run::BROKEN };
+    run::met(&set, insn, &mut work.packet, gathered)
+}
+
+/// Carries out a step of the [`firewall_common::image::Op::Change`] under the cursor.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn change_set(path: u32) -> u32 {
+    verifier::frame();
+    change::<false>(path)
+}
+
+/// The same for steps that look for a place.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find_place_in_set(path: u32) -> u32 {
+    verifier::frame();
+    change::<true>(path)
+}
+
+/// A shadow answers about packets that nobody sent, and shares the sets of the generation in force: it changes nothing.
+#[inline(always)]
+fn is_shadow() -> bool {
+    maps::EXPLAIN.load() == Explain::Shadow as u32
+}
+
+#[inline(always)]
+fn change<const PLACES: bool>(path: u32) -> u32 {
+    if is_shadow() {
+        return run::YES;
+    }
+    let Some(work) = maps::work_of(path) else { return run::BROKEN };
+    let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return run::BROKEN };
+    // SAFETY: the work area of this packet, of which nothing else is in use here.
+    let gathered = unsafe { &mut *work.sets.pointer() };
+    let Some(set) = Set::get(insn.low) else { return run::BROKEN };
+    gathered.probe.tick = work.tick;
+    let timeout = maps::CONSTANTS.get(insn.mask).map_or(0, |time| u64::from(time[2]) << 32 | u64::from(time[3]));
+    run::change::<_, PLACES>(&set, insn, &work.packet, (timeout, gathered))
+}

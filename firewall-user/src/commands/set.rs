@@ -1,0 +1,276 @@
+//! `rampart set`: elements of named sets, while packets come.
+
+use std::{fmt::Write, io::Read};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{Session, Status, open};
+use crate::{
+    cli::args::{SetCommand, SetVerb},
+    compile::{Manifest, SCHEMA, StateElement, StateSet},
+    kernel::{self, Instance},
+    language::{
+        Options, parse_text,
+        print::time_text,
+        ruleset::{Form, Set, Table, Values},
+    },
+};
+
+/// A set in force, and what its declaration was.
+struct Found {
+    state: StateSet,
+    declared: Set,
+}
+
+pub(super) fn run(session: &Session<'_>, command: &SetCommand) -> Result<Status> {
+    kernel::require_privileges()?;
+    let instance = open()?;
+    let manifest = instance.manifest()?;
+    match &command.verb {
+        SetVerb::List(arguments) => list(session, (&instance, &manifest), &arguments.words),
+        SetVerb::Add(arguments) => change(session, (&instance, &manifest), &arguments.words, true),
+        SetVerb::Delete(arguments) => change(session, (&instance, &manifest), &arguments.words, false),
+        SetVerb::Flush(arguments) => flush(session, (&instance, &manifest), &arguments.words),
+        SetVerb::Get(arguments) => get(session, (&instance, &manifest), &arguments.words),
+        SetVerb::Load(arguments) => {
+            load(session, (&instance, &manifest), &arguments.words, (&arguments.file, arguments.replace))
+        }
+    }
+}
+
+/// All sets that can be changed.
+fn sets(manifest: &Manifest) -> Result<Vec<Found>> {
+    let ruleset = manifest.ruleset().map_err(|_| anyhow::anyhow!("the ruleset kept in the kernel cannot be read"))?;
+    let slot = |table: &Table, set: &Set| {
+        let same = manifest
+            .sets
+            .iter()
+            .find(|one| (&*one.family, &one.table, &one.name) == (table.family.name(), &table.name, &set.name));
+        same.and_then(|one| one.slot)
+    };
+    let of_table = |table: &Table| -> Vec<Found> {
+        let found = table.sets.iter().filter_map(|set| {
+            Some(Found { state: StateSet::of(table, set, slot(table, set)?), declared: set.clone() })
+        });
+        found.collect()
+    };
+    Ok(ruleset.tables().iter().flat_map(of_table).collect())
+}
+
+/// The set that the first words name, `[FAMILY] [TABLE] SET`, and the words behind.
+fn named<'a>(manifest: &Manifest, words: &'a [String]) -> Result<(Found, &'a [String])> {
+    let all = sets(manifest)?;
+    let matches = |found: &Found, name: &[String]| match name {
+        [set] => found.state.name == *set,
+        [table, set] => found.state.name == *set && found.state.table == *table,
+        [family, table, set] => {
+            found.state.name == *set && found.state.table == *table && found.state.family == *family
+        }
+        _ => false,
+    };
+    for length in [3, 2, 1] {
+        let Some(name) = words.get(..length) else { continue };
+        let count = all.iter().filter(|found| matches(found, name)).count();
+        if count > 1 {
+            bail!("there are {count} sets `{}`: write the family and the table in front of it", name.join(" "));
+        }
+        if count == 1 {
+            let found = all.into_iter().find(|found| matches(found, name)).context("counted before")?;
+            return Ok((found, &words[length..]));
+        }
+    }
+    let known: Vec<String> = all.iter().map(|found| full_name(&found.state)).collect();
+    let known = if known.is_empty() { "none can be changed".to_owned() } else { known.join(", ") };
+    bail!("there is no set `{}` that can be changed ({known})", words.first().map_or("", String::as_str));
+}
+
+fn full_name(set: &StateSet) -> String {
+    format!("{} {} {}", set.family, set.table, set.name)
+}
+
+/// Elements as written, read as the set's own text would be.
+fn elements(found: &Found, name: &str, lines: &str) -> Result<Vec<StateElement>> {
+    let Found { state, declared } = found;
+    let mut flags = Vec::new();
+    if declared.interval {
+        flags.push("interval");
+    }
+    if declared.timeouts {
+        flags.push("timeout");
+    }
+    let flags = if flags.is_empty() { String::new() } else { format!("flags {};", flags.join(",")) };
+    let merge = if declared.interval { "auto-merge;" } else { "" };
+    let counter = if declared.counter { "counter;" } else { "" };
+    let types = state.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
+    let text = format!(
+        "table {} t {{ set s {{ type {types}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",
+        state.family
+    );
+    let parsed = parse_text(name, &text, &Options::default())
+        .map_err(|problems| anyhow::anyhow!("{}", problems.render(false)))?;
+    let table = &parsed.ruleset.tables()[0];
+    let mut set = table.sets[0].clone();
+    set.timeout = declared.timeout;
+    Ok(StateSet::of(table, &set, state.slot).elements)
+}
+
+/// `a b timeout 1h`: what stands behind `timeout` belongs to the element before.
+fn joined(words: &[String]) -> String {
+    let mut text = String::new();
+    let mut belongs = true;
+    for word in words {
+        let option = matches!(word.as_str(), "timeout" | "expires" | "counter" | "." | "-");
+        if !text.is_empty() {
+            text.push_str(if belongs || option || word.ends_with(',') && word.len() == 1 { " " } else { ", " });
+        }
+        text.push_str(word);
+        belongs = option && word != "counter" || word.ends_with(',') || word == "packets" || word == "bytes";
+    }
+    text
+}
+
+fn change(
+    session: &Session<'_>,
+    (instance, manifest): (&Instance, &Manifest),
+    words: &[String],
+    adds: bool,
+) -> Result<Status> {
+    let (found, rest) = named(manifest, words)?;
+    if rest.is_empty() {
+        bail!("no elements: `rampart set add {} ELEMENT..`", found.state.name);
+    }
+    let wanted = elements(&found, "elements", &joined(rest))?;
+    let _lock = instance.lock()?;
+    let count = if adds {
+        instance.add_to_set(&found.state, &wanted)?;
+        wanted.len()
+    } else {
+        instance.remove_from_set(&found.state, &wanted)?
+    };
+    if !adds && count == 0 {
+        bail!("set `{}` has none of these elements", found.state.name);
+    }
+    told(session, &found.state, if adds { "added" } else { "removed" }, count)
+}
+
+fn told(session: &Session<'_>, set: &StateSet, what: &str, count: usize) -> Result<Status> {
+    session.answer(
+        || json!({ "schema": SCHEMA, "set": full_name(set), what: count }),
+        || format!("set {}: {count} {what}\n", full_name(set)),
+    )?;
+    Ok(Status::Done)
+}
+
+fn flush(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), words: &[String]) -> Result<Status> {
+    let (found, rest) = named(manifest, words)?;
+    if let Some(word) = rest.first() {
+        bail!("`flush` takes all elements out: `{word}` is too much");
+    }
+    let _lock = instance.lock()?;
+    instance.replace_set(&found.state, &[])?;
+    session.answer(
+        || json!({ "schema": SCHEMA, "set": full_name(&found.state), "flushed": true }),
+        || format!("set {}: empty\n", full_name(&found.state)),
+    )?;
+    Ok(Status::Done)
+}
+
+fn get(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), words: &[String]) -> Result<Status> {
+    let (found, rest) = named(manifest, words)?;
+    let wanted = elements(&found, "elements", &joined(rest))?;
+    let memory = instance.set_memory(&found.state)?;
+    let inside = |one: &StateElement| found.state.contains(&memory.lines(), one, kernel::tick());
+    let all = wanted.iter().all(inside);
+    session.answer(
+        || json!({ "schema": SCHEMA, "set": full_name(&found.state), "found": all }),
+        || format!("{}\n", if all { "in the set" } else { "not in the set" }),
+    )?;
+    Ok(if all { Status::Done } else { Status::No })
+}
+
+fn load(
+    session: &Session<'_>,
+    (instance, manifest): (&Instance, &Manifest),
+    words: &[String],
+    (file, replace): (&str, bool),
+) -> Result<Status> {
+    let (found, rest) = named(manifest, words)?;
+    if let Some(word) = rest.first() {
+        bail!("`{word}` is too much: elements come from the file");
+    }
+    let text = if file == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+        text
+    } else {
+        std::fs::read_to_string(file).with_context(|| file.to_owned())?
+    };
+    let bare = |line: &str| line.split('#').next().unwrap_or_default().trim().trim_end_matches(',').to_owned();
+    // Line by line as in the file, so that messages name its lines.
+    let lines = text.lines().map(bare).map(|line| if line.is_empty() { line } else { format!("{line},") });
+    let wanted = elements(&found, file, &lines.collect::<Vec<_>>().join("\n"))?;
+    let _lock = instance.lock()?;
+    if replace {
+        instance.replace_set(&found.state, &wanted)?;
+    } else {
+        instance.add_to_set(&found.state, &wanted)?;
+    }
+    told(session, &found.state, "loaded", wanted.len())
+}
+
+fn list(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), words: &[String]) -> Result<Status> {
+    if words.is_empty() {
+        let all = sets(manifest)?;
+        let names = || all.iter().map(|found| full_name(&found.state));
+        session.answer(
+            || json!({ "schema": SCHEMA, "sets": names().collect::<Vec<_>>() }),
+            || names().map(|name| name + "\n").collect::<String>(),
+        )?;
+        return Ok(Status::Done);
+    }
+    let (found, rest) = named(manifest, words)?;
+    if let Some(word) = rest.first() {
+        bail!("`{word}` is too much: `rampart set get` asks for elements");
+    }
+    let memory = instance.set_memory(&found.state)?;
+    let mut all = found.state.elements(&memory.lines(), kernel::tick());
+    all.sort_by(|a, b| a.parts.cmp(&b.parts));
+    session.answer(
+        || {
+            let one = |element: &StateElement| Value::from(text(&found.state, element));
+            let elements: Vec<Value> = all.iter().map(one).collect();
+            json!({ "schema": SCHEMA, "set": full_name(&found.state), "memory": memory.bytes(), "elements": elements })
+        },
+        || all.iter().map(|element| text(&found.state, element) + "\n").collect::<String>(),
+    )?;
+    Ok(Status::Done)
+}
+
+/// An element as it can be read again.
+fn text(set: &StateSet, element: &StateElement) -> String {
+    let part = |(ty, (low, high)): (&crate::language::types::Type, &(u128, u128))| {
+        let host = low ^ high;
+        let is_prefix = host & host.wrapping_add(1) == 0 && low & host == 0;
+        let form = match ty.bits().checked_sub(host.count_ones() as u8) {
+            _ if low == high => Form::Single,
+            Some(length) if is_prefix && ty.prints_prefixes() => Form::Prefix(length),
+            Some(_) | None => Form::Range,
+        };
+        let mut out = String::new();
+        ty.print(Values { low: *low, high: *high, form }, &mut out);
+        out
+    };
+    let mut out = set.types.iter().zip(&element.parts).map(part).collect::<Vec<_>>().join(" . ");
+    if set.counts {
+        let (packets, bytes) = element.counter;
+        let _ = write!(out, " counter packets {packets} bytes {bytes}");
+    }
+    if let Some(timeout) = element.timeout {
+        let _ = write!(out, " timeout {}", time_text(timeout));
+    }
+    if let Some(expires) = element.expires {
+        let _ = write!(out, " expires {}", time_text(expires));
+    }
+    out
+}

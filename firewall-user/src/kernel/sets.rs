@@ -1,0 +1,233 @@
+//! The memory of named sets: made, put into the map of sets, and mapped into our own.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr::NonNull,
+    sync::atomic::AtomicU64,
+};
+
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
+use firewall_common::sets::{LINE, LINE_WORDS, make::Spec};
+
+use super::{Instance, KernelError, host, maps};
+use crate::compile::{Compiled, NoRoom, StateElement, StateSet};
+
+/// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP` (`include/uapi/linux/bpf.h`), as the program declares them.
+const FLAGS: u32 = 1 << 10 | 1 << 12;
+
+/// A set's memory, mapped.
+pub struct SetMemory {
+    lines: NonNull<[AtomicU64; LINE_WORDS]>,
+    count: usize,
+}
+
+impl Drop for SetMemory {
+    fn drop(&mut self) {
+        // SAFETY: what was mapped, as long as it was.
+        unsafe { libc::munmap(self.lines.as_ptr().cast(), self.count * LINE) };
+    }
+}
+
+impl SetMemory {
+    fn map(fd: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping, wherever the kernel wants it.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                count * LINE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let lines = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at no address"))?;
+        Ok(Self { lines, count })
+    }
+
+    /// The lines.
+    pub fn lines(&self) -> &[[AtomicU64; LINE_WORDS]] {
+        // SAFETY: mapped, aligned to a page, and all of it words that are read and written whole.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr(), self.count) }
+    }
+
+    /// Bytes of memory.
+    pub const fn bytes(&self) -> u64 {
+        (self.count * LINE) as u64
+    }
+}
+
+/// Memory for a set, of which nobody knows yet.
+fn make(spec: &Spec) -> Result<(OwnedFd, SetMemory), KernelError> {
+    let lines = u32::try_from(spec.lines()).map_err(|_| KernelError::Limit("a set of more than 256 GiB".to_owned()))?;
+    // SAFETY: all zero bytes are a valid value of this union of integers.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.__bindgen_anon_1.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+    attr.__bindgen_anon_1.key_size = 4;
+    attr.__bindgen_anon_1.value_size = LINE as u32;
+    attr.__bindgen_anon_1.max_entries = lines;
+    attr.__bindgen_anon_1.map_flags = FLAGS;
+    let failed = KernelError::system(format!("memory for a set ({} bytes)", spec.bytes()));
+    let fd = bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map_err(failed)?;
+    // SAFETY: the kernel has just given it to us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let memory = SetMemory::map(fd.as_fd(), lines as usize).map_err(KernelError::system("mapping a set"))?;
+    Ok((fd, memory))
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: the attributes name what lives until the call returns.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as i32) }
+}
+
+/// Puts memory into the map of sets; from then on programs use it.
+fn put(sets: BorrowedFd<'_>, slot: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let value = fd.as_raw_fd();
+    // SAFETY: as in `make`.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.__bindgen_anon_2.map_fd = sets.as_raw_fd() as u32;
+    attr.__bindgen_anon_2.key = (&raw const slot) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw const value) as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(|_| ())
+}
+
+/// The memory in a slot of the map of sets, if there is any.
+fn get(sets: BorrowedFd<'_>, slot: u32) -> Result<Option<SetMemory>, KernelError> {
+    let mut id = 0_u32;
+    // SAFETY: as in `make`.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.__bindgen_anon_2.map_fd = sets.as_raw_fd() as u32;
+    attr.__bindgen_anon_2.key = (&raw const slot) as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw mut id) as u64;
+    match bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        Err(error) => return Err(KernelError::System { what: "reading the map of sets".to_owned(), source: error }),
+        Ok(_) => {}
+    }
+    let data = aya::maps::MapData::from_id(id).map_err(KernelError::map(maps::NAMED_SETS))?;
+    let count = data.info().map_err(KernelError::map(maps::NAMED_SETS))?.max_entries();
+    SetMemory::map(data.fd().as_fd(), count as usize).map(Some).map_err(KernelError::system("mapping a set"))
+}
+
+/// Fills the map of sets of an object that is not in force.
+pub(super) fn fill(ebpf: &aya::Ebpf, sets: &[StateSet]) -> Result<(), KernelError> {
+    let Some(aya::maps::Map::ArrayOfMaps(map)) = ebpf.map(maps::NAMED_SETS) else {
+        return Err(KernelError::Damaged("the program has no map of sets".to_owned()));
+    };
+    for set in sets {
+        let (fd, memory) = make(&set.spec(&set.elements))?;
+        set.spec(&set.elements).begin(&memory.lines(), secret()?);
+        set.fill(&memory.lines(), &set.elements, host::tick()).map_err(no_room(set))?;
+        put(map.fd().as_fd(), set.slot, fd.as_fd()).map_err(KernelError::system(maps::NAMED_SETS))?;
+    }
+    Ok(())
+}
+
+/// Says which set it was that had no room.
+fn no_room(set: &StateSet) -> impl Fn(NoRoom) -> KernelError + '_ {
+    |reason| KernelError::Limit(format!("set `{}` of table `{} {}`: {reason}", set.name, set.family, set.table))
+}
+
+impl Instance {
+    /// The memory of a set that is in force.
+    pub fn set_memory(&self, set: &StateSet) -> Result<SetMemory, KernelError> {
+        let map = maps::open(&self.pins.state(), maps::NAMED_SETS)?;
+        get(map.fd().as_fd(), set.slot)?
+            .ok_or_else(|| KernelError::Damaged(format!("set `{}` has no memory", set.name)))
+    }
+
+    /// Gives a set other elements, all at once: packets meet the old ones or the new ones.
+    pub fn replace_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
+        let map = maps::open(&self.pins.state(), maps::NAMED_SETS)?;
+        let (fd, memory) = make(&set.spec(elements))?;
+        set.spec(elements).begin(&memory.lines(), secret()?);
+        set.fill(&memory.lines(), elements, host::tick()).map_err(no_room(set))?;
+        put(map.fd().as_fd(), set.slot, fd.as_fd()).map_err(KernelError::system(maps::NAMED_SETS))
+    }
+
+    /// Refuses sets that would take more memory than they may, before anything is touched.
+    pub(super) fn refuse_large_sets(compiled: &Compiled) -> Result<(), KernelError> {
+        let wanted: u64 = compiled.sets.iter().map(|set| set.spec(&set.elements).bytes()).sum();
+        let most = super::instance::memory() / SHARE;
+        if wanted <= most {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        Err(KernelError::Limit(format!(
+            "the named sets need {} MiB, more than the {} MiB they may take (1/{SHARE} of memory)",
+            mib(wanted),
+            mib(most)
+        )))
+    }
+
+    /// Makes the sets that a new generation has and the one before had not, and adds to the others what the text has anew.
+    /// Elements that were added while the set was in force stay: they are state, as connections and counters are.
+    pub(super) fn make_sets(&self, compiled: &Compiled) -> Result<(), KernelError> {
+        let before = self.manifest().ok();
+        for set in &compiled.sets {
+            let is_kept = before.as_ref().is_some_and(|manifest| {
+                manifest.sets.iter().any(|one| one.slot == Some(set.slot) && one.declaration == set.declaration())
+            });
+            if is_kept { self.add_to_set(set, &set.elements)? } else { self.replace_set(set, &set.elements)? }
+        }
+        Ok(())
+    }
+
+    /// Adds elements; a set without a size of its own that has no more room gets more.
+    pub fn add_to_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
+        if elements.is_empty() {
+            return Ok(());
+        }
+        let memory = self.set_memory(set)?;
+        match set.add_all(&memory.lines(), elements, host::tick()) {
+            Ok(_) => Ok(()),
+            Err(NoRoom::Full) if !set.dynamic => {
+                let mut all = set.elements(&memory.lines(), host::tick());
+                all.extend_from_slice(elements);
+                if set.size.is_some_and(|size| set.count(&all) > size as usize) {
+                    return Err(no_room(set)(NoRoom::Full));
+                }
+                self.replace_set(set, &all)
+            }
+            Err(reason) => Err(no_room(set)(reason)),
+        }
+    }
+
+    /// Removes elements; how many were there.
+    pub fn remove_from_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<usize, KernelError> {
+        let memory = self.set_memory(set)?;
+        match set.remove_all(&memory.lines(), elements, host::tick()) {
+            Ok(count) => Ok(count),
+            Err(NoRoom::Full) => {
+                let (left, count) = set.without(set.elements(&memory.lines(), host::tick()), elements);
+                self.replace_set(set, &left)?;
+                Ok(count)
+            }
+            Err(reason) => Err(no_room(set)(reason)),
+        }
+    }
+}
+
+/// The share of the machine's memory that sets may take together.
+const SHARE: u64 = 4;
+
+/// Secret numbers of a set's hash.
+fn secret() -> Result<[u64; LINE_WORDS], KernelError> {
+    let mut bytes = [0_u8; LINE];
+    let random = std::fs::File::open("/dev/urandom");
+    random
+        .and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes))
+        .map_err(KernelError::system("/dev/urandom"))?;
+    let mut numbers = [0; LINE_WORDS];
+    for (number, chunk) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+        *number = chunk.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    }
+    Ok(numbers)
+}
