@@ -72,7 +72,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 19] = [
+pub(super) const STATE: [Shape; 20] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
