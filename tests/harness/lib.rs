@@ -9,6 +9,7 @@
 //! | [`inject`] | those frames sent and received on a wire |
 //! | [`sockets`] | real TCP, UDP and ping, and what the peer saw |
 //! | [`command`] | programs run with a deadline, `rampart` among them |
+//! | [`screen`] | a program in a terminal of its own |
 //! | [`referee`] | a ruleset given to `nft`, and what it counted |
 //!
 //! Traffic stays inside namespaces that a test made, on documentation addresses, with no route out. Helpers panic
@@ -23,5 +24,6 @@ pub mod inject;
 pub mod netns;
 pub mod packet;
 pub mod referee;
+pub mod screen;
 pub mod sockets;
 pub mod topology;

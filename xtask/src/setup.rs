@@ -32,6 +32,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("ping", "iputils-ping"),
     ("promtool", "prometheus"),
     ("tshark", "tshark"),
+    ("tmux", "tmux"),
 ];
 
 /// Finds or installs everything, and returns the eBPF toolchain.

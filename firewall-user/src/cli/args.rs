@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::conns::Conns;
-use super::observing::{Agent, Capture, Metrics, Test, Trace, Why};
+use super::observing::{Agent, Capture, Metrics, Test, Top, Trace, Why};
 use super::values::{self, EventFilter};
 
 /// Where the rules are when no file is named.
@@ -123,6 +123,11 @@ pub enum Verb {
     ///
     /// Packets and bytes by interface, direction, outcome and reason; connections; rules with counters.
     Metrics(Metrics),
+    /// Watch rates: interfaces, rules, sources and destinations, drop reasons, connections
+    ///
+    /// For a terminal of 80 columns and 24 lines or more, over ssh as well. Reads what is counted anyway: packets pay nothing for
+    /// it.
+    Top(Top),
     /// Show live packets and every rule that each of them meets
     ///
     /// Ends by itself: after so many packets, after so long, or when another ruleset is put in force.
@@ -174,6 +179,7 @@ impl Verb {
             Self::Agent(_) => "agent",
             Self::Metrics(_) => "metrics",
             Self::Test(_) => "test",
+            Self::Top(_) => "top",
             Self::Trace(_) => "trace",
             Self::Capture(_) => "capture",
             Self::Why(_) => "why",

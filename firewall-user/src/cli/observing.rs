@@ -139,6 +139,31 @@ pub struct Test {
     pub junit: Option<PathBuf>,
 }
 
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Keys:
+  1-5, Tab     the page: overview, rules, hosts, drops, connections
+  s, r         sort by something else, turn over
+  /            only rows with this text (Enter keeps it, Esc drops it)
+  p            stand still
+  up, down     choose a row
+  Enter        the last packets that were dropped for this reason, a source each; Esc goes back
+  q            the end
+
+Examples:
+  rampart top
+  rampart top --interval 5s
+  rampart top --json --count 1     # rates of one second, for a program")]
+pub struct Top {
+    /// Between two looks
+    #[arg(short, long, value_name = "DURATION", value_parser = values::duration, default_value = "1s")]
+    pub interval: Duration,
+    /// End after so many looks
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
 /// Arguments of `trace`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\

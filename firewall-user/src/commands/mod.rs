@@ -20,6 +20,7 @@ mod set;
 mod status;
 mod stop;
 mod test;
+mod top;
 mod trace;
 mod watch;
 mod why;
@@ -97,6 +98,7 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Agent(agent) => agent::run(&session, agent),
         Verb::Metrics(metrics) => metrics::run(&session, metrics),
         Verb::Test(test) => test::run(&session, test),
+        Verb::Top(top) => top::run(&session, top),
         Verb::Trace(trace) => trace::run(&session, trace),
         Verb::Capture(capture) => capture::run(&session, capture),
         Verb::Why(why) => why::run(&session, why),

@@ -40,7 +40,7 @@ impl<'a> Drop<'a> {
     }
 
     /// `tcp port 443`
-    fn target(&self) -> Option<String> {
+    pub fn target(&self) -> Option<String> {
         let word = self.dropped.destination_port;
         (word & NO_L4 != NO_L4).then(|| format!("{} port {}", protocol_name((word >> 16) as u8), word & 0xffff))
     }

@@ -8,6 +8,7 @@
 //! | [`lifetimes`] | how long connections live |
 //! | [`doctor`] | what is wrong, and what to do about it |
 //! | [`status`] | what is in force, and where |
+//! | [`top`] | rates, for a terminal |
 //! | [`author`] | the rule or policy that a number stands for |
 //! | [`packet`] | addresses, ports, protocols, flags |
 //! | [`clock`] | the kernel's clock as time of day |
@@ -25,5 +26,6 @@ pub mod metrics;
 pub mod packet;
 pub mod path;
 pub mod status;
+pub mod top;
 pub mod why;
 pub mod words;
