@@ -1,7 +1,9 @@
 //! Several processes, pipes and signals.
 
 use std::{
+    collections::BTreeSet,
     io::Read,
+    net::UdpSocket,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -10,7 +12,7 @@ use std::{
 use firewall_tests::{
     command::{Background, Output, Rampart, Scratch, rampart_path, run_command},
     sockets::{BRIEFLY, Outcome, PATIENTLY, ping, tcp_connect},
-    topology::{Pair, SERVER},
+    topology::{CLIENT, Pair, SERVER},
 };
 use serde_json::Value;
 
@@ -123,18 +125,57 @@ fn a_monitor_follows_from_before_an_apply_to_the_next_firewall() {
     assert_eq!(monitor.interrupt(), 0, "Ctrl-C is how it ends");
 }
 
+/// Sends a datagram that no rule lets in: an event with this port.
+fn datagram(pair: &Pair, port: u16) {
+    pair.client.run(|| {
+        let socket = UdpSocket::bind((CLIENT, 0)).expect("a socket");
+        socket.send_to(b"x", (SERVER, port)).expect("sent");
+    });
+}
+
+/// The ports of the events that a monitor told of, until that of `last`.
+fn ports(monitor: &Background, last: u16) -> BTreeSet<u64> {
+    let wanted = format!("\"dport\":{last},");
+    let lines = monitor.lines_until(PATIENCE, |line| line.contains(&wanted));
+    let port = |line: &String| serde_json::from_str::<Value>(line).expect("JSON")["packet"]["dport"].as_u64();
+    lines.iter().filter_map(port).collect()
+}
+
 #[test]
-fn a_second_monitor_is_told_of_the_first() {
+fn several_monitors_see_the_same_and_take_the_place_of_a_killed_one() {
+    const FIRST: u16 = 5000;
+    const KILLED: u16 = 5100;
+    const LAST: u16 = 5200;
     let pair = Pair::new();
     let rampart = Rampart::on(&pair.server);
     rampart.apply(RULES).check();
-    let first = rampart.start(&["monitor"]);
-    let pings = || assert_eq!(ping(&pair.client, SERVER, PATIENTLY), Outcome::Connected);
-    let line = events_of(&first, pings, "echo-request").pop().expect("an event");
-    assert!(line.contains(" new ") && line.contains("icmp 192.0.2.1 -> 192.0.2.2 echo-request"), "{line}");
-    let second = rampart.run(&["monitor"]);
-    assert_eq!(second.status, 3, "{}", second.stderr);
-    assert_one_line(&second, &["monitor", &format!("(pid {})", first.id())]);
+    let arguments = ["monitor", "--json", "--filter", "dropped", "--filter", "proto=udp"];
+    let [first, second, third] = [4001, 4002, 4003].map(|port| {
+        let monitor = rampart.start(&arguments);
+        events_of(&monitor, || datagram(&pair, port), &format!("\"dport\":{port},"));
+        monitor
+    });
+    // One with another filter beside them.
+    let other = rampart.start(&["monitor", "--json", "--filter", "new"]);
+    events_of(&other, || assert_eq!(ping(&pair.client, SERVER, PATIENTLY), Outcome::Connected), "echo-request");
+    let mut first = Some(first);
+    for port in FIRST..=LAST {
+        datagram(&pair, port);
+        if port == KILLED {
+            first.take().expect("once").kill();
+        }
+    }
+    let sent: BTreeSet<u64> = (FIRST..=LAST).map(u64::from).collect();
+    for (name, monitor) in [("second", &second), ("third", &third)] {
+        let missing: Vec<_> = sent.difference(&ports(monitor, LAST)).copied().collect();
+        assert!(missing.is_empty(), "the {name} one misses {missing:?}");
+    }
+    // The end of the one that reads for the others is not theirs, either.
+    assert_eq!(second.interrupt(), 0);
+    let fourth = rampart.start(&arguments);
+    for (monitor, port) in [(&third, 4004), (&fourth, 4005)] {
+        events_of(monitor, || datagram(&pair, port), &format!("\"dport\":{port},"));
+    }
 }
 
 #[test]

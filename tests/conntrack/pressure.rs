@@ -117,7 +117,7 @@ fn a_full_table_is_told_of_once_a_second() {
     fill(&firewall, 0..room * 2);
     let refused_before = firewall.dropped(Reason::TableFull);
     let (told, took) = firewall.open(|instance| {
-        let mut events = instance.events().expect("events");
+        let mut events = instance.events(false).expect("events");
         let started = Instant::now();
         let ifindex = firewall_user::kernel::interface_index(firewall_tests::topology::INTERFACE).expect("interface");
         for number in room * 2..room * 2 + 2000 {

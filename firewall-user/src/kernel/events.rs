@@ -1,47 +1,134 @@
-//! Reading the ring of events.
+//! Reading events.
 
-use std::os::fd::{AsFd, BorrowedFd};
+mod hub;
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    thread,
+    time::{Duration, Instant},
+};
 
 use aya::maps::{Array, MapData, RingBuf};
 use firewall_common::{conntrack::ticks_of_seconds, event::Event};
 
-use super::{KernelError, Lock, host, maps, pins::Pins};
+use self::hub::{Along, Hub};
+use super::{KernelError, Lock, host, lock::Refusal, maps, pins::Pins};
 
 /// How long the program sends events after the last sign of a listener, seconds. A listener that is killed is
 /// forgotten after that.
 const LISTEN_SECONDS: u32 = 5;
 
-/// The reader of an instance's events. There is one at a time: a record that was read is gone for others.
-pub struct Events {
+/// How long the ring is left alone by one who takes the place of another: those who read along come back meanwhile.
+const HAND_OVER: Duration = Duration::from_millis(300);
+/// How often a reader tries to find its place.
+const ATTEMPTS: u32 = 30;
+
+/// A reader of an instance's events: of the ring, or of what the one who reads the ring passes on.
+pub struct Events(From);
+
+enum From {
+    Ring(Box<Ring>),
+    Along(Along),
+}
+
+/// The ring. There is one reader at a time.
+struct Ring {
     ring: RingBuf<MapData>,
     listeners: Array<MapData, u32>,
+    hub: Hub,
+    /// Not read before.
+    begins: Instant,
     _lock: Lock,
     #[cfg(feature = "debug-log")]
     debug_log: (Pins, super::debug_log::DebugLog),
 }
 
 impl Events {
-    pub(super) fn open(pins: &Pins) -> Result<Self, KernelError> {
-        let path = pins.lock("events");
-        let lock =
-            Lock::take(&path).map_err(|refusal| refusal.into_error(&path, |pid| KernelError::EventsTaken { pid }))?;
-        let mut events = Self {
-            ring: maps::ring(&pins.state())?,
-            listeners: maps::array(&pins.state(), maps::LISTENERS)?,
-            _lock: lock,
-            #[cfg(feature = "debug-log")]
-            debug_log: (pins.clone(), super::debug_log::DebugLog::default()),
-        };
-        // What an earlier reader left behind is old news.
-        while events.ring.next().is_some() {}
-        events.keep_listening()?;
-        Ok(events)
+    /// Reads the ring, or along with who does. What is in the ring already is old news, unless this reader `follows` one
+    /// that it read along with.
+    pub(super) fn open(pins: &Pins, follows: bool) -> Result<Self, KernelError> {
+        // Who has the lock may just have begun, or may just be ending.
+        for _ in 1..ATTEMPTS {
+            if let Some(events) = Self::try_open(pins, follows, false)? {
+                return Ok(events);
+            }
+            thread::sleep(HAND_OVER / ATTEMPTS / 2);
+        }
+        Self::try_open(pins, follows, true)?.ok_or(KernelError::EventsTaken { pid: None })
+    }
+
+    fn try_open(pins: &Pins, follows: bool, is_last: bool) -> Result<Option<Self>, KernelError> {
+        let (path, socket) = (pins.lock("events"), pins.lock("events.socket"));
+        match Lock::take(&path) {
+            Ok(lock) => {
+                let hub = Hub::open(&socket).map_err(KernelError::system(socket.display().to_string()))?;
+                Ring::open(pins, lock, hub, follows).map(|ring| Some(Self(From::Ring(Box::new(ring)))))
+            }
+            Err(refusal @ Refusal::Held(_)) => match Along::open(&socket) {
+                Ok(along) => Ok(Some(Self(From::Along(along)))),
+                Err(_) if is_last => Err(refusal.into_error(&path, |pid| KernelError::EventsTaken { pid })),
+                Err(_) => Ok(None),
+            },
+            Err(refusal) => Err(refusal.into_error(&path, |pid| KernelError::EventsTaken { pid })),
+        }
     }
 
     /// Says that somebody listens, for the next seconds. To be called once a second.
     pub fn keep_listening(&mut self) -> Result<(), KernelError> {
+        match &mut self.0 {
+            From::Ring(ring) => ring.keep_listening(),
+            From::Along(_) => Ok(()),
+        }
+    }
+
+    /// The next event, if there is one.
+    #[expect(clippy::should_implement_trait, reason = "an iterator ends; this may have more later")]
+    pub fn next(&mut self) -> Option<Event> {
+        match &mut self.0 {
+            From::Ring(ring) => ring.next(),
+            From::Along(along) => along.next(),
+        }
+    }
+
+    /// Has the one ended that passed events on? Then this reader has to begin again.
+    pub fn has_ended(&self) -> bool {
+        match &self.0 {
+            From::Ring(_) => false,
+            From::Along(along) => along.has_ended(),
+        }
+    }
+
+    /// Events that were not passed on to this reader because it was slow, since it was last asked.
+    pub fn missed(&mut self) -> u64 {
+        match &mut self.0 {
+            From::Ring(_) => 0,
+            From::Along(along) => along.lost(),
+        }
+    }
+}
+
+impl Ring {
+    fn open(pins: &Pins, lock: Lock, hub: Hub, follows: bool) -> Result<Self, KernelError> {
+        let mut ring = Self {
+            ring: maps::ring(&pins.state())?,
+            listeners: maps::array(&pins.state(), maps::LISTENERS)?,
+            hub,
+            begins: Instant::now() + if follows { HAND_OVER } else { Duration::ZERO },
+            _lock: lock,
+            #[cfg(feature = "debug-log")]
+            debug_log: (pins.clone(), super::debug_log::DebugLog::default()),
+        };
+        if !follows {
+            while ring.ring.next().is_some() {}
+        }
+        ring.keep_listening()?;
+        Ok(ring)
+    }
+
+    fn keep_listening(&mut self) -> Result<(), KernelError> {
         #[cfg(feature = "debug-log")]
         self.print_debug_log()?;
+        self.hub.tend();
         // Zero means nobody; the clock takes that value once in 36 years.
         let until = host::tick().wrapping_add(ticks_of_seconds(LISTEN_SECONDS)).max(1);
         self.listeners.set(0, until, 0).map_err(KernelError::map(maps::LISTENERS))
@@ -53,11 +140,17 @@ impl Events {
         log.flush(pins, super::Instance::open()?.generation()?)
     }
 
-    /// The next event, if there is one.
-    #[expect(clippy::should_implement_trait, reason = "an iterator ends; this may have more later")]
-    pub fn next(&mut self) -> Option<Event> {
+    fn next(&mut self) -> Option<Event> {
+        if Instant::now() < self.begins {
+            self.hub.tend();
+            return None;
+        }
         loop {
-            let item = self.ring.next()?;
+            let Some(item) = self.ring.next() else {
+                self.hub.tend();
+                return None;
+            };
+            self.hub.pass(&item);
             if let Some(event) = Event::from_bytes(&item) {
                 return Some(event);
             }
@@ -65,16 +158,23 @@ impl Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for Ring {
     fn drop(&mut self) {
-        let _ = self.listeners.set(0, 0, 0);
+        self.hub.tend();
+        // Those who read along go on where this one ends.
+        if !self.hub.has_readers() {
+            let _ = self.listeners.set(0, 0, 0);
+        }
     }
 }
 
 impl AsFd for Events {
     /// Readable when there are events.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+        match &self.0 {
+            From::Ring(ring) => ring.ring.as_fd(),
+            From::Along(along) => along.as_fd(),
+        }
     }
 }
 

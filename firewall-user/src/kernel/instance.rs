@@ -206,9 +206,9 @@ impl Instance {
         u64::from(self.buckets) * BUCKET as u64
     }
 
-    /// Begins to read events.
-    pub fn events(&self) -> Result<Events, KernelError> {
-        Events::open(&self.pins)
+    /// Begins to read events. One who `follows` a reader that ended reads what it left in the ring.
+    pub fn events(&self, follows: bool) -> Result<Events, KernelError> {
+        Events::open(&self.pins, follows)
     }
 
     /// Events that were never sent: over the rate, or no room in the ring.
@@ -231,7 +231,7 @@ impl Instance {
         pins::remove(&self.pins.root())?;
         wait_until_off(&entries)?;
         drop(lock);
-        for what in ["lock", "events"] {
+        for what in ["lock", "events", "events.socket"] {
             let _ = fs::remove_file(self.pins.lock(what));
         }
         Ok(Stopped { interfaces, generation, flows: Some(flows) })

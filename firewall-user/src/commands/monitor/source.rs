@@ -31,6 +31,8 @@ pub(in crate::commands) struct Source {
     open: Option<Open>,
     has_said_waiting: bool,
     failures: u32,
+    /// Did one end that events were read along with? Then what is in the ring is news.
+    follows: bool,
 }
 
 /// The events of an instance.
@@ -59,10 +61,16 @@ impl Source {
             open.drain(show)?;
             self.open = None;
         }
-        match Open::new() {
+        self.begin(show)
+    }
+
+    /// Opens what there is.
+    fn begin(&mut self, show: &mut dyn Follower) -> Result<()> {
+        match Open::new(self.follows) {
             Ok(open) => {
                 self.open = Some(open);
                 self.failures = 0;
+                self.follows = false;
                 self.has_said_waiting = false;
             }
             Err(KernelError::NotRunning) if self.has_said_waiting => {}
@@ -70,9 +78,13 @@ impl Source {
                 self.has_said_waiting = true;
                 show.note("no ruleset is in force here: waiting for one");
             }
-            Err(KernelError::Map { .. } | KernelError::System { .. } | KernelError::Damaged(_))
-                if self.failures < PATIENCE =>
-            {
+            // Taken, and not to be read along with: whoever has it has just begun, or has just ended.
+            Err(
+                KernelError::Map { .. }
+                | KernelError::System { .. }
+                | KernelError::Damaged(_)
+                | KernelError::EventsTaken { .. },
+            ) if self.failures < PATIENCE => {
                 self.failures += 1;
             }
             Err(error) => return Err(error.into()),
@@ -95,7 +107,16 @@ impl Source {
 
     /// Shows the events there are.
     pub(in crate::commands) fn drain(&mut self, show: &mut dyn Follower) -> Result<()> {
-        self.open.as_mut().map_or(Ok(()), |open| open.drain(show))
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.drain(show)?;
+        // At once: the ring holds what comes until somebody reads it again, but not for long.
+        if open.events.has_ended() {
+            open.count_lost(show)?;
+            self.open = None;
+            self.follows = true;
+            self.begin(show)?;
+        }
+        Ok(())
     }
 
     /// Adds what was lost since the last time it was asked.
@@ -105,13 +126,13 @@ impl Source {
 }
 
 impl Open {
-    fn new() -> Result<Self, KernelError> {
+    fn new(follows: bool) -> Result<Self, KernelError> {
         let instance = Instance::open()?;
         let secret = instance.control()?.secret;
         let lost = instance.lost_events()?;
         let generation = instance.generation()?;
         let manifest = instance.manifest_of(generation)?;
-        let events = instance.events()?;
+        let events = instance.events(follows)?;
         let ring = watch(events.as_fd(), Interest::READABLE);
         let ring = ring.map_err(|source| KernelError::System { what: "waiting for events".to_owned(), source })?;
         let manifests = BTreeMap::from([(generation, manifest)]);
@@ -138,7 +159,7 @@ impl Open {
 
     fn count_lost(&mut self, show: &mut dyn Follower) -> Result<()> {
         let lost = self.instance.lost_events()?;
-        show.lost(lost.saturating_sub(self.lost));
+        show.lost(lost.saturating_sub(self.lost) + self.events.missed());
         self.lost = lost;
         Ok(())
     }
