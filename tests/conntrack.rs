@@ -19,6 +19,8 @@ mod pressure;
 mod programs;
 #[path = "conntrack/sctp.rs"]
 mod sctp;
+#[path = "conntrack/services.rs"]
+mod services;
 #[path = "conntrack/settings.rs"]
 mod settings;
 #[path = "conntrack/tcp.rs"]

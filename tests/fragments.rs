@@ -10,8 +10,10 @@ use std::{
 
 use firewall_common::verdict::Reason;
 use firewall_tests::{
+    command::Rampart,
+    inject::Wire,
     packet::{Extension, Frame, Icmp, IcmpVersion, Ipv4, Ipv6, Network, Tcp, Upper, flag},
-    topology::{CLIENT, CLIENT6, SERVER, SERVER6},
+    topology::{CLIENT, CLIENT6, INTERFACE, Pair, SERVER, SERVER6},
 };
 use firewall_user::kernel::Side;
 use rstest::rstest;
@@ -278,4 +280,28 @@ fn fragments_are_counted_with_their_connection() {
     let [flow] = &flows[..] else { panic!("{flows:?}") };
     assert_eq!((flow.entry.packets[0], flow.entry.bytes[0]), (pieces.len() as u64, bytes as u64));
     assert_eq!(firewall.rule("names"), (pieces.len() as u64, bytes as u64));
+}
+
+/// What the kernel waited for in vain behind rampart is counted by it, and told: rampart itself has passed those fragments on.
+#[test]
+fn packets_that_are_never_completed_are_told_of() {
+    let pair = Pair::new();
+    pair.server.set_parameter("net/ipv4/ipfrag_time", "1");
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply("table inet t { chain i { type filter hook input priority 0; policy accept; }; }").check();
+    let told = || {
+        let status = rampart.run(&["status", "--json"]).success().json();
+        status["connections"]["fragments_never_completed"].as_u64().expect("a number")
+    };
+    assert_eq!(told(), 0);
+    let [first, ..] = &fragments(v4(datagram(53)), 7)[..] else { panic!("fragments") };
+    Wire::open(&pair.client, INTERFACE).send(&first.bytes());
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while told() == 0 {
+        assert!(Instant::now() < deadline, "it is waited for for ever");
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(told(), 1);
+    let metrics = rampart.run(&["metrics"]).success().stdout;
+    assert!(metrics.contains("rampart_fragments_never_completed_total 1\n"), "{metrics}");
 }

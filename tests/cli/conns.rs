@@ -198,6 +198,10 @@ fn connections_are_looked_at_again_with_new_rules() {
     let refused = || rampart.run(&["conns", "--refused", "--proto", "tcp", "--by", "port"]).success().stdout;
     assert_eq!(refused(), "");
     let counter = |stdout: &str| stdout.contains("1 connection would not be let begin by these rules, and live on");
+    let told = rampart.run(&["apply", &stricter]).success().stdout;
+    assert!(counter(&told) && told.contains("`rampart conns --refused` shows them") && !told.contains("-> "), "{told}");
+    let skipped = rampart.run(&["apply", "--reevaluate=skip", &stricter]).success().stdout;
+    assert!(!skipped.contains("connection"), "{skipped}");
     let listed = rampart.run(&["apply", "--reevaluate=list", &stricter]).success().stdout;
     assert!(counter(&listed) && listed.contains(&format!("-> {SERVER}:443 ")), "{listed}");
     assert_eq!(refused(), "1 tcp 443\n");

@@ -33,6 +33,9 @@ const TOOLS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
     ("tshark", "tshark"),
     ("tmux", "tmux"),
+    ("dropbear", "dropbear-bin"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dig", "bind9-dnsutils"),
 ];
 
 /// Finds or installs everything, and returns the eBPF toolchain.

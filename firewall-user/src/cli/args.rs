@@ -239,12 +239,19 @@ pub struct Apply {
     /// Room for so many connections, instead of what the settings say; takes effect when nothing is in force yet
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub flows: Option<u32>,
-    /// Then forget the connections that the new rules would not let begin, or list them
+    /// What to do about connections that the new rules would not let begin
     ///
-    /// Without it they live on. Each is asked about with the first packet that it would have now; `rampart conns --refused`
-    /// shows them at any time.
-    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "drop")]
-    pub reevaluate: Option<Reevaluate>,
+    /// They live on unless it says `drop`, which is also what it means without a value. Each is asked about with the first packet
+    /// that it would have now; `rampart conns --refused` shows them at any time.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "count",
+        default_missing_value = "drop"
+    )]
+    pub reevaluate: Reevaluate,
     /// Refuse unless these packets do as expected (see `rampart test`); repeatable
     #[arg(long = "test", value_name = "FILE")]
     pub tests: Vec<PathBuf>,
@@ -256,10 +263,14 @@ pub struct Apply {
 /// What becomes of connections that new rules would refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Reevaluate {
+    /// They are counted, ten thousand connections at most being asked about
+    Count,
     /// They are shown, and live on
     List,
     /// They are forgotten
     Drop,
+    /// Nobody asks
+    Skip,
 }
 
 /// Arguments of `stop`.

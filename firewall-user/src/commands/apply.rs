@@ -3,7 +3,11 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{No, Session, Status, check, complain, conns, ruleset, test};
+use super::{
+    No, Session, Status, check, complain,
+    conns::{self, ASKED, Refused},
+    ruleset, test,
+};
 use crate::{
     cli::args::{Apply, Reevaluate},
     compile::{self, Compiled, Manifest, SCHEMA},
@@ -34,13 +38,10 @@ pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
     kernel::require_privileges()?;
     hint(session, apply);
     let (compiled, applied) = put_in_force(&parsed.ruleset, apply, config)?;
-    let refused = match apply.reevaluate {
-        Some(what) => Some((what, conns::reevaluate(session, &Instance::open()?, what)?)),
-        None => None,
-    };
+    let refused = conns::reevaluate(session, &Instance::open()?, apply.reevaluate)?;
     session.answer(
-        || json(&compiled.manifest, &applied, refused),
-        || text(&name, &compiled.manifest, &applied, refused),
+        || json(&compiled.manifest, &applied, &refused),
+        || text(&name, &compiled.manifest, &applied, &refused),
     )?;
     Ok(Status::Done)
 }
@@ -76,7 +77,7 @@ fn hint(session: &Session<'_>, apply: &Apply) {
     }
 }
 
-fn text(name: &str, manifest: &Manifest, applied: &Applied, refused: Option<(Reevaluate, u64)>) -> String {
+fn text(name: &str, manifest: &Manifest, applied: &Applied, refused: &Refused) -> String {
     let Applied { generation, attached, kept, verified_instructions: _, took: time, confirm_by } = applied;
     let mut lines = vec![format!("{name}: generation {generation} in force, {}, in {}", size(manifest), took(*time))];
     lines.extend(attached.iter().map(|attached| format!("  attached to {}", attachment(attached))));
@@ -86,13 +87,7 @@ fn text(name: &str, manifest: &Manifest, applied: &Applied, refused: Option<(Ree
     if *kept == 0 && attached.is_empty() {
         lines.push("  attached to no interface: nothing is filtered".to_owned());
     }
-    if let Some((what, count)) = refused {
-        let connections = counted(count, "connection");
-        lines.push(match what {
-            Reevaluate::List => format!("  {connections} would not be let begin by these rules, and live on"),
-            Reevaluate::Drop => format!("  {connections} that these rules would not let begin forgotten"),
-        });
-    }
+    lines.extend(reevaluated(refused));
     if let Some(time) = confirm_by {
         let time = seconds(time.as_secs());
         lines.push(format!("  say `rampart confirm` within {time}, or the ruleset before comes back"));
@@ -100,7 +95,24 @@ fn text(name: &str, manifest: &Manifest, applied: &Applied, refused: Option<(Ree
     lines.join("\n") + "\n"
 }
 
-fn json(manifest: &Manifest, applied: &Applied, refused: Option<(Reevaluate, u64)>) -> Value {
+/// What became of connections that the rules would refuse now. Not asked to look, it speaks up only when there are any.
+fn reevaluated(refused: &Refused) -> Option<String> {
+    let Refused { what, count, of } = refused;
+    let connections = counted(*count, "connection");
+    let among = if *of < ASKED { String::new() } else { format!(" of the first {}", counted(*of, "connection")) };
+    match what {
+        Reevaluate::Skip => None,
+        Reevaluate::Count if *count == 0 => None,
+        Reevaluate::Count => Some(format!(
+            "  {connections}{among} would not be let begin by these rules, and live on: `rampart conns --refused` shows them, \
+             `rampart apply --reevaluate` ends them"
+        )),
+        Reevaluate::List => Some(format!("  {connections} would not be let begin by these rules, and live on")),
+        Reevaluate::Drop => Some(format!("  {connections} that these rules would not let begin forgotten")),
+    }
+}
+
+fn json(manifest: &Manifest, applied: &Applied, refused: &Refused) -> Value {
     let Applied { generation, attached, kept, verified_instructions, took, confirm_by } = applied;
     json!({
         "schema": SCHEMA,
@@ -110,7 +122,7 @@ fn json(manifest: &Manifest, applied: &Applied, refused: Option<(Reevaluate, u64
         "rules": manifest.rules.len(),
         "attached": attached.iter().map(attachment_json).collect::<Vec<_>>(),
         "kept": kept,
-        "refused_connections": refused.map(|(_, count)| count),
+        "refused_connections": (refused.what != Reevaluate::Skip).then_some(refused.count),
         "verified_instructions": verified_instructions,
         "seconds": took.as_secs_f64(),
         "confirm_within": confirm_by.map(|time| time.as_secs_f64()),

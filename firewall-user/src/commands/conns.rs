@@ -90,42 +90,74 @@ fn count_by(session: &Session<'_>, instance: &Instance, filter: &Filter, by: By)
     session.answer(json, || lines.collect::<Vec<_>>().concat())
 }
 
-/// What becomes of connections that the rules in force would not let begin; how many there were.
-pub(super) fn reevaluate(session: &Session<'_>, instance: &Instance, what: Reevaluate) -> Result<u64> {
+/// Connections that are asked about when nobody wanted to know: each takes some microseconds.
+pub(super) const ASKED: u64 = 10_000;
+
+/// Connections that the rules in force would not let begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    /// What became of them.
+    pub(super) what: Reevaluate,
+    /// How many there were.
+    pub(super) count: u64,
+    /// Among how many.
+    pub(super) of: u64,
+}
+
+/// Sees to connections that the rules in force would not let begin.
+pub(super) fn reevaluate(session: &Session<'_>, instance: &Instance, what: Reevaluate) -> Result<Refused> {
+    let mut refused = Refused { what, count: 0, of: 0 };
+    if what == Reevaluate::Skip {
+        return Ok(refused);
+    }
     let filter = Filter { refused: true, ..Filter::default() };
-    let mut count = 0;
     let forgetter = if what == Reevaluate::Drop { Some(instance.forgetter()?) } else { None };
+    let most = if what == Reevaluate::Count { ASKED } else { u64::MAX };
     let mut lines = String::new();
-    each(instance, &filter, |flow, conn, author| {
-        count += 1;
+    refused.of = up_to(most, instance, &filter, |flow, conn, author| {
+        refused.count += 1;
         if let Some(forgetter) = &forgetter {
             forgetter.forget(flow);
-        } else if !session.global.json {
+        } else if what == Reevaluate::List && !session.global.json {
             lines += &conn.line(author);
         }
         Ok(())
     })?;
     print(&lines)?;
-    Ok(count)
+    Ok(refused)
 }
 
 /// Does something with each connection that is asked for, and whoever let it in.
 fn each(
     instance: &Instance,
     filter: &Filter,
-    mut show: impl FnMut(&Flow, &Conn, &Author<'_>) -> io::Result<()>,
+    show: impl FnMut(&Flow, &Conn, &Author<'_>) -> io::Result<()>,
 ) -> Result<()> {
+    up_to(u64::MAX, instance, filter, show).map(|_| ())
+}
+
+/// The same for so many of those that the table has; how many were looked at.
+fn up_to(
+    most: u64,
+    instance: &Instance,
+    filter: &Filter,
+    mut show: impl FnMut(&Flow, &Conn, &Author<'_>) -> io::Result<()>,
+) -> Result<u64> {
     let mut manifests: HashMap<u32, Option<Manifest>> = HashMap::new();
-    let mut judge = if filter.refused { Some(refused::Judge::new(instance)?) } else { None };
+    // Made when there is a connection to ask about: it takes a moment.
+    let mut judge = None;
+    let mut looked_at = 0;
     for flow in instance.flows()? {
         let flow = flow?;
         let conn = Conn::new(flow.slot, &flow.entry, kernel::tick());
         if !conn.is_wanted(filter) {
             continue;
         }
-        if let Some(judge) = &mut judge
-            && !judge.refuses(&flow, &conn)?
-        {
+        if looked_at == most {
+            break;
+        }
+        looked_at += 1;
+        if filter.refused && !is_refused(&mut judge, instance, &flow, &conn)? {
             continue;
         }
         let generation = flow.entry.generation;
@@ -136,5 +168,18 @@ fn each(
     if let Some(refused::Judge { unasked: 1.., .. }) = judge {
         complain("rampart: conns: SCTP and DCCP connections were not asked about: how they begin is not known here\n");
     }
-    Ok(())
+    Ok(looked_at)
+}
+
+fn is_refused<'a>(
+    judge: &mut Option<refused::Judge<'a>>,
+    instance: &'a Instance,
+    flow: &Flow,
+    conn: &Conn,
+) -> Result<bool> {
+    let judge = match judge {
+        Some(judge) => judge,
+        None => judge.insert(refused::Judge::new(instance)?),
+    };
+    judge.refuses(flow, conn)
 }

@@ -9,7 +9,7 @@ use super::{Session, Status, counters, open_if_running, print};
 use crate::{
     cli::observing::Metrics,
     compile::{Manifest, RuleRecord},
-    kernel::{Instance, KernelError},
+    kernel::{self, Instance, KernelError},
     observe::metrics::{Format, Snapshot, text},
 };
 
@@ -37,6 +37,7 @@ pub(super) fn told(instance: Option<&Instance>, format: Format, most_rules: usiz
         connections: &connections,
         capacity: instance.flow_capacity(),
         flow_stats: instance.flow_stats()?,
+        never_completed: kernel::never_completed(),
         lost_events: instance.lost_events()?,
         rules: rules.as_deref(),
     };

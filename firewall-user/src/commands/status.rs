@@ -36,5 +36,6 @@ pub(super) fn flows(instance: &Instance) -> Result<FlowUse, KernelError> {
         capacity: instance.flow_capacity(),
         memory: instance.flow_memory(),
         stats: instance.flow_stats()?,
+        never_completed: kernel::never_completed(),
     })
 }

@@ -48,6 +48,8 @@ pub struct Snapshot<'a> {
     pub capacity: u32,
     /// What happened to their table.
     pub flow_stats: FlowStats,
+    /// Fragmented packets that the kernel gave up because fragments were missing.
+    pub never_completed: u64,
     /// Events that were never sent.
     pub lost_events: u64,
     /// Rules with counters, and what they counted; none if they are more than were asked for.
@@ -190,6 +192,11 @@ fn of_connections(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.counter("connections_retried", "Connections entered at the second try.", retried);
     text.counter("connections_forgotten", "Connections forgotten at a reset that nobody had answered.", forgotten);
     text.counter("fragments_early", "Later fragments that came before their first one.", fragments_early);
+    text.counter(
+        "fragments_never_completed",
+        "Packets of the network namespace whose other fragments never came.",
+        snapshot.never_completed,
+    );
 }
 
 fn of_rules(text: &mut Text, snapshot: &Snapshot<'_>) {
@@ -238,6 +245,7 @@ mod tests {
             connections: &[("ESTABLISHED", 2)],
             capacity: 7168,
             flow_stats: FlowStats::default(),
+            never_completed: 0,
             lost_events: 1,
             rules: Some(&[]),
         };

@@ -40,6 +40,8 @@ pub struct FlowUse {
     pub memory: u64,
     /// What happened to it.
     pub stats: FlowStats,
+    /// Fragmented packets that the kernel gave up because fragments were missing.
+    pub never_completed: u64,
 }
 
 /// An apply with a time limit.
@@ -127,7 +129,7 @@ impl Report<'_> {
             format!("ruleset     {}, {}", printable(file), size(self.manifest)),
         ];
         lines.extend(self.trial.text().map(|text| format!("            {text}")));
-        let FlowUse { live, capacity, memory, stats } = self.flows;
+        let FlowUse { live, capacity, memory, stats, never_completed: _ } = self.flows;
         lines.push(format!("connections {live} of {capacity}, in {}", bytes(memory)));
         lines.extend(pressure(&stats).map(|text| format!("            {text}")));
         lines.extend(tracking(&self.manifest.config.conntrack).map(|text| format!("            {text}")));
@@ -147,7 +149,7 @@ impl Report<'_> {
 
     /// As JSON.
     pub fn json(&self) -> Value {
-        let FlowUse { live, capacity, memory, stats } = self.flows;
+        let FlowUse { live, capacity, memory, stats, never_completed } = self.flows;
         json!({
             "schema": SCHEMA,
             "running": true,
@@ -160,7 +162,8 @@ impl Report<'_> {
             },
             "trial": self.trial.json(),
             "interfaces": self.interfaces.iter().map(attachment_json).collect::<Vec<_>>(),
-            "connections": { "live": live, "capacity": capacity, "memory_bytes": memory, "stats": stats_json(&stats) },
+            "connections": { "live": live, "capacity": capacity, "memory_bytes": memory, "stats": stats_json(&stats),
+                "fragments_never_completed": never_completed },
             "settings": &self.manifest.config,
             "timeouts": lifetimes::seconds(&self.manifest.config.conntrack.timeouts),
             "events_lost": self.lost_events,

@@ -45,8 +45,13 @@ fn a_step_down_has_its_reason() {
 }
 
 fn report<'a>(manifest: &'a Manifest, interfaces: &'a [Attached], trial: Trial) -> Report<'a> {
-    let flows =
-        FlowUse { live: 12, capacity: 7168, memory: 1 << 20, stats: FlowStats { refused: 3, ..FlowStats::default() } };
+    let flows = FlowUse {
+        live: 12,
+        capacity: 7168,
+        memory: 1 << 20,
+        stats: FlowStats { refused: 3, ..FlowStats::default() },
+        never_completed: 0,
+    };
     Report { generation: 7, manifest, trial, interfaces, flows, lost_events: 0 }
 }
 
