@@ -16,17 +16,20 @@ mod support;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
     path::PathBuf,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use driver::{Driver, FRAME};
 use firewall_tests::{
+    command::rampart_path,
     packet::{Frame, Tcp, flag},
     referee::Referee,
     topology::{INTERFACE, Neighbours, Pair, SERVER, SERVER6},
 };
 use firewall_user::kernel::{ApplyOptions, Instance, StateOptions};
+use nix::sys::resource::{UsageWho, getrusage};
 use support::{Firewall, compiled, packets::between};
 
 const RUNS: usize = 5;
@@ -142,8 +145,29 @@ fn established(pair: &Pair, count: usize, is_v6: bool) -> u64 {
         establish(0..count, is_v6, instance);
         let there = instance.flows().expect("flows").count();
         assert!(there * 100 >= count * 99, "{there} of {count} are there");
-        least(&trace(0..count, is_v6, Way::Forth), instance, || {})
+        let nanoseconds = least(&trace(0..count, is_v6, Way::Forth), instance, || {});
+        if count == MANY && !is_v6 {
+            list(pair, there);
+        }
+        nanoseconds
     })
+}
+
+/// Connections of which a listing is timed.
+const MANY: usize = 1 << 20;
+
+/// How long `rampart conns` takes to list what is there, and the memory it takes.
+fn list(pair: &Pair, there: usize) {
+    for how in [&["conns"][..], &["conns", "--json"], &["conns", "--by", "state"]] {
+        let mut command = Command::new(rampart_path());
+        command.args(how).args(["--netns", pair.server.name()]).stdout(Stdio::null());
+        let started = Instant::now();
+        assert!(command.status().expect("rampart runs").success());
+        let took = started.elapsed().as_secs_f64();
+        // The largest of all children so far: what came before was not larger, or this is an upper bound.
+        let memory = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage").max_rss() / 1024;
+        println!("`rampart {}` of {there} connections: {took:.1} s, at most {memory} MiB", how.join(" "));
+    }
 }
 
 fn forget_all(instance: &Instance) {
@@ -156,7 +180,7 @@ fn forget_all(instance: &Instance) {
 fn main() {
     let pair = Pair::with(Neighbours::Known);
     println!("{:44} {:>8} {:>8}", "nanoseconds a packet", "IPv4", "IPv6");
-    for count in [1 << 10, 1 << 16, 1 << 20] {
+    for count in [1 << 10, 1 << 16, MANY] {
         let both = [false, true].map(|is_v6| established(&pair, count, is_v6));
         println!("{:44} {:>8} {:>8}", format!("established, of {count} connections"), both[0], both[1]);
     }

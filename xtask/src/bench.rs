@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::{
+    build,
     setup::{self, For},
     shell,
 };
@@ -16,6 +17,8 @@ enum What {
     Classify,
     /// Nanoseconds a packet, by number of connections, and connections a second
     Conntrack,
+    /// Seconds until a ruleset is in force
+    Apply,
     /// Seconds to read a ruleset, beside the kernel's nft
     Reading,
     /// Packets dropped a second over a veth pair: nothing but a drop, rampart, the kernel's nft
@@ -37,9 +40,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Program => "program",
         What::Classify => "classify",
         What::Conntrack => "conntrack",
+        What::Apply => "apply",
         What::Reading => "reading",
         What::Drops => "drops",
     };
+    // Some run the command itself, which lies beside them.
+    build::rampart(true)?;
     bench(name)
 }
 

@@ -1,9 +1,12 @@
 //! `cargo xtask build`: the `rampart` binary with the eBPF program inside, or that program alone.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 
 use crate::{
-    object::Job,
+    frames,
+    job::Job,
     setup::{self, For},
     shell,
     toolchain::Toolchain,
@@ -45,6 +48,9 @@ fn object(toolchain: &Toolchain) -> Result<()> {
     let job = Job { workspace: shell::root(), target: shell::root().join("target/ebpf"), debug_log: false };
     shell::run(&mut job.command(toolchain).context("preparing the eBPF build")?)?;
     let object = job.object();
+    let mut bytes = fs::read(&object).with_context(|| object.display().to_string())?;
+    frames::whole(&mut bytes).map_err(anyhow::Error::msg)?;
+    fs::write(&object, bytes).with_context(|| object.display().to_string())?;
     println!("built       {}", object.strip_prefix(shell::root()).unwrap_or(&object).display());
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    object::DENY_WARNINGS,
+    job::DENY_WARNINGS,
     setup::{self, For},
     shell, tidy,
 };

@@ -4,9 +4,11 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+#[path = "../../firewall-user/build/frames.rs"]
+mod frames;
 mod fuzz;
 #[path = "../../firewall-user/build/job.rs"]
-mod object;
+mod job;
 mod setup;
 mod shell;
 mod test;
