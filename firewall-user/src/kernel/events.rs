@@ -33,7 +33,7 @@ enum From {
 
 /// The ring. There is one reader at a time.
 struct Ring {
-    ring: RingBuf<MapData>,
+    map: RingBuf<MapData>,
     listeners: Array<MapData, u32>,
     hub: Hub,
     /// Not read before.
@@ -110,7 +110,7 @@ impl Events {
 impl Ring {
     fn open(pins: &Pins, lock: Lock, hub: Hub, follows: bool) -> Result<Self, KernelError> {
         let mut ring = Self {
-            ring: maps::ring(&pins.state())?,
+            map: maps::ring(&pins.state())?,
             listeners: maps::array(&pins.state(), maps::LISTENERS)?,
             hub,
             begins: Instant::now() + if follows { HAND_OVER } else { Duration::ZERO },
@@ -119,7 +119,7 @@ impl Ring {
             debug_log: (pins.clone(), super::debug_log::DebugLog::default()),
         };
         if !follows {
-            while ring.ring.next().is_some() {}
+            while ring.map.next().is_some() {}
         }
         ring.keep_listening()?;
         Ok(ring)
@@ -146,7 +146,7 @@ impl Ring {
             return None;
         }
         loop {
-            let Some(item) = self.ring.next() else {
+            let Some(item) = self.map.next() else {
                 self.hub.tend();
                 return None;
             };
@@ -172,7 +172,7 @@ impl AsFd for Events {
     /// Readable when there are events.
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
-            From::Ring(ring) => ring.ring.as_fd(),
+            From::Ring(ring) => ring.map.as_fd(),
             From::Along(along) => along.as_fd(),
         }
     }
