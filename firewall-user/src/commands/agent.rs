@@ -5,6 +5,7 @@ mod notify;
 mod page;
 mod serve;
 mod sinks;
+mod state;
 
 use std::{thread, time::Duration};
 

@@ -139,8 +139,9 @@ fn press(key: KeyEvent) -> Option<Press> {
 
 /// Who looks.
 #[derive(Default)]
-struct Eye {
-    model: Model,
+pub(super) struct Eye {
+    /// What is known.
+    pub(super) model: Model,
     /// What tells the instance from another one in its place.
     secret: Option<Secret>,
     /// When connections are read again.
@@ -151,7 +152,7 @@ struct Eye {
 
 impl Eye {
     /// Reads all there is.
-    fn look(&mut self) -> Result<(), KernelError> {
+    pub(super) fn look(&mut self) -> Result<(), KernelError> {
         let instance = Instance::open()?;
         let generation = instance.generation()?;
         let secret = Some(instance.control()?.secret);

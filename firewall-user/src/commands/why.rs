@@ -4,6 +4,7 @@ mod last;
 
 use anyhow::{Context, Result};
 use firewall_common::image::{Hook, Insn};
+use serde_json::Value;
 
 use super::{No, Session, Status, open, print, print_json};
 use crate::{
@@ -23,8 +24,8 @@ pub(super) fn run(session: &Session<'_>, why: &Why) -> Result<Status> {
         return last::run(session, &instance, address);
     }
     let frames = frames(why)?;
-    let interface = interface(&instance, why)?;
-    let side = side(why, &interface);
+    let interface = find(&instance, why.incoming.as_deref().or(why.outgoing.as_deref()))?;
+    let side = side(why.outgoing.is_some(), &interface);
     let generation = instance.generation()?;
     let manifest = instance.manifest_of(generation)?;
     let mut asked = Asked { shadow: instance.shadow(generation)?, manifest, instance: &instance, generation };
@@ -47,20 +48,49 @@ struct Asked<'a> {
     generation: u32,
 }
 
+/// Answers one question in words, about an interface by its name or the only one there is. For who is no terminal.
+pub(super) fn asked(packet: &str, interface: Option<&str>, is_leaving: bool) -> Result<Value> {
+    let instance = open()?;
+    let words: Vec<_> = packet.split_whitespace().collect();
+    let spec = Spec::parse(&words).map_err(|error| No(error.to_string()))?;
+    let interface = find(&instance, interface)?;
+    let question = Question {
+        side: side(is_leaving, &interface),
+        frame: &spec.frame(),
+        ifindex: interface.ifindex,
+        known: known(spec.state),
+    };
+    let generation = instance.generation()?;
+    let manifest = instance.manifest_of(generation)?;
+    let mut asked = Asked { shadow: instance.shadow(generation)?, manifest, instance: &instance, generation };
+    asked.report(&question, &interface.name, |report| {
+        let mut value = report.json();
+        value["text"] = report.text().into();
+        value
+    })
+}
+
 impl Asked<'_> {
-    fn answer(&mut self, session: &Session<'_>, question: &Question<'_>, name: &str, more: bool) -> Result<Outcome> {
+    /// Asks, and shows what is answered.
+    fn report<T>(&mut self, question: &Question<'_>, name: &str, show: impl FnOnce(&Report<'_>) -> T) -> Result<T> {
         let answer = self.shadow.ask(question)?;
         let insns = self.instance.image(self.generation)?;
         let look_up = |at: u32| -> Option<Insn> { insns.insn(at) };
         let mut report = Report::new(&answer.trail, &self.manifest, &look_up, name);
         report.left = Some(&answer.bytes);
         report.outside = kernel::outside(name, passing(&report));
-        if session.global.json {
-            print_json(&report.json())?;
-        } else {
-            print(&format!("{}{}", if more { "\n" } else { "" }, report.text()))?;
-        }
-        Ok(report.outcome())
+        Ok(show(&report))
+    }
+
+    fn answer(&mut self, session: &Session<'_>, question: &Question<'_>, name: &str, more: bool) -> Result<Outcome> {
+        self.report(question, name, |report| {
+            if session.global.json {
+                print_json(&report.json())?;
+            } else {
+                print(&format!("{}{}", if more { "\n" } else { "" }, report.text()))?;
+            }
+            Ok(report.outcome())
+        })?
     }
 }
 
@@ -118,12 +148,13 @@ pub(super) const fn known(state: State) -> Known {
     }
 }
 
-fn interface(instance: &Instance, why: &Why) -> Result<Attached> {
+/// The interface of a name, or the only one there is.
+fn find(instance: &Instance, name: Option<&str>) -> Result<Attached> {
     let all = instance.interfaces()?;
     let names = || all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
-    match why.incoming.as_ref().or(why.outgoing.as_ref()) {
+    match name {
         Some(name) => {
-            let found = all.iter().find(|one| one.name == *name).cloned();
+            let found = all.iter().find(|one| one.name == name).cloned();
             found.with_context(|| format!("rampart is not attached to an interface `{name}`, but to {}", names()))
         }
         None => match &all[..] {
@@ -134,8 +165,8 @@ fn interface(instance: &Instance, why: &Why) -> Result<Attached> {
     }
 }
 
-fn side(why: &Why, interface: &Attached) -> Side {
-    match (why.outgoing.is_some(), interface.ingress) {
+fn side(is_leaving: bool, interface: &Attached) -> Side {
+    match (is_leaving, interface.ingress) {
         (true, _) => Side::TcEgress,
         (false, Ingress::Native | Ingress::Generic) => Side::Xdp,
         (false, Ingress::Tc) => Side::TcIngress,

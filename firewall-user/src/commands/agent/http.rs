@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use httparse::{EMPTY_HEADER, Request, Status};
+use serde_json::Value;
 
 /// Longest request that is read, bytes.
 pub(super) const LONGEST: usize = 8192;
@@ -69,10 +70,36 @@ impl Asked {
             || known.iter().any(|one| one.eq_ignore_ascii_case(name))
     }
 
+    /// A parameter of the query, decoded; `None` when it is not there or is no text.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        let mut pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        decoded(pairs.find(|(key, _)| *key == name)?.1)
+    }
+
     /// Does another site's page ask?
     pub(super) fn is_foreign(&self) -> bool {
         self.site.as_deref().is_some_and(|site| !matches!(site, "same-origin" | "none"))
     }
+}
+
+/// `a%20b+c` is `a b c`.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        bytes.push(match (first, behind) {
+            (b'%', [high, low, behind @ ..]) => {
+                rest = behind;
+                let digit = |digit: u8| char::from(digit).to_digit(16);
+                (digit(*high)? << 4 | digit(*low)?) as u8
+            }
+            (b'%', _) => return None,
+            (b'+', _) => b' ',
+            (other, _) => *other,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// An answer.
@@ -90,6 +117,11 @@ impl Reply {
     /// A sentence.
     pub(super) fn plain(status: &'static str, text: &str) -> Self {
         Self { status, media_type: "text/plain; charset=utf-8", body: format!("{text}\n") }
+    }
+
+    /// A value.
+    pub(super) fn json(status: &'static str, value: &Value) -> Self {
+        Self { status, media_type: "application/json", body: format!("{value}\n") }
     }
 
     /// As it goes over the wire.
@@ -126,6 +158,18 @@ mod tests {
         let asked = asked("GET /api/why?packet=tcp HTTP/1.1\r\nHost: localhost:9630\r\nAccept: a/b\r\n\r\n");
         assert_eq!((asked.path.as_str(), asked.query.as_str()), ("/api/why", "packet=tcp"));
         assert_eq!(asked.accept, "a/b");
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let asked = asked(
+            "GET /api/why?packet=tcp+%5B2001%3adb8%3A%3A1%5D%20x&empty=&bad=%zz&cut=%4&wrong=%ff HTTP/1.1\r\n\r\n",
+        );
+        assert_eq!(asked.parameter("packet").as_deref(), Some("tcp [2001:db8::1] x"));
+        assert_eq!(asked.parameter("empty").as_deref(), Some(""));
+        for name in ["bad", "cut", "wrong", "none"] {
+            assert_eq!(asked.parameter(name), None, "{name}");
+        }
     }
 
     #[test]

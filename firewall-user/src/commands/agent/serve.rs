@@ -4,37 +4,51 @@ use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     http::{self, Asked, LONGEST, Reply},
     page::PAGE,
+    state::State,
 };
 use crate::{
     cli::observing::Agent,
-    commands::{counters, metrics},
+    commands::{metrics, why},
     compile::SCHEMA,
-    kernel::{Instance, KernelError, monotonic_ns},
-    observe::{self, clock::Clock, drops, metrics::Format, status::attachment_json},
+    kernel::{Instance, KernelError},
+    observe::metrics::Format,
 };
 
 /// How long one request may take, all in all.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests at once; more are turned away.
 const AT_ONCE: usize = 16;
-/// Sources of drops that are shown.
-const DROPS: usize = 20;
+
+/// What requests share.
+struct Served {
+    hosts: Vec<String>,
+    rules: usize,
+    state: Mutex<State>,
+    /// Held while a question is answered: the verifier looks at a shadow of the programs for each, and one CPU is enough
+    /// for strangers.
+    question: Mutex<()>,
+}
 
 /// Serves for as long as the process lives.
 pub(super) fn start(listener: TcpListener, agent: &Agent) -> io::Result<()> {
-    let (hosts, rules) = (Arc::new(agent.hosts.clone()), agent.rules);
+    let served = Arc::new(Served {
+        hosts: agent.hosts.clone(),
+        rules: agent.rules,
+        state: Mutex::default(),
+        question: Mutex::default(),
+    });
     let busy = Arc::new(AtomicUsize::new(0));
     let accept = move || {
         // One that is gone already, or no descriptor left for now: the next one may be better.
@@ -43,9 +57,9 @@ pub(super) fn start(listener: TcpListener, agent: &Agent) -> io::Result<()> {
                 busy.fetch_sub(1, Ordering::Relaxed);
                 continue;
             }
-            let (hosts, place) = (Arc::clone(&hosts), Arc::clone(&busy));
+            let (served, place) = (Arc::clone(&served), Arc::clone(&busy));
             let work = move || {
-                let _ = talk(stream, &hosts, rules);
+                let _ = talk(stream, &served);
                 place.fetch_sub(1, Ordering::Relaxed);
             };
             if thread::Builder::new().name("request".to_owned()).spawn(work).is_err() {
@@ -57,10 +71,10 @@ pub(super) fn start(listener: TcpListener, agent: &Agent) -> io::Result<()> {
 }
 
 /// One request and its answer.
-fn talk(mut stream: TcpStream, hosts: &[String], rules: usize) -> io::Result<()> {
+fn talk(mut stream: TcpStream, served: &Served) -> io::Result<()> {
     let end = Instant::now() + PATIENCE;
     let (reply, with_body) = match hear(&mut stream, end)? {
-        Ok(asked) => (answer(&asked, hosts, rules), asked.method != "HEAD"),
+        Ok(asked) => (answer(&asked, served), asked.method != "HEAD"),
         Err(wrong) => (Reply::plain("400 Bad Request", wrong), true),
     };
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -85,22 +99,45 @@ fn hear(stream: &mut TcpStream, end: Instant) -> io::Result<Result<Asked, &'stat
     }
 }
 
-fn answer(asked: &Asked, hosts: &[String], rules: usize) -> Reply {
+fn answer(asked: &Asked, served: &Served) -> Reply {
     if !matches!(asked.method.as_str(), "GET" | "HEAD") {
         return Reply::plain("405 Method Not Allowed", "only reading is possible here");
     }
-    if !asked.is_for_us(hosts) || asked.is_foreign() {
+    if !asked.is_for_us(&served.hosts) || asked.is_foreign() {
         return Reply::plain("403 Forbidden", "not for this host; see `rampart agent --host`");
     }
     let made = match asked.path.as_str() {
-        "/metrics" => metrics_reply(asked, rules),
+        "/metrics" => metrics_reply(asked, served.rules),
         "/" => Ok(Reply { status: "200 OK", media_type: "text/html; charset=utf-8", body: PAGE.to_owned() }),
         "/api/state" => {
-            state().map(|state| Reply { status: "200 OK", media_type: "application/json", body: format!("{state}\n") })
+            // Nothing is left half done in it: one that panicked is as good as another.
+            let mut state = served.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.told().map(|state| Reply::json("200 OK", &state))
         }
-        _ => return Reply::plain("404 Not Found", "there are /, /metrics and /api/state"),
+        "/api/why" => return why_reply(asked, served),
+        _ => return Reply::plain("404 Not Found", "there are /, /metrics, /api/state and /api/why"),
     };
     made.unwrap_or_else(|error| Reply::plain("503 Service Unavailable", &error.to_string()))
+}
+
+/// What `rampart why` says: `packet` in its words, `interface`, `direction` in or out.
+fn why_reply(asked: &Asked, served: &Served) -> Reply {
+    let refused = |status, message: &str| Reply::json(status, &json!({ "schema": SCHEMA, "error": message }));
+    let Ok(_one) = served.question.try_lock() else {
+        return refused("429 Too Many Requests", "another question is being answered: ask again in a moment");
+    };
+    let Some(packet) = asked.parameter("packet") else { return refused("400 Bad Request", "no `packet` to ask about") };
+    let interface = asked.parameter("interface").filter(|name| !name.is_empty());
+    let is_leaving = match asked.parameter("direction").as_deref() {
+        None | Some("in") => false,
+        Some("out") => true,
+        Some(_) => return refused("400 Bad Request", "the direction is `in` or `out`"),
+    };
+    match why::asked(&packet, interface.as_deref(), is_leaving) {
+        Ok(answer) => Reply::json("200 OK", &answer),
+        Err(error) if error.is::<KernelError>() => refused("503 Service Unavailable", &format!("{error:#}")),
+        Err(error) => refused("400 Bad Request", &format!("{error:#}")),
+    }
 }
 
 fn metrics_reply(asked: &Asked, rules: usize) -> Result<Reply, KernelError> {
@@ -110,39 +147,10 @@ fn metrics_reply(asked: &Asked, rules: usize) -> Result<Reply, KernelError> {
     Ok(Reply { status: "200 OK", media_type: format.media_type(), body })
 }
 
-fn open() -> Result<Option<Instance>, KernelError> {
+pub(super) fn open() -> Result<Option<Instance>, KernelError> {
     match Instance::open() {
         Ok(instance) => Ok(Some(instance)),
         Err(KernelError::NotRunning) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// What the page shows.
-fn state() -> Result<Value, KernelError> {
-    let Some(instance) = open()? else { return Ok(json!({ "schema": SCHEMA, "running": false })) };
-    let generation = instance.generation()?;
-    let manifest = instance.manifest_of(generation)?;
-    let clock = Clock::new(monotonic_ns());
-    let interfaces = counters::read(&instance, &[])?;
-    let ledger = instance.ledger()?;
-    let drops = ledger.iter().take(DROPS).map(|dropped| {
-        let manifest = (dropped.generation == generation).then_some(&manifest);
-        let source = drops::source(dropped).map(|source| source.to_string());
-        json!({ "source": source, "dropped": drops::Drop::new(dropped, manifest).json(clock) })
-    });
-    let counters = interfaces.iter().map(|(name, counted)| (name.clone(), observe::counters::json(counted)));
-    Ok(json!({
-        "schema": SCHEMA,
-        "running": true,
-        "generation": generation,
-        "rules": manifest.rules.len(),
-        "interfaces": counters.collect::<serde_json::Map<_, _>>(),
-        "attached": instance.interfaces()?.iter().map(attachment_json).collect::<Vec<_>>(),
-        "connections": metrics::connections(&instance)?.into_iter().map(|(state, count)| (state.to_owned(), count.into()))
-            .collect::<serde_json::Map<_, _>>(),
-        "capacity": instance.flow_capacity(),
-        "drops": drops.collect::<Vec<_>>(),
-        "events_lost": instance.lost_events()?,
-    }))
 }
