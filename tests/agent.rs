@@ -119,12 +119,18 @@ fn the_agent_answers_who_may_ask_and_refuses_the_rest() {
     assert!(page.contains("<title>rampart</title>") && page.contains("Content-Security-Policy"), "{page}");
     assert!(!page.contains("http://") && !page.contains("https://"), "the page asks nobody else");
     assert!(get(&pair.server, "/api/state").contains("\"running\":true"));
+    let why = get(&pair.server, "/api/why?packet=tcp+192.0.2.1%3A40000+192.0.2.2:24&direction=in&interface=eth0");
+    assert!(why.contains("\"verdict\":\"drop\"") && why.contains("\"reason\":\"policy\""), "{why}");
     for (text, status) in [
         ("GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403"),
         ("GET /metrics HTTP/1.1\r\n\r\n", "403"),
         ("GET / HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n\r\n", "403"),
         ("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", "405"),
         ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", "405"),
+        ("GET /api/why HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"),
+        ("GET /api/why?packet=tcp+x HTTP/1.1\r\nHost: localhost\r\n\r\n", "400"),
+        ("GET /api/why?packet=tcp+x HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403"),
+        ("POST /api/why HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", "405"),
         ("GET /etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", "404"),
         ("nonsense\r\n\r\n", "400"),
     ] {

@@ -9,6 +9,7 @@
 //! | [`inject`] | those frames sent and received on a wire |
 //! | [`sockets`] | real TCP, UDP and ping, and what the peer saw |
 //! | [`command`] | programs run with a deadline, `rampart` among them |
+//! | [`browser`] | a browser without a window |
 //! | [`screen`] | a program in a terminal of its own |
 //! | [`referee`] | a ruleset given to `nft`, and what it counted |
 //!
@@ -19,6 +20,7 @@
 //! Nothing of rampart's own code is used here, so that nothing of it can agree with itself; and `xtask` uses this
 //! crate before anything else is built.
 
+pub mod browser;
 pub mod command;
 pub mod inject;
 pub mod netns;

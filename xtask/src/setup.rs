@@ -36,6 +36,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("dropbear", "dropbear-bin"),
     ("dnsmasq", "dnsmasq-base"),
     ("dig", "bind9-dnsutils"),
+    ("prometheus", "prometheus"),
+    ("chromium", "chromium"),
 ];
 
 /// Finds or installs everything, and returns the eBPF toolchain.
