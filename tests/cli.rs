@@ -2,6 +2,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/bans.rs"]
+mod bans;
 #[path = "cli/conns.rs"]
 mod conns;
 #[path = "cli/doctor.rs"]

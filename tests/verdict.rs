@@ -6,6 +6,8 @@ mod support;
 mod addresses;
 #[path = "verdict/arp.rs"]
 mod arp;
+#[path = "verdict/bans.rs"]
+mod bans;
 #[path = "verdict/chains.rs"]
 mod chains;
 #[path = "verdict/counters.rs"]

@@ -18,6 +18,7 @@
 //! | [`conntrack`] | connection states and how a packet changes them |
 //! | [`table`] | the state table: a set-associative array, its slot words and how a place is chosen |
 //! | [`image`] | a compiled ruleset: instructions, constants, interval sets |
+//! | [`guard`] | bans, and what an instance knows about floods |
 //! | [`sets`] | named sets and maps: memory that programs and user space share |
 //! | [`fetch`] | what a rule can ask for beside those words |
 //! | [`edit`] | what a rule writes into headers |
@@ -50,6 +51,7 @@ pub mod fetch;
 pub mod fib;
 pub mod flow;
 pub mod fragment;
+pub mod guard;
 pub mod image;
 pub mod interface;
 pub mod ledger;

@@ -119,6 +119,7 @@ reasons! {
     NatUnwritable = 93, "nat_unwritable", Internal, "the packet's addresses could not be written";
     NatFragment = 94, "nat_fragment", Internal, "a fragment of a packet whose addresses are translated";
     Rejected = 100, "rejected", Ruleset, "a rule refused it, and its sender is told as far as senders are";
+    Banned = 102, "banned", Ruleset, "its source is banned for a time (`rampart bans`)";
 }
 
 /// One more than the highest reason number: the size of tables indexed by reason.

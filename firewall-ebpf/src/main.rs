@@ -12,6 +12,7 @@
 mod act;
 mod answer;
 mod association;
+mod bans;
 mod bucket;
 mod connection;
 mod conntrack;

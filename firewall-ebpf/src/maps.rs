@@ -15,6 +15,7 @@
 //! | FLOW_STATS | the instance | generations | generations, user space | one value |
 //! | EVENTS, BUDGET | the instance | generations | user space | the event is lost and counted |
 //! | LISTENERS | the instance | user space | generations | one value |
+//! | GUARD | the instance | user space, generations | generations, user space | one value |
 //! | SETS | the instance | user space, generations | generations, user space | a set is full: the rule does not match |
 //! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
 //! | MANIFEST | the generation | user space | user space | made to measure |
@@ -40,6 +41,7 @@ use firewall_common::{
     counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
     fragment::Pieces,
+    guard::Guard,
     image::{Insn, Interval, Part, Target, USES_NOTRACK},
     interface::Interface,
     ledger::{self, DroppedSet},
@@ -96,6 +98,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static LISTENERS: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+pub static GUARD: Array<Guard> = Array::with_max_entries(1, 0);
 #[btf_map]
 static SETS: ArrayOfMaps<SetMemory<[u64; LINE_WORDS], 1, SET_FLAGS>, { MAX_SETS as usize }> = ArrayOfMaps::new();
 #[map]

@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use crate::{
-    answer, connection, conntrack, count, emit, explain, fragment, maps, marks, nat,
+    answer, bans, connection, conntrack, count, emit, explain, fragment, maps, marks, nat,
     packet::{Frame, TcFrame},
     route, rules,
     verifier::{self, forget},
@@ -59,6 +59,9 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     explain::parsed(frame, work);
     if !verdict.is_pass() {
         return verdict;
+    }
+    if path == Path::Ingress && bans::is_banned(work) {
+        return Verdict::drop(Reason::Banned);
     }
     marks::read(frame, work);
     name_interfaces(work, path);

@@ -38,6 +38,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("dig", "bind9-dnsutils"),
     ("prometheus", "prometheus"),
     ("chromium", "chromium"),
+    ("fail2ban-server", "fail2ban"),
+    ("nmap", "nmap"),
 ];
 
 /// Finds or installs everything, and returns the eBPF toolchain.
@@ -106,7 +108,8 @@ fn install_packages(packages: &[&str]) -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
+    // No service is started by being installed (`invoke-rc.d` asks for the runlevel).
+    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     command
 }
 

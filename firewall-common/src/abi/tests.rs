@@ -14,6 +14,7 @@ use crate::{
     event::{Budget, Event},
     flow::{FlowKey, Secret},
     fragment::Pieces,
+    guard::Guard,
     image::{Insn, Interval, Settings, Target},
     interface::Interface,
     ledger::{Dropped, DroppedSet},
@@ -88,6 +89,7 @@ fn snapshot() -> String {
         Counter { packets, bytes }
         InterfaceCounters { ingress, egress }
         Timeouts { 0 }
+        Guard { bans_until, reserved }
         Pieces { words, expires, ranges, broken }
         FlowStats {
             entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, told,

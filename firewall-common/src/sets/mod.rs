@@ -30,8 +30,10 @@ pub const KEY_WORDS: usize = 16;
 pub const LINE_WORDS: usize = 8;
 /// Bytes of a line.
 pub const LINE: usize = LINE_WORDS * 8;
-/// Sets that an instance has room for.
+/// Sets that an instance has room for, those included that no ruleset names ([`crate::guard`]).
 pub const MAX_SETS: u32 = 1024;
+/// Sets that rulesets have room for.
+pub const MAX_NAMED_SETS: u32 = MAX_SETS - 2;
 /// Where a set's contents start.
 pub const FIRST: u32 = 4;
 /// Words of data that a map gives at most.

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::bans::{BanArgs, Unban};
 use super::conns::Conns;
 use super::observing::{Agent, Capture, Metrics, Test, Top, Trace, Why};
 use super::values::{self, EventFilter};
@@ -109,6 +110,15 @@ pub enum Verb {
     ///
     /// Elements added here stay when a ruleset is applied that keeps the set's declaration.
     Set(SetCommand),
+    /// Drop everything that comes from an address, for a time
+    ///
+    /// Ahead of every rule and of known connections, on every interface, and without a change of the ruleset: the ban stays when
+    /// another one is applied. What is answered to that address still leaves.
+    Ban(BanArgs),
+    /// Lift bans
+    Unban(Unban),
+    /// Show the bans: how much time is left, what they stopped, why they are there
+    Bans,
     /// Follow drops, log statements and new connections as they happen
     ///
     /// Prints a line an event until it is interrupted. It may be started before a ruleset is applied, and it goes on when
@@ -175,6 +185,9 @@ impl Verb {
             Self::Conns(_) => "conns",
             Self::Counters(_) => "counters",
             Self::Set(_) => "set",
+            Self::Ban(_) => "ban",
+            Self::Unban(_) => "unban",
+            Self::Bans => "bans",
             Self::Monitor(_) => "monitor",
             Self::Agent(_) => "agent",
             Self::Metrics(_) => "metrics",
@@ -363,6 +376,7 @@ pub struct Counters {
 #[command(after_long_help = "\
 Filters:
   dropped, logged, new         a kind of event
+  ban                          drops by a ban
   proto=tcp                    protocol, by name or number
   src=192.0.2.0/24  dst=...    address or prefix; host=... is either of them
   sport=443  dport=22          port; port=... is either of them

@@ -1,6 +1,11 @@
 //! Values of arguments: durations, prefixes, protocols, states, event filters.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+    time::Duration,
+};
 
 use firewall_common::{
     conntrack::{Phase, State},
@@ -86,6 +91,30 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// The addresses that share the first `length` bits with `address`.
+    pub fn new(address: IpAddr, length: u8) -> Option<Self> {
+        let (bits, width) = bits_of(address);
+        if u32::from(length) > width {
+            return None;
+        }
+        let mask = u128::MAX.checked_shl(width - u32::from(length)).unwrap_or(0);
+        let first = match address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits((bits & mask) as u32)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(bits & mask)),
+        };
+        Some(Self { address: first, length })
+    }
+
+    /// The lowest address, and how many first bits they share.
+    pub const fn parts(&self) -> (IpAddr, u8) {
+        (self.address, self.length)
+    }
+
+    /// Are all addresses of the other one among these?
+    pub fn covers(&self, other: &Self) -> bool {
+        self.length <= other.length && self.contains(other.address)
+    }
+
     /// Family, address and mask as the words that the program compares.
     pub fn words(&self) -> (u32, [u32; 4], [u32; 4]) {
         let (family, bits, width) = match self.address {
@@ -107,6 +136,30 @@ impl Prefix {
         };
         (one ^ other).checked_shr(bits - u32::from(self.length)).unwrap_or(0) == 0
     }
+}
+
+/// An address as a number, and how many bits it has.
+const fn bits_of(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (address.to_bits() as u128, 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
+}
+
+/// An address, or an address and a length.
+impl fmt::Display for Prefix {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if u32::from(self.length) == bits_of(self.address).1 {
+            return write!(formatter, "{}", self.address);
+        }
+        write!(formatter, "{}/{}", self.address, self.length)
+    }
+}
+
+/// A prefix whose address may have bits behind it, which do not count.
+pub fn network(text: &str) -> Result<Prefix, String> {
+    let Prefix { address, length } = text.parse()?;
+    Prefix::new(address, length).ok_or_else(|| format!("`{text}` is no prefix"))
 }
 
 impl FromStr for Prefix {
@@ -186,6 +239,9 @@ impl FromStr for EventFilter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "ban" {
+            return Ok(Self::Reason(Reason::Banned));
+        }
         let Some((key, value)) = text.split_once('=') else { return kind(text).map(Self::Kind) };
         Ok(match key {
             "kind" | "event" => Self::Kind(kind(value)?),

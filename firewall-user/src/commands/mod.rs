@@ -2,6 +2,7 @@
 
 mod agent;
 mod apply;
+mod bans;
 mod capture;
 mod check;
 mod completions;
@@ -94,6 +95,9 @@ pub fn run(cli: &Cli, terminal: Terminal) -> Result<Status> {
         Verb::Conns(conns) => conns::run(&session, conns),
         Verb::Counters(counters) => counters::run(&session, counters),
         Verb::Set(command) => set::run(&session, command),
+        Verb::Ban(arguments) => bans::ban(&session, arguments),
+        Verb::Unban(arguments) => bans::unban(&session, arguments),
+        Verb::Bans => bans::list(&session),
         Verb::Monitor(monitor) => monitor::run(&session, monitor),
         Verb::Agent(agent) => agent::run(&session, agent),
         Verb::Metrics(metrics) => metrics::run(&session, metrics),

@@ -115,7 +115,7 @@ pub enum CompileError {
         what: &'static str,
     },
     /// More named sets than there are places.
-    #[error("more than {} named sets", firewall_common::sets::MAX_SETS)]
+    #[error("more than {} named sets", firewall_common::sets::MAX_NAMED_SETS)]
     TooManySets,
     /// What the language has and the programs do not do yet.
     #[error("{} `{name}` of table `{table}`: {what} not supported yet", .kind)]

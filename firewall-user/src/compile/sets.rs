@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use firewall_common::{
     image::{HAS_EXTRAS, HAS_SHAPES, Insn, Op, USES_CHANGES, USES_NAMED, USES_SHAPES},
     sets::{
-        KEY_WORDS, Kind, MAX_SETS, change,
+        KEY_WORDS, Kind, MAX_NAMED_SETS, change,
         hash::NEVER,
         run::{DATA, WHOLE},
     },
@@ -43,7 +43,7 @@ pub(super) fn states(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<V
                 (&one.family, &one.table, &one.name) == (&state.family, &state.table, &state.name)
                     && one.declaration == state.declaration()
             });
-            let free = || (0..MAX_SETS).find(|slot| !taken.contains(slot));
+            let free = || (0..MAX_NAMED_SETS).find(|slot| !taken.contains(slot));
             let slot = same.and_then(|one| one.slot).or_else(free);
             state.slot = slot.ok_or(CompileError::TooManySets)?;
             taken.insert(state.slot);

@@ -12,6 +12,7 @@ use firewall_common::{
     counter::{Counter, FlowStats, InterfaceCounters},
     event::Budget,
     fragment::Pieces,
+    guard::Guard,
     interface::Interface,
     ledger::{DroppedSet, SETS},
     limits::{MAX_CELLS, MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
@@ -38,6 +39,7 @@ pub(super) const FLOW_STATS: &str = "FLOW_STATS";
 pub(super) const EVENTS: &str = "EVENTS";
 pub(super) const BUDGET: &str = "BUDGET";
 pub(super) const LISTENERS: &str = "LISTENERS";
+pub(super) const GUARD: &str = "GUARD";
 pub(super) const NAMED_SETS: &str = "SETS";
 pub(super) const INSNS: &str = "INSNS";
 pub(super) const CONSTANTS: &str = "CONSTANTS";
@@ -72,7 +74,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 20] = [
+pub(super) const STATE: [Shape; 21] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
@@ -91,6 +93,7 @@ pub(super) const STATE: [Shape; 20] = [
     shape(EVENTS, MapType::RingBuf, 0, 0, Some(1 << 20)),
     shape(BUDGET, MapType::PerCpuArray, 4, size_of::<Budget>(), Some(1)),
     shape(LISTENERS, MapType::Array, 4, 4, Some(1)),
+    shape(GUARD, MapType::Array, 4, size_of::<Guard>(), Some(1)),
     shape(NAMED_SETS, MapType::ArrayOfMaps, 4, 4, Some(MAX_SETS)),
     shape(LEDGER, MapType::PerCpuArray, 4, size_of::<DroppedSet>(), Some(SETS)),
 ];

@@ -5,6 +5,7 @@
 mod answering;
 mod apply;
 mod attach;
+mod bans;
 #[expect(unsafe_code, reason = "system calls that aya has no form for")]
 mod batch;
 mod clocks;
@@ -44,6 +45,7 @@ mod way_back;
 
 pub use apply::{Applied, ApplyOptions};
 pub use attach::{Attached, Egress, Ingress};
+pub use bans::{Ban, Banned};
 pub use error::KernelError;
 pub use events::Events;
 pub use examine::{Candidate, Machine, candidates, other_rulesets};

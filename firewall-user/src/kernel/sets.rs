@@ -62,7 +62,7 @@ impl SetMemory {
 }
 
 /// Memory for a set, of which nobody knows yet.
-fn make(spec: &Spec) -> Result<(OwnedFd, SetMemory), KernelError> {
+pub(super) fn make(spec: &Spec) -> Result<(OwnedFd, SetMemory), KernelError> {
     let lines = u32::try_from(spec.lines()).map_err(|_| KernelError::Limit("a set of more than 256 GiB".to_owned()))?;
     // SAFETY: all zero bytes are a valid value of this union of integers.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
@@ -88,7 +88,7 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
 }
 
 /// Puts memory into the map of sets; from then on programs use it.
-fn put(sets: BorrowedFd<'_>, slot: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn put(sets: BorrowedFd<'_>, slot: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
     let value = fd.as_raw_fd();
     // SAFETY: as in `make`.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
@@ -99,7 +99,7 @@ fn put(sets: BorrowedFd<'_>, slot: u32, fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// The memory in a slot of the map of sets, if there is any.
-fn get(sets: BorrowedFd<'_>, slot: u32) -> Result<Option<SetMemory>, KernelError> {
+pub(super) fn get(sets: BorrowedFd<'_>, slot: u32) -> Result<Option<SetMemory>, KernelError> {
     let mut id = 0_u32;
     // SAFETY: as in `make`.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
@@ -219,7 +219,7 @@ impl Instance {
 const SHARE: u64 = 4;
 
 /// Secret numbers of a set's hash.
-fn secret() -> Result<[u64; LINE_WORDS], KernelError> {
+pub(super) fn secret() -> Result<[u64; LINE_WORDS], KernelError> {
     let mut bytes = [0_u8; LINE];
     let random = std::fs::File::open("/dev/urandom");
     random

@@ -31,7 +31,7 @@ use super::{
 use crate::{compile::Compiled, config::Config};
 
 /// The maps of an instance that the program only reads: the shadow has the same ones.
-const READ_ONLY: [&str; 4] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES, maps::NAMED_SETS];
+const READ_ONLY: [&str; 5] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES, maps::NAMED_SETS, maps::GUARD];
 
 /// State that the program only writes, or that is copied in part: nothing in it is needed for an answer.
 const NOT_COPIED: [&str; 14] = [
