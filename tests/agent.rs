@@ -1,5 +1,10 @@
 //! The agent and its metrics: served, clean, adding up; read only, and nothing that filtering needs.
 
+#[path = "agent/adds_up.rs"]
+mod adds_up;
+#[path = "agent/prometheus.rs"]
+mod prometheus;
+
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -28,9 +33,14 @@ const PORT: u16 = 9630;
 
 /// Sends a request and returns the whole answer; empty when nobody answers.
 fn request(namespace: &Namespace, text: &str) -> String {
+    request_at(namespace, PORT, text)
+}
+
+/// The same of another server there.
+fn request_at(namespace: &Namespace, port: u16, text: &str) -> String {
     namespace.run(|| {
         let mut answer = String::new();
-        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", PORT)) {
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
             let _ = stream.set_read_timeout(Some(Duration::from_secs(20)));
             let _ = stream.write_all(text.as_bytes());
             let _ = stream.read_to_string(&mut answer);

@@ -309,6 +309,12 @@ impl Answers {
         self.unanswerable += unanswerable;
         self.failed += failed;
     }
+
+    /// Refused packets, whatever became of them.
+    pub const fn packets(&self) -> u64 {
+        let Self { resets, errors, limited, unanswerable, failed } = *self;
+        resets + errors + limited + unanswerable + failed
+    }
 }
 
 /// How answers are made: what the kernel's parameters of the network namespace say.

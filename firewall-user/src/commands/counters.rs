@@ -50,7 +50,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &Counters) -> Result<Status> {
 }
 
 /// What became of refusals, by interface.
-fn answers(instance: &Instance) -> Result<HashMap<String, Answers>, KernelError> {
+pub(super) fn answers(instance: &Instance) -> Result<HashMap<String, Answers>, KernelError> {
     let read = |attached: Attached| Ok((attached.name, instance.answers(attached.place)?));
     instance.interfaces()?.into_iter().map(read).collect()
 }

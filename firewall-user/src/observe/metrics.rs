@@ -5,10 +5,13 @@
 
 use std::fmt::Write;
 
-use firewall_common::counter::{Counter, FlowStats, InterfaceCounters};
+use firewall_common::{
+    answer::Answers,
+    counter::{Counter, FlowStats, InterfaceCounters},
+};
 
 use super::counters::{Way, reason};
-use crate::compile::{Manifest, RuleRecord};
+use crate::compile::{Manifest, ObjectRecord, RuleRecord};
 
 /// Which of the two formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Snapshot<'a> {
     pub manifest: &'a Manifest,
     /// Interfaces and what they counted.
     pub interfaces: &'a [(String, InterfaceCounters)],
+    /// What became of refusals, in the order of the interfaces, and how many have no explanation.
+    pub answers: &'a [(String, Answers, u64)],
     /// Connections by state.
     pub connections: &'a [(&'static str, u64)],
     /// Connections there is room for.
@@ -54,6 +59,8 @@ pub struct Snapshot<'a> {
     pub lost_events: u64,
     /// Rules with counters, and what they counted; none if they are more than were asked for.
     pub rules: Option<&'a [(&'a RuleRecord, Counter)]>,
+    /// Counters with a name, likewise.
+    pub named: Option<&'a [(&'a ObjectRecord, Counter)]>,
 }
 
 /// A text of families and samples.
@@ -106,8 +113,10 @@ pub fn text(snapshot: Option<&Snapshot<'_>>, format: Format) -> String {
     if let Some(snapshot) = snapshot {
         of_ruleset(&mut text, snapshot);
         of_interfaces(&mut text, snapshot.interfaces);
+        of_answers(&mut text, snapshot.answers);
         of_connections(&mut text, snapshot);
         of_rules(&mut text, snapshot);
+        of_named(&mut text, snapshot.named);
     }
     text.end()
 }
@@ -147,6 +156,43 @@ fn of_interfaces(text: &mut Text, interfaces: &[(String, InterfaceCounters)]) {
                 emit(&[("reason", &name), ("layer", layer)], pick(counter));
             }
         });
+    }
+}
+
+/// What became of refused packets: `rampart_dropped_packets_total{reason="rejected"}` is the sum of the first two.
+fn of_answers(text: &mut Text, answers: &[(String, Answers, u64)]) {
+    text.family("sent_back_packets", "counter", "Refused packets whose sender was told, by what.");
+    for (interface, Answers { resets, errors, .. }, _) in answers {
+        for (kind, count) in [("tcp_reset", resets), ("icmp_error", errors)] {
+            text.sample("sent_back_packets_total", &[("interface", interface), ("kind", kind)], *count);
+        }
+    }
+    text.family("untold_packets", "counter", "Refused packets whose sender was not told, by why not.");
+    for (interface, Answers { limited, unanswerable, failed, .. }, _) in answers {
+        for (why, count) in [("limited", limited), ("unanswerable", unanswerable), ("failed", failed)] {
+            text.sample("untold_packets_total", &[("interface", interface), ("why", why)], *count);
+        }
+    }
+    text.family(
+        "unexplained_packets",
+        "gauge",
+        "Refused packets that were neither sent back nor counted as untold, or the other way about; always 0.",
+    );
+    for (interface, _, unexplained) in answers {
+        text.sample("unexplained_packets", &[("interface", interface)], *unexplained);
+    }
+}
+
+/// Counters with a name.
+fn of_named(text: &mut Text, named: Option<&[(&ObjectRecord, Counter)]>) {
+    let Some(named) = named else { return };
+    let units: [(&str, Pick); 2] = [("packets", |counter| counter.packets), ("bytes", |counter| counter.bytes)];
+    for (unit, pick) in units {
+        text.family(&format!("named_{unit}"), "counter", &format!("The {unit} that a counter with a name counted."));
+        for (ObjectRecord { family, table, name, .. }, counter) in named {
+            let labels = [("family", family.as_str()), ("table", table), ("name", name)];
+            text.sample(&format!("named_{unit}_total"), &labels, pick(counter));
+        }
     }
 }
 
@@ -248,6 +294,8 @@ mod tests {
             never_completed: 0,
             lost_events: 1,
             rules: Some(&[]),
+            named: Some(&[]),
+            answers: &[("eth0".to_owned(), Answers { resets: 2, errors: 1, limited: 4, ..Answers::default() }, 0)],
         };
         text(Some(&snapshot), format)
     }
@@ -259,6 +307,9 @@ mod tests {
             "rampart_seen_packets_total{interface=\"eth0\",direction=\"in\"} 13\n",
             "rampart_passed_packets_total{interface=\"eth0\",direction=\"in\"} 10\n",
             "rampart_dropped_packets_total{interface=\"eth0\",direction=\"in\",reason=\"policy\",layer=\"ruleset\"} 3\n",
+            "rampart_sent_back_packets_total{interface=\"eth0\",kind=\"tcp_reset\"} 2\n",
+            "rampart_untold_packets_total{interface=\"eth0\",why=\"limited\"} 4\n",
+            "rampart_unexplained_packets{interface=\"eth0\"} 0\n",
             "rampart_connections{state=\"ESTABLISHED\"} 2\n",
             "# TYPE rampart_seen_packets_total counter\n",
         ] {
