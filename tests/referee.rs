@@ -4,6 +4,8 @@ mod support;
 
 #[path = "referee/grammar.rs"]
 mod grammar;
+#[path = "referee/matches.rs"]
+mod matches;
 #[path = "referee/walks.rs"]
 mod walks;
 #[path = "referee/way_back.rs"]
@@ -16,10 +18,13 @@ use std::{
 };
 
 use firewall_tests::{netns::Namespace, packet::Frame, referee::Referee};
-use firewall_user::compile::listing::{self, Live};
+use firewall_user::{
+    compile::listing::{self, Live},
+    language,
+};
 use proptest::{
     prelude::any,
-    test_runner::{Config, TestCaseError, TestRunner},
+    test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
 use serde_json::Value;
 use support::{
@@ -113,15 +118,36 @@ fn rulesets_mean_what_they_mean_to_nft() {
     assert!(failures.is_empty(), "seed {seed}\n{}", failures.join("\n"));
 }
 
+/// Rulesets that nobody wrote, and packets for each: thousands of both together in each run.
+const RULESETS: u32 = 40;
+const EACH: usize = 150;
+
+/// Without rules whose random tests contradict each other (`tcp doff` and `udp length`), which are refused, here and by nft.
+fn taken(ruleset: &str) -> String {
+    let is_rule = |line: &str| line.starts_with("\t\t") && line.contains(" counter");
+    let alone = |rule: &str| {
+        let chains = "chain leaf {}\nchain branch {}";
+        let text = format!("table inet dice {{\n{}\n{chains}\nchain c {{\n{rule}\n}}\n}}\n", matches::SETS);
+        language::parse_text("dice", &text, &language::Options::default()).is_ok()
+    };
+    lines(ruleset.lines().filter(|line| !is_rule(line) || alone(line)).map(str::to_owned))
+}
+
 /// Rulesets that nobody wrote.
 #[test]
 fn random_rulesets_mean_what_they_mean_to_nft() {
+    let seed = seed();
+    let cases = std::env::var("RAMPART_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(RULESETS);
+    println!("seed {seed} (RAMPART_SEED={seed} repeats it), {cases} rulesets (RAMPART_CASES), {EACH} packets each");
     let both = Mutex::new(Both::new());
-    let config = Config { cases: 24, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&(grammar::ruleset(), any::<u64>()), |(ruleset, seed)| {
+    let config = Config { cases, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
+    let bytes: [u8; 32] = std::array::from_fn(|at| seed.to_le_bytes()[at % 8]);
+    let runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let result = { runner }.run(&(grammar::ruleset(), any::<u64>()), |(ruleset, seed)| {
+        let ruleset = taken(&ruleset);
         // One that failed by a panic is no reason not to try a simpler one.
         let mut both = both.lock().unwrap_or_else(PoisonError::into_inner);
-        compare(&mut both, &ruleset, &packets(&ruleset, seed, 150)).map_err(TestCaseError::fail)
+        compare(&mut both, &ruleset, &packets(&ruleset, seed, EACH)).map_err(TestCaseError::fail)
     });
     result.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -6,6 +6,8 @@ mod support;
 mod devices;
 #[path = "sockets/routers.rs"]
 mod routers;
+#[path = "sockets/segments.rs"]
+mod segments;
 #[path = "sockets/tun.rs"]
 mod tun;
 

@@ -5,9 +5,12 @@
 //! verdict. So `tcp dport { 22, 443 } ip saddr 192.0.2.0/24 counter accept` is five instructions wired as the words
 //! stand, first failing test to the next rule, and nothing is evaluated that nftables would not evaluate.
 
-#[cfg(any(test, feature = "user"))]
-use crate::fetch::{self, Fetch};
 use crate::packet::{Field, REGISTERS, WORDS};
+#[cfg(any(test, feature = "user"))]
+use crate::{
+    edit::{PAYLOAD_SUM, PSEUDO_SUM},
+    fetch::{self, Fetch},
+};
 
 /// One instruction of a ruleset image. 32 bytes: two to a cache line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,6 +102,12 @@ pub enum Op {
     /// Asks the routing table by which interface the packet's IPv4 source is reached ([`crate::fib`]), puts its index into
     /// word `extra` (0: by none), then goes to `pass`. Without an answer the packet is dropped.
     Fib = 33,
+    /// Writes the value of word `extra` into the TCP option that `mask` names ([`crate::option`]), then goes to `pass`; also
+    /// when the packet has no such option. To `fail` when the option is cut short.
+    Option = 34,
+    /// Puts the largest TCP segment that the routes of the packet take ([`crate::mtu`]) into word `extra`, then goes to
+    /// `pass`. Without an answer the packet is dropped.
+    Mtu = 35,
     /// Asks for a translation of addresses, see [`crate::nat`]: `mask` says which kind and what is given, `low` where the
     /// addresses are, `high` the ports. Then goes to `pass`.
     Nat = 65,
@@ -415,6 +424,10 @@ pub const USES_REJECT: u32 = 1 << 22;
 pub const USES_READINGS: u32 = 1 << 16;
 /// [`Settings::uses`]: some rule asks the routing table: [`Op::Fib`].
 pub const USES_FIB: u32 = 1 << 17;
+/// [`Settings::uses`]: some rule writes into TCP options: [`Op::Option`].
+pub const USES_OPTIONS: u32 = 1 << 25;
+/// [`Settings::uses`]: some rule asks for the largest segment: [`Op::Mtu`].
+pub const USES_MTU: u32 = 1 << 26;
 /// [`Settings::uses`]: addresses are translated.
 pub const USES_NAT: u32 = 1 << 9;
 
@@ -462,6 +475,12 @@ pub struct Forest {
 
 #[cfg(any(test, feature = "user"))]
 impl Image {
+    /// Does some rule write what a checksum beyond the IPv4 header's covers?
+    pub fn rewrites(&self) -> bool {
+        let is_covered = |insn: &Insn| insn.op == Op::Edit as u8 && insn.low & (PSEUDO_SUM | PAYLOAD_SUM) != 0;
+        self.settings.uses & (USES_NAT | USES_OPTIONS) != 0 || self.insns.iter().any(is_covered)
+    }
+
     /// Generators of numbers that the image's instructions refer to.
     pub fn generators(&self) -> usize {
         let number = |insn: &Insn| {

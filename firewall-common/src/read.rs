@@ -74,7 +74,19 @@ pub struct Read {
 impl Read {
     /// The instruction, but for the register and where it leads.
     pub fn operands(self) -> Insn {
-        let (part, of) = match self.part {
+        let (part, of) = self.part_numbers();
+        let presence = if self.presence { PRESENCE } else { 0 };
+        Insn {
+            op: Op::Read as u8,
+            mask: part | u32::from(of) << 8,
+            low: self.first.into(),
+            high: u32::from(self.bytes) | presence,
+            ..Insn::default()
+        }
+    }
+
+    fn part_numbers(self) -> (u32, u8) {
+        match self.part {
             Part::Link => (LINK, 0),
             Part::Network => (NETWORK, 0),
             Part::Transport => (TRANSPORT, 0),
@@ -83,14 +95,6 @@ impl Read {
             Part::IpOption(kind) => (IP_OPTION, kind),
             Part::TcpOption(kind) => (TCP_OPTION, kind),
             Part::Chunk(kind) => (CHUNK, kind),
-        };
-        let presence = if self.presence { PRESENCE } else { 0 };
-        Insn {
-            op: Op::Read as u8,
-            mask: part | u32::from(of) << 8,
-            low: self.first.into(),
-            high: u32::from(self.bytes) | presence,
-            ..Insn::default()
         }
     }
 }
@@ -154,13 +158,25 @@ impl Scan {
     }
 
     #[inline(always)]
-    fn be16(&self, at: u32) -> u32 {
+    pub(crate) fn be16(&self, at: u32) -> u32 {
         self.byte(at) << 8 | self.byte(at + 1)
     }
 
     #[inline(always)]
     fn be32(&self, at: u32) -> u32 {
         self.be16(at) << 16 | self.be16(at + 2)
+    }
+
+    /// Was what was looked for found, and where: bytes from the frame's start?
+    #[inline(always)]
+    pub(crate) fn found(&self) -> Option<u32> {
+        if self.found == 0 { None } else { Some(self.place) }
+    }
+
+    /// Where the walk ended, or began when it found nothing; 0 when there was nothing to walk over.
+    #[inline(always)]
+    pub(crate) fn place(&self) -> u32 {
+        self.place
     }
 
     /// Found, or not, `place` bytes into the frame; the walk is over.
@@ -202,7 +218,7 @@ pub fn begin<S: Source + ?Sized>(source: &S, insn: &Insn, packet: &Packet, scan:
     scan.wanted = insn.mask >> 8 & 0xff;
     // Whether it is there does not depend on how long it is.
     scan.value = if insn.high & PRESENCE == 0 { [insn.high & 0xff, insn.low] } else { [0, 0] };
-    scan.found = 0;
+    (scan.found, scan.place) = (0, 0);
     scan.end = packet_end(packet);
     if scan.part == LINK {
         let has_link = packet.get(Field::Vlan) & LINK_ETHERNET != 0 && packet.get(Field::IifIndex) != 0;

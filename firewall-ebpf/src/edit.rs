@@ -10,6 +10,7 @@ use firewall_common::{
     bytes::HeaderBytes,
     edit::{self, HEADER_SUM, HEADER_SUM_AT, NETWORK, PAYLOAD_SUM, PSEUDO_SUM, TRANSPORT},
     image::Insn,
+    option,
     packet::{FRAGMENT_LATER, Field, L4_PRESENT, Packet},
 };
 
@@ -99,6 +100,22 @@ fn edit<F: Frame>(frame: &F, insn: &Insn, packet: &Packet) -> bool {
         return false;
     }
     frame.write_two(change)
+}
+
+/// Where a TCP header has its checksum.
+const TCP_SUM_AT: u32 = 16;
+
+/// Writes two bytes of a TCP option, and what the checksum makes of them.
+#[inline(never)]
+pub fn option<F: Frame>(frame: &F, header: u32, change: option::Change) -> bool {
+    verifier::frame();
+    let (old, new) = change.summed();
+    let summed = Change { at: change.at, old, new };
+    if change.old == change.new {
+        return true;
+    }
+    frame.fix_sum(header + TCP_SUM_AT, summed, false, false)
+        && frame.write_two(Change { at: change.at, old: change.old, new: change.new })
 }
 
 /// Two bytes of the frame at an address.

@@ -4,18 +4,23 @@ use core::ffi::c_void;
 
 use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, helpers::generated::bpf_fib_lookup};
 use firewall_common::{
-    fib::{self, Query},
+    fib::{self, LOOPBACK, Query},
     image::{Insn, NO_ANSWER, Target},
+    mtu,
     packet::{Field, NFPROTO_IPV4, WORDS},
 };
 
 use crate::{verifier, work::Work};
 
-/// Address family number of sockets (include/linux/socket.h).
+/// Address family numbers of sockets (include/linux/socket.h).
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// `BPF_FIB_LOOKUP_MARK` (include/uapi/linux/bpf.h, Linux 6.10): the question has a mark.
 const LOOKUP_MARK: u32 = 1 << 5;
+
+/// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.4: 31de4105f00d): without a neighbour there would be no MTU in the answer.
+const SKIP_NEIGHBOUR: u32 = 1 << 2;
 
 /// The routing table gave no answer.
 const UNANSWERED: u32 = u32::MAX;
@@ -69,6 +74,59 @@ fn ask(query: &Query, context: *mut c_void, lookup: &mut FibLookup) -> u32 {
     match answer {
         0 | 7 | 8 => lookup.ifindex,
         1..=4 => 0,
+        _ => UNANSWERED,
+    }
+}
+
+/// Carries out [`firewall_common::image::Op::Mtu`].
+#[inline(never)]
+pub fn segment(work: &mut Work, context: *mut c_void, insn: &Insn) {
+    verifier::frame();
+    let word = insn.extra as usize & (WORDS - 1);
+    if mtu::is_own(&work.packet) {
+        work.packet.words[word] = mtu::UNLIMITED;
+        work.cursor.at = insn.pass;
+        return;
+    }
+    let forward = mtu_of(work, context, false);
+    let back = mtu_of(work, context, true);
+    if forward == UNANSWERED || back == UNANSWERED {
+        work.cursor.at = Target::DROP;
+        work.cursor.rule = NO_ANSWER;
+        return;
+    }
+    work.packet.words[word] = mtu::segment(&work.packet, forward, back);
+    work.cursor.at = insn.pass;
+}
+
+/// What the route of a packet takes, or that back to its sender; [`mtu::UNLIMITED`] where no route leads.
+///
+/// The answer has the MTU where the question has a length: one that every route takes.
+#[inline(always)]
+fn mtu_of(work: &mut Work, context: *mut c_void, is_back: bool) -> u32 {
+    let (packet, lookup) = (&work.packet, &mut work.way_back);
+    let is_v4 = packet.get(Field::NfProto) == NFPROTO_IPV4;
+    let address = |field: Field| [0, 1, 2, 3].map(|index| packet.get_at(field, index).to_be());
+    let (source, destination) = if is_back {
+        ([0; 4], address(Field::SourceAddress))
+    } else {
+        (address(Field::SourceAddress), address(Field::DestinationAddress))
+    };
+    lookup.family = if is_v4 { AF_INET } else { AF_INET6 };
+    lookup.ifindex = if is_back { LOOPBACK } else { packet.get(Field::IifIndex) };
+    (lookup.l4_protocol, lookup.sport, lookup.dport) = (0, 0, 0);
+    lookup.__bindgen_anon_1.tot_len = 1;
+    lookup.__bindgen_anon_2.flowinfo = 0;
+    lookup.__bindgen_anon_3.ipv6_src = source;
+    lookup.__bindgen_anon_4.ipv6_dst = destination;
+    lookup.__bindgen_anon_5.tbid = 0;
+    let size = size_of::<FibLookup>() as i32;
+    // SAFETY: the structure is ours and its size is given.
+    let answer = unsafe { bpf_fib_lookup(context, core::ptr::from_mut(lookup).cast(), size, SKIP_NEIGHBOUR) };
+    match answer {
+        // SAFETY: a number, which the helper has written.
+        0 => u32::from(unsafe { lookup.__bindgen_anon_1.mtu_result }),
+        1..=4 => mtu::UNLIMITED,
         _ => UNANSWERED,
     }
 }

@@ -161,7 +161,7 @@ pub fn own_address<F: Frame>(frame: &F, work: &Work, own: &mut [u32; 4]) -> bool
 }
 
 /// [`bpf_fib_lookup`] without the neighbour (Linux 6.4), and with the address to send from.
-const BPF_FIB_LOOKUP_SKIP_NEIGH: u32 = 8;
+const BPF_FIB_LOOKUP_SKIP_NEIGH: u32 = 4;
 const BPF_FIB_LOOKUP_SRC: u32 = 16;
 
 /// An address as four words; an IPv4 address is the first, and what the packet before left in the others is not taken.

@@ -2,6 +2,8 @@
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 
+use super::matches::{Place, SETS, rare};
+
 /// Something with or without `!=` in front.
 fn perhaps_not(values: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     (prop_oneof![3 => Just(""), 1 => Just("!= ")], values).prop_map(|(not, values)| format!("{not}{values}"))
@@ -129,7 +131,7 @@ fn any_packet() -> impl Strategy<Value = String> {
 }
 
 /// Tests that do not contradict each other.
-fn tests() -> impl Strategy<Value = String> {
+fn tests(place: Place) -> impl Strategy<Value = String> {
     let joined = |(one, other): (String, String)| format!("{one} {other}");
     prop_oneof![
         2 => Just(String::new()),
@@ -144,19 +146,23 @@ fn tests() -> impl Strategy<Value = String> {
         1 => (with_ports(), ip()).prop_map(joined),
         1 => (ip(), icmp()).prop_map(joined),
         1 => (ip6(), icmpv6()).prop_map(joined),
+        10 => rare(place),
+        2 => (rare(place), rare(place)).prop_map(joined),
+        2 => (ip(), rare(place)).prop_map(joined),
     ]
 }
 
 /// A rule that counts; `chains` are those that it may jump to.
 fn rule(chains: &'static [&'static str]) -> impl Strategy<Value = String> {
     let plain = prop_oneof![4 => Just(String::new()), 3 => Just("accept".to_owned()), 3 => Just("drop".to_owned()), 1 => Just("return".to_owned())];
+    let place = if chains.is_empty() { Place::Leaf } else { Place::Other };
     let verdict = if chains.is_empty() {
         plain.boxed()
     } else {
         let jump = (prop_oneof![2 => Just("jump"), 1 => Just("goto")], prop::sample::select(chains));
         prop_oneof![4 => plain, 1 => jump.prop_map(|(how, chain)| format!("{how} {chain}"))].boxed()
     };
-    (tests(), verdict).prop_map(|(tests, verdict)| format!("\t\t{tests} counter {verdict}\n"))
+    (tests(place), verdict).prop_map(|(tests, verdict)| format!("\t\t{tests} counter {verdict}\n"))
 }
 
 fn rules(chains: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -173,7 +179,8 @@ pub(crate) fn ruleset() -> impl Strategy<Value = String> {
     let early = || prop_oneof![2 => Just(0), 1 => Just(-260)];
     let base = (hook(), early(), policy(), rules(&["leaf", "branch"]));
     (rules(&[]), rules(&["leaf"]), vec(base, 1..4)).prop_map(|(leaf, branch, bases)| {
-        let mut text = format!("table inet dice {{\n\tchain leaf {{\n{leaf}\t}}\n\tchain branch {{\n{branch}\t}}\n");
+        let mut text =
+            format!("table inet dice {{\n{SETS}\tchain leaf {{\n{leaf}\t}}\n\tchain branch {{\n{branch}\t}}\n");
         for (number, (hook, early, policy, rules)) in bases.into_iter().enumerate() {
             let priority = [0, -20, 30][number] + early;
             let head = format!("type filter hook {hook} priority {priority}; policy {policy};");

@@ -32,6 +32,16 @@ impl<'a> Live<'a> {
         live
     }
 
+    /// What `rampart apply` says of a ruleset that it refuses.
+    #[track_caller]
+    pub fn refused(namespace: &'a Namespace, rules: &str) -> String {
+        let live = Self { namespace, files: Scratch::new() };
+        let file = live.files.write("rules.nft", rules);
+        let output = live.run(&["apply", &file.to_string_lossy()]);
+        assert_ne!(output.status, 0, "it was applied");
+        output.stderr
+    }
+
     /// Runs `rampart` with these arguments.
     pub fn run(&self, arguments: &[&str]) -> Output {
         run_command(None, self.command(arguments), "")

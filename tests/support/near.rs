@@ -55,7 +55,7 @@ pub struct Values {
 impl Values {
     /// Those of a ruleset's text.
     pub fn of(ruleset: &str) -> Self {
-        let mut values = Self { has_states: ruleset.contains("ct state"), ..Self::default() };
+        let mut values = Self { has_states: ruleset.contains("ct "), ..Self::default() };
         let is_part = |letter: char| letter.is_ascii_alphanumeric() || [':', '.', '/'].contains(&letter);
         for word in ruleset.split(|letter| !is_part(letter)) {
             let (address, length) = word.split_once('/').unwrap_or((word, ""));

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use firewall_common::{
-    image::{Insn, Op, USES_REGISTERS},
-    packet::{Field, REGISTERS},
+    image::{Insn, Op, USES_MTU, USES_OPTIONS, USES_REGISTERS},
+    option,
+    packet::{FRAGMENT_LATER, Field, L4_PRESENT, REGISTERS},
 };
 
 use super::{
@@ -12,11 +13,15 @@ use super::{
     concat, header,
     words::{self, CONNECTIONLESS, Way, Word, range},
 };
+use crate::language::reading::{Reading, Span, Whole};
 use crate::language::ruleset::{Computed, Data, DataMap, Given, Lookup, Selector, Step, Subject, Table, Values};
 
 /// Gives what `target` stands for a value; a value that the packet does not have ends the rule.
 pub(super) fn assign(out: &mut Assembler, table: &Table, (target, value): (Subject, &Data), way: Way) {
     out.note_use(target.selector);
+    if let Selector::Reading(reading) = target.selector {
+        return assign_option(out, table, (reading, value), way);
+    }
     if header::is_field(target.selector) {
         return assign_field(out, table, (target, value), way);
     }
@@ -58,6 +63,28 @@ fn assign_field(out: &mut Assembler, table: &Table, (target, value): (Subject, &
     header::write(out, target, field as u32, tests);
     finish(out, Insn { op: Op::Range as u8, field: Field::Zero as u8, ..Insn::default() }, way);
 }
+
+/// Writes into a TCP option. As in the kernel a packet of another protocol ends the rule, and one without the option does not.
+fn assign_option(out: &mut Assembler, table: &Table, (reading, value): (Reading, &Data), way: Way) {
+    let Some(Span { of: Whole::TcpOption(kind), first, bytes, .. }) = reading.span() else { return };
+    let tcp = u32::from(TCP) | L4_PRESENT;
+    words::step(out, way, range(Field::L4Header, u32::MAX, (tcp, tcp)));
+    words::step(out, way, range(Field::Fragment, FRAGMENT_LATER, (0, 0)));
+    let word = out.take_registers(1) as u32;
+    let last = match value {
+        Data::Computed(Computed { subject, steps: _ }) if subject.selector == Selector::RouteMtu => {
+            out.uses |= USES_MTU;
+            Insn { op: Op::Mtu as u8, extra: word, ..Insn::default() }
+        }
+        Data::Constant(_) | Data::Computed(_) | Data::Lookup(_) => load(out, table, (value, word), way),
+    };
+    go_on(out, last, way);
+    out.uses |= USES_OPTIONS | USES_REGISTERS;
+    let insn = Insn { rule: way.rule, flags: way.flags, extra: word, ..option::operands(kind, first, bytes) };
+    out.push(insn, way.pass, way.fail);
+}
+
+const TCP: u8 = 6;
 
 /// Copies a value of several words, its first bits first.
 fn copy_wide(out: &mut Assembler, subject: Subject, (into, count): (Field, usize), way: Way) {

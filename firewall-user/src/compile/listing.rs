@@ -90,6 +90,8 @@ fn instruction(insn: &Insn) -> String {
         50 => format!("quota, constant {low}, cell {extra}"),
         32 => format!("{} = read {low}+{high:#x} of {mask:#x}", field_name(extra as u8)),
         33 => format!("{} = way back, {low:#x}, {high:#x}", field_name(extra as u8)),
+        34 => format!("option {low}+{high:#x} of {mask:#x} = {}", field_name(extra as u8)),
+        35 => format!("{} = largest segment", field_name(extra as u8)),
         65 => format!("nat {mask:#x} addresses {low} ports {}-{}", high & 0xffff, high >> 16),
         _ => format!("op {op}"),
     };

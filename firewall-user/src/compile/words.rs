@@ -73,7 +73,7 @@ fn packet_word(selector: Selector) -> Word {
     let tagged = |field, protocol, shift, max| Word::Tagged { field, protocol, shift, max };
     match selector {
         // In registers, see `word`.
-        Selector::Reading(_) => Word::Plain(Field::Zero, 0),
+        Selector::Reading(_) | Selector::RouteMtu => Word::Plain(Field::Zero, 0),
         Selector::Iif => Word::Plain(Field::IifIndex, 0xffff_ffff),
         Selector::Oif => Word::Plain(Field::OifIndex, 0xffff_ffff),
         Selector::IifName => Word::Wide(Field::IifName),

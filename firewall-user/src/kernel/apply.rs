@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use firewall_common::{
     abi::ABI_VERSION,
     control::Control,
-    image::{Forest, Image, Settings, USES_NAT},
+    image::{Forest, Image, Settings},
     interface::Interface as Entry,
 };
 
@@ -74,7 +74,7 @@ impl Instance {
         let all = interfaces::list()?;
         let mut chosen = interfaces::choose(&all, &options.interfaces)?;
         for interface in &mut chosen {
-            interface.translates = compiled.image.settings.uses & USES_NAT != 0;
+            interface.rewrites = compiled.image.rewrites();
         }
         let control = self.begin()?;
         refuse_unconfirmed(&control)?;
@@ -190,18 +190,18 @@ impl Instance {
     }
 }
 
-/// Interfaces that were attached before must be so in a way that lets addresses be translated.
+/// Interfaces that were attached before must be so in a way that lets packets be rewritten.
 fn refuse_unfit(entries: &[(u32, Entry)], all: &[Interface], compiled: &Compiled) -> Result<(), KernelError> {
-    if compiled.image.settings.uses & USES_NAT == 0 {
+    if !compiled.image.rewrites() {
         return Ok(());
     }
     for (_, entry) in entries {
         let Some(interface) = all.iter().find(|one| one.index == entry.ifindex) else { continue };
-        let interface = Interface { translates: true, ..interface.clone() };
-        if entry.flags & attach::NAME_ONLY == 0 && attach::cannot_translate(&interface, entry) {
+        let interface = Interface { rewrites: true, ..interface.clone() };
+        if entry.flags & attach::NAME_ONLY == 0 && attach::cannot_rewrite(&interface, entry) {
             return Err(KernelError::Limit(format!(
                 "interface `{}` is attached by XDP, and its packets come with checksums that are still to be finished: to \
-                 translate addresses it must be attached by tc; `rampart stop`, then `rampart apply`, does that",
+                 rewrite them it must be attached by tc; `rampart stop`, then `rampart apply`, does that",
                 interface.name
             )));
         }

@@ -120,8 +120,8 @@ fn note(entry: &Entry) -> Option<String> {
     if entry.flags & RAW_IP != 0 {
         return Some("no Ethernet header, so no XDP".to_owned());
     }
-    if entry.note == TRANSLATES {
-        let reason = "addresses are translated, and only tc knows of checksums that are still to be finished";
+    if entry.note == REWRITES {
+        let reason = "packets are rewritten, and only tc knows of checksums that are still to be finished";
         return Some(reason.to_owned());
     }
     let errno = entry.note as i32;
@@ -132,18 +132,18 @@ fn note(entry: &Entry) -> Option<String> {
     })
 }
 
-/// [`Entry::note`], beside error numbers: addresses are translated.
-const TRANSLATES: u32 = 1 << 16;
+/// [`Entry::note`], beside error numbers: packets are rewritten.
+const REWRITES: u32 = 1 << 16;
 
 /// XDP is not told which checksums the sender left to a network card to finish. Where there is no card, as between the ends
 /// of a veth pair and with generic XDP, they come unfinished, and a checksum cannot be adjusted without knowing.
 fn needs_tc(interface: &Interface) -> bool {
-    interface.translates && interface.is_pair
+    interface.rewrites && interface.is_pair
 }
 
-/// Is it attached in a way that addresses cannot be translated in?
-pub(super) fn cannot_translate(interface: &Interface, entry: &Entry) -> bool {
-    interface.translates && entry.flags & TC_INGRESS == 0 && (interface.is_pair || entry.flags & GENERIC != 0)
+/// Is it attached in a way that packets cannot be rewritten in?
+pub(super) fn cannot_rewrite(interface: &Interface, entry: &Entry) -> bool {
+    interface.rewrites && entry.flags & TC_INGRESS == 0 && (interface.is_pair || entry.flags & GENERIC != 0)
 }
 
 /// An entry of the map for an interface about to be attached.
@@ -159,7 +159,7 @@ pub(super) fn entry(interface: &Interface, config: &Config) -> Entry {
         name: name_words(&interface.name),
         ifindex: interface.index,
         flags,
-        note: if needs_tc(interface) { TRANSLATES } else { 0 },
+        note: if needs_tc(interface) { REWRITES } else { 0 },
         zone: config.conntrack.zone(&interface.name).into(),
     }
 }
@@ -199,8 +199,8 @@ fn attach_xdp(ebpf: &mut Ebpf, pins: &Pins, interface: &Interface, entry: &mut E
     let link = match program.attach_to_if_index(interface.index, XdpMode::Driver) {
         Ok(link) => link,
         Err(native) => {
-            if interface.translates {
-                entry.note = TRANSLATES;
+            if interface.rewrites {
+                entry.note = REWRITES;
                 entry.flags |= TC_INGRESS;
                 return Ok(());
             }

@@ -1,12 +1,17 @@
-//! What must be so in this network namespace before the routing table can be asked for the way back.
+//! What must be so in this network namespace before the routing table can be asked: for the way back, and for what a route
+//! takes.
 
-use std::fs;
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
-use firewall_common::image::USES_FIB;
+use firewall_common::image::{USES_FIB, USES_MTU};
 use futures_util::TryStreamExt;
 use rtnetlink::{
     RouteMessageBuilder,
-    packet_route::route::{RouteAttribute, RouteMessage},
+    packet_route::route::{RouteAttribute, RouteMessage, RouteMetric},
 };
 
 use super::KernelError;
@@ -16,6 +21,9 @@ const FORWARDING: &str = "/proc/sys/net/ipv4/conf/lo/forwarding";
 
 /// Refuses a ruleset whose questions the kernel would not answer, or not as it answers nftables.
 pub(super) fn check(uses: u32) -> Result<(), KernelError> {
+    if uses & USES_MTU != 0 {
+        check_mtu()?;
+    }
     if uses & USES_FIB == 0 {
         return Ok(());
     }
@@ -27,7 +35,7 @@ pub(super) fn check(uses: u32) -> Result<(), KernelError> {
                 .to_owned(),
         ));
     }
-    if routes()?.iter().any(has_several_hops) {
+    if routes(false)?.iter().any(has_several_hops) {
         return Err(KernelError::Limit(
             "the ruleset asks for the way back (`fib`), and this host has a route with several next hops, of which the kernel tells \
              programs only one; nftables would accept a packet from each"
@@ -37,22 +45,76 @@ pub(super) fn check(uses: u32) -> Result<(), KernelError> {
     Ok(())
 }
 
+/// Refuses where a route's size would be known to nftables and not to programs.
+fn check_mtu() -> Result<(), KernelError> {
+    for family in ["ipv4", "ipv6"] {
+        let interfaces = format!("/proc/sys/net/{family}/conf");
+        let loopback = format!("{interfaces}/lo/forwarding");
+        if is_on(Path::new(&loopback)) || !forwards(Path::new(&interfaces)) {
+            continue;
+        }
+        return Err(KernelError::Limit(format!(
+            "the ruleset asks what routes take (`rt mtu`), which the kernel tells programs only where forwarding is on, also for \
+             the way back: `sysctl -w net.{family}.conf.lo.forwarding=1` turns it on for the loopback interface; nothing is \
+             forwarded for it"
+        )));
+    }
+    for is_v6 in [false, true] {
+        if routes(is_v6)?.iter().any(has_own_mtu) {
+            return Err(KernelError::Limit(
+                "the ruleset asks what routes take (`rt mtu`), and this host has a route with an `mtu` of its own, which programs \
+                 are told only where it is locked: `ip route change .. mtu lock N`"
+                    .to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A parameter that is not there is off: a kernel without IPv6, for instance.
+fn is_on(parameter: &Path) -> bool {
+    fs::read_to_string(parameter).is_ok_and(|value| value.trim() != "0")
+}
+
+/// Does any interface forward packets?
+fn forwards(interfaces: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(interfaces) else { return false };
+    entries.filter_map(Result::ok).any(|interface| is_on(&interface.path().join("forwarding")))
+}
+
+/// The number of `mtu` among the metrics (`RTAX_MTU`, include/uapi/linux/rtnetlink.h).
+const MTU: u32 = 2;
+
+fn has_own_mtu(route: &RouteMessage) -> bool {
+    let metrics = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    });
+    let has = |wanted: fn(&RouteMetric) -> bool| metrics.is_some_and(|metrics| metrics.iter().any(wanted));
+    has(|metric| matches!(metric, RouteMetric::Mtu(_)))
+        && !has(|metric| matches!(metric, RouteMetric::Lock(locked) if locked & 1 << MTU != 0))
+}
+
 fn has_several_hops(route: &RouteMessage) -> bool {
     route.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::MultiPath(hops) if hops.len() > 1))
 }
 
-fn routes() -> Result<Vec<RouteMessage>, KernelError> {
+fn routes(is_v6: bool) -> Result<Vec<RouteMessage>, KernelError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
         .map_err(KernelError::system("netlink runtime"))?;
-    runtime.block_on(ask())
+    runtime.block_on(ask(is_v6))
 }
 
-async fn ask() -> Result<Vec<RouteMessage>, KernelError> {
+async fn ask(is_v6: bool) -> Result<Vec<RouteMessage>, KernelError> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::system("netlink"))?;
     let connection = tokio::spawn(connection);
-    let query = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
+    let query = if is_v6 {
+        RouteMessageBuilder::<Ipv6Addr>::new().build()
+    } else {
+        RouteMessageBuilder::<Ipv4Addr>::new().build()
+    };
     let routes = handle.route().get(query).execute().try_collect::<Vec<_>>().await;
     connection.abort();
     routes.map_err(|error| KernelError::system("list of routes")(std::io::Error::other(error)))

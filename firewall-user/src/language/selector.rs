@@ -149,6 +149,8 @@ pub enum Selector {
     Icmp6Code,
     Icmp6Id,
     Icmp6Sequence,
+    /// What the packet's routes take: a value, not for matches.
+    RouteMtu,
     /// What is read from the packet's bytes, or asked of the routing table.
     Reading(Reading),
 }
@@ -198,6 +200,7 @@ impl Selector {
     const fn spec(self) -> ((&'static str, &'static str), Type) {
         match self {
             Self::Reading(reading) => (("", ""), reading.value_type()),
+            Self::RouteMtu => (("rt", "mtu"), Type::Integer(16)),
             Self::Iif => (("iif", ""), Type::IfIndex),
             Self::Oif => (("oif", ""), Type::IfIndex),
             Self::IifName => (("iifname", ""), Type::IfName),

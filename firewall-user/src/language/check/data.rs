@@ -11,6 +11,7 @@ use super::{
 use crate::language::{
     ast::{Binary, Element, Expr, ExprKind, Given, Hash, Left},
     diagnostic::Diagnostic,
+    reading::{Place, Reading},
     ruleset::{
         self, Computed, CtField, Data, DataMap, Extras, Form, Interned, Lookup, PacketHash, Selector, Statement, Step,
         Subject, Transport, Tuple, Values,
@@ -26,7 +27,7 @@ impl Checker<'_> {
     /// `meta mark set VALUE`
     pub(super) fn assignment(
         &mut self,
-        table: usize,
+        (table, chain): (usize, usize),
         (target, value): (&Left, &Expr),
         context: &mut Context,
     ) -> Checked<Statement> {
@@ -35,6 +36,9 @@ impl Checker<'_> {
         let (target, _) = self.subject(target, context)?;
         let data = self.packet_data(table, (value, ty), context)?;
         may_be_computed_into(target, &data, value.span)?;
+        if is_route_mtu(&data) {
+            self.tables[table].chains[chain].mtus.push(value.span);
+        }
         Ok(Statement::Assign { target, value: data })
     }
 
@@ -324,6 +328,10 @@ fn may_be_set(target: &Left) -> Checked<()> {
         | S::VlanId
         | S::VlanPcp
         | S::VlanDei => return Ok(()),
+        S::Reading(reading) if option_value(reading) => return Ok(()),
+        S::Reading(reading) if matches!(reading.place(), Some(Place::TcpOption(_))) => {
+            "the kernel writes two or four bytes of an option, not its kind and length"
+        }
         S::SourcePort(Transport::Sctp) | S::DestinationPort(Transport::Sctp) => {
             "its checksum covers the whole packet, which is not read here"
         }
@@ -353,9 +361,32 @@ fn may_be_set(target: &Left) -> Checked<()> {
     Err(Diagnostic::error(target.span, format!("`{selector} set` is not supported")).help(reason))
 }
 
+/// Two or four bytes of a TCP option.
+fn option_value(reading: Reading) -> bool {
+    let is_option = matches!(reading.place(), Some(Place::TcpOption(_))) || matches!(reading, Reading::RawOption(..));
+    is_option && matches!(reading.value_type(), Type::Integer(16 | 32))
+}
+
+fn is_route_mtu(value: &Data) -> bool {
+    matches!(value, Data::Computed(Computed { subject, steps: _ }) if subject.selector == Selector::RouteMtu)
+}
+
 /// nft 1.0.6 computes values only for fields that begin and end at even bytes.
 fn may_be_computed_into(target: Subject, value: &Data, span: Span) -> Checked<()> {
     let selector = target.selector;
+    if let Selector::Reading(_) = selector {
+        return match value {
+            Data::Computed(_) if !is_route_mtu(value) => {
+                let error = Diagnostic::error(span, "a TCP option is given a number, what a map gives, or `rt mtu`");
+                Err(error.help("nft 1.0.6 lists fields of a packet there as raw payload"))
+            }
+            Data::Constant(_) | Data::Computed(_) | Data::Lookup(_) => Ok(()),
+        };
+    }
+    if is_route_mtu(value) {
+        let error = Diagnostic::error(span, "`rt mtu` is the size of a segment");
+        return Err(error.help("write `tcp option maxseg size set rt mtu`"));
+    }
     let is_card = selector.value_type() == Type::EtherAddr && matches!(value, Data::Lookup(_));
     if is_card {
         return Err(Diagnostic::error(span, "hardware addresses from a map are not supported"));

@@ -214,7 +214,7 @@ impl Checker<'_> {
 
     fn finish(mut self) -> Outcome {
         let loops: Vec<_> = self.tables.iter().filter_map(|table| jumps::check(table).err()).collect();
-        let rejects: Vec<_> = self.tables.iter().filter_map(|table| stateful::check_rejects(table).err()).collect();
+        let rejects: Vec<_> = self.tables.iter().filter_map(|table| stateful::check_hooks(table).err()).collect();
         for diagnostic in loops.into_iter().chain(rejects) {
             self.report(diagnostic);
         }

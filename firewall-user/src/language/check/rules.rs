@@ -4,7 +4,7 @@ use super::{Checked, Checker, context::Context, matches::only_values, stateful::
 use crate::language::{
     ast::{self, Element, Expr, ExprKind, Given, Left, RulePlace, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
-    ruleset::{ConcatKeys, Data, MapElement, Origin, Rule, Statement, Subject, Values, Verdict},
+    ruleset::{ConcatKeys, Data, MapElement, Origin, Rule, Selector, Statement, Subject, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -103,7 +103,9 @@ impl Checker<'_> {
             }
             StatementKind::Map(left, elements) => self.map(place, left, elements, context)?,
             StatementKind::Update(update) => self.set_update(place.table, update, context)?,
-            StatementKind::Assign(target, value) => self.assignment(place.table, (target, value), context)?,
+            StatementKind::Assign(target, value) => {
+                self.assignment((place.table, place.chain), (target, value), context)?
+            }
             StatementKind::Counter(packets, bytes) => Statement::Counter { packets: *packets, bytes: *bytes },
             StatementKind::NoTrack => Statement::NoTrack,
             StatementKind::Log(log) => Statement::Log(checked_log(log, written.span)?),
@@ -274,7 +276,10 @@ fn always_goes_on(statement: &Statement) -> bool {
         | Statement::Flow(_)
         | Statement::Synproxy(_) => false,
         // What is read, or the header that is written to, may not be there.
-        Statement::Assign { target, value } => target.network.is_none() && matches!(value, Data::Constant(_)),
+        Statement::Assign { target, value } => {
+            let is_there = target.network.is_none() && !matches!(target.selector, Selector::Reading(_));
+            is_there && matches!(value, Data::Constant(_))
+        }
         Statement::Counter { .. }
         | Statement::Log(_)
         | Statement::NoTrack

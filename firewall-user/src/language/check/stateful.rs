@@ -5,7 +5,7 @@ use firewall_common::image::Hook;
 use super::{
     Checked, Checker,
     context::{self, Context},
-    tables::{TableState, near},
+    tables::{ChainState, TableState, near},
 };
 use crate::language::{
     ast::{self, RejectWith, Spanned},
@@ -53,23 +53,38 @@ impl Checker<'_> {
     }
 }
 
-/// Refuses `reject` where packets leave, in whatever chain such packets get to, as the kernel does
-/// (`nft_reject_validate`, `net/netfilter/nft_reject.c`).
-pub(super) fn check_rejects(table: &TableState) -> Checked<()> {
-    let leaves = |chain: &&usize| {
-        let base = table.chains[**chain].base.as_ref();
-        base.is_some_and(|base| matches!(base.hook, Hook::Postrouting | Hook::Egress))
-    };
+/// Refuses statements at hooks where the kernel refuses them, in whatever chain packets of such a hook get to.
+pub(super) fn check_hooks(table: &TableState) -> Checked<()> {
+    // `nft_reject_validate`, `net/netfilter/nft_reject.c`
+    let leaves = |hook| matches!(hook, Hook::Postrouting | Hook::Egress);
+    if let Some(span) = first_reached(table, &leaves, &|chain| &chain.rejects) {
+        let error = Diagnostic::error(span, "`reject` in a chain of packets that leave: the kernel refuses it there");
+        return Err(error.help("reject at the hooks input, forward or output; `drop` works everywhere"));
+    }
+    // `nft_rt_validate`, `net/netfilter/nft_rt.c`
+    let has_no_route = |hook| !matches!(hook, Hook::Forward | Hook::Output | Hook::Postrouting);
+    if let Some(span) = first_reached(table, &has_no_route, &|chain| &chain.mtus) {
+        let error = Diagnostic::error(span, "`rt mtu` in a chain of packets that have no route yet");
+        return Err(error.help("write it at the hooks forward, output or postrouting"));
+    }
+    Ok(())
+}
+
+/// The first of these statements that packets of such a hook get to.
+fn first_reached(
+    table: &TableState,
+    of_hook: &dyn Fn(Hook) -> bool,
+    statements: &dyn Fn(&ChainState) -> &[Span],
+) -> Option<Span> {
+    let begins = |chain: &&usize| table.chains[**chain].base.as_ref().is_some_and(|base| of_hook(base.hook));
     let all: Vec<usize> = (0..table.chains.len()).collect();
-    let mut reached: Vec<usize> = all.iter().filter(leaves).copied().collect();
+    let mut reached: Vec<usize> = all.iter().filter(begins).copied().collect();
     let mut at = 0;
     while let Some(chain) = reached.get(at).copied() {
         at += 1;
         let chain = &table.chains[chain];
-        if let Some(span) = chain.rejects.first() {
-            let error =
-                Diagnostic::error(*span, "`reject` in a chain of packets that leave: the kernel refuses it there");
-            return Err(error.help("reject at the hooks input, forward or output; `drop` works everywhere"));
+        if let Some(span) = statements(chain).first() {
+            return Some(*span);
         }
         let maps = chain.maps.iter().flat_map(|map| &table.sets[*map].jumps);
         for (target, _) in chain.jumps.iter().chain(maps) {
@@ -78,7 +93,7 @@ pub(super) fn check_rejects(table: &TableState) -> Checked<()> {
             }
         }
     }
-    Ok(())
+    None
 }
 
 /// What `log` says, where nothing contradicts.

@@ -44,6 +44,8 @@ pub(super) struct ChainState {
     pub(super) jumps: Vec<(usize, Span)>,
     /// Where its rules reject.
     pub(super) rejects: Vec<Span>,
+    /// Where they ask what a route takes.
+    pub(super) mtus: Vec<Span>,
     /// Named maps in its rules.
     pub(super) maps: Vec<usize>,
     /// Sets and maps that its rules use.
@@ -57,7 +59,7 @@ pub(super) struct ChainState {
 impl ChainState {
     pub(super) fn new(name: String) -> Self {
         let (rules, jumps, maps, sets, devices) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let rejects = Vec::new();
+        let (rejects, mtus) = (Vec::new(), Vec::new());
         Self {
             name,
             base: None,
@@ -67,6 +69,7 @@ impl ChainState {
             rules,
             jumps,
             rejects,
+            mtus,
             maps,
             sets,
             flushed: 0,
@@ -79,6 +82,7 @@ impl ChainState {
         self.rules.clear();
         self.jumps.clear();
         self.rejects.clear();
+        self.mtus.clear();
         self.maps.clear();
         self.sets.clear();
         self.closed = false;
@@ -94,6 +98,7 @@ impl ChainState {
             rules,
             jumps: _,
             rejects: _,
+            mtus: _,
             maps: _,
             sets: _,
             flushed: _,

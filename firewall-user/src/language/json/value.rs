@@ -139,6 +139,7 @@ pub(super) fn selected(selector: Selector) -> Value {
     }
     match selector.words() {
         (key, "") | ("meta", key) => json!({ "meta": { "key": key } }),
+        ("rt", key) => json!({ "rt": { "key": key } }),
         ("ct", key) => match key.split_once(' ') {
             Some((side, key)) => json!({ "ct": { "key": key, "dir": side } }),
             None => json!({ "ct": { "key": key } }),

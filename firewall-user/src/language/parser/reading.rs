@@ -31,12 +31,25 @@ impl Parser<'_> {
         let start = self.here();
         let selector = if self.at_mark(Mark::At) {
             self.raw()?
+        } else if self.route_mtu() {
+            Selector::RouteMtu
         } else {
             let Some(found) = self.found()? else { return Ok(None) };
             Selector::Reading(found)
         };
         let span = start.to(self.previous());
         Ok(Some(Left { selector, hash: None, operations: Vec::new(), more: Vec::new(), span }))
+    }
+
+    /// `rt mtu`, `rt ip mtu` where a value stands; read past.
+    fn route_mtu(&mut self) -> bool {
+        let Some(word) = self.word_at(1).filter(|_| self.selectors && self.at_word("rt")) else { return false };
+        let words = if word == "mtu" { 2 } else { 3 };
+        let is_mtu = route(word, self.word_at(2)) == Some("mtu");
+        for _ in 0..if is_mtu { words } else { 0 } {
+            self.bump();
+        }
+        is_mtu
     }
 
     fn found(&mut self) -> Parsed<Option<Reading>> {
