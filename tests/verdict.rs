@@ -10,6 +10,8 @@ mod arp;
 mod bans;
 #[path = "verdict/chains.rs"]
 mod chains;
+#[path = "verdict/checks.rs"]
+mod checks;
 #[path = "verdict/counters.rs"]
 mod counters;
 #[path = "verdict/edits.rs"]

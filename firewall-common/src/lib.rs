@@ -18,6 +18,7 @@
 //! | [`conntrack`] | connection states and how a packet changes them |
 //! | [`table`] | the state table: a set-associative array, its slot words and how a place is chosen |
 //! | [`image`] | a compiled ruleset: instructions, constants, interval sets |
+//! | [`checks`] | what settings say is wrong with packets |
 //! | [`guard`] | bans, and what an instance knows about floods |
 //! | [`sets`] | named sets and maps: memory that programs and user space share |
 //! | [`fetch`] | what a rule can ask for beside those words |
@@ -40,6 +41,7 @@
 pub mod abi;
 pub mod answer;
 pub mod bytes;
+pub mod checks;
 pub mod classify;
 pub mod conntrack;
 pub mod control;

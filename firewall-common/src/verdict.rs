@@ -103,11 +103,15 @@ reasons! {
     Ipv6TooManyExtensions = 43, "ipv6_too_many_extensions", Network, "more than eight IPv6 extension headers";
     FragmentTiny = 44, "fragment_tiny", Network, "the first fragment ends inside the layer-4 header, or a later one would overwrite it (RFC 3128)";
     FibUnanswered = 45, "fib_unanswered", Internal, "a rule asks for the way back and the routing table does not answer: forwarding of `lo` was turned off, or the way is a tunnel's";
+    Ipv4Checksum = 46, "ipv4_checksum", Network, "the checksum of the IPv4 header is wrong (setting `ip_checksum`)";
+    Land = 47, "land", Network, "its source is its destination (setting `land`)";
+    SourceRoute = 48, "source_route", Network, "its options say by which routers it goes: LSRR, SSRR, IPv6 routing type 0 (setting `source_route`)";
+    Martian = 49, "martian", Network, "an address that no packet on a wire has, such as 127.0.0.1 or a multicast source (setting `martians`)";
     FragmentOverlap = 50, "fragment_overlap", Network, "a fragment with bytes that an earlier one of its packet had, or one behind such a one (RFC 5722)";
     FragmentScattered = 51, "fragment_scattered", Network, "the fragments of its packet come in too wild an order: more than eight pieces with gaps between them";
     TcpTruncated = 60, "tcp_truncated", Transport, "the packet ends inside the TCP header";
     TcpDataOffset = 61, "tcp_data_offset", Transport, "the TCP data offset is below 5 or beyond the packet's end";
-    TcpFlags = 62, "tcp_flags", Transport, "a combination of TCP flags that no state allows";
+    TcpFlags = 62, "tcp_flags", Transport, "TCP flags that no segment has, such as none, SYN and FIN (setting `tcp_flags`)";
     UdpTruncated = 70, "udp_truncated", Transport, "the packet ends inside the UDP header";
     UdpLength = 71, "udp_length", Transport, "the UDP length is below 8 or beyond the packet's end";
     IcmpTruncated = 80, "icmp_truncated", Transport, "the packet ends inside the ICMP header";

@@ -14,6 +14,7 @@ mod answer;
 mod association;
 mod bans;
 mod bucket;
+mod checks;
 mod connection;
 mod conntrack;
 mod count;

@@ -209,6 +209,9 @@ pub static TIMEOUTS: Global<Timeouts> = Global::new(Timeouts::DEFAULT);
 /// How connections are tracked, [`firewall_common::conntrack::LOOSE`] and the like.
 #[unsafe(no_mangle)]
 pub static TRACKING: Global<u32> = Global::new(LOOSE);
+/// What is checked beyond what the parser refuses, [`firewall_common::checks`].
+#[unsafe(no_mangle)]
+pub static CHECKS: Global<u32> = Global::new(u32::MAX);
 /// How refused packets are answered.
 #[unsafe(no_mangle)]
 pub static ANSWERING: Global<Answering> = Global::new(Answering::DEFAULT);

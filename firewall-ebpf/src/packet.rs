@@ -22,7 +22,7 @@ use firewall_common::{
 
 use crate::{
     act::Act,
-    answer,
+    answer, checks,
     edit::{self, Edit},
     nat,
     pipeline::{self, Path},
@@ -64,6 +64,8 @@ pub trait Frame: PacketBytes + Editor + Act + Edit {
     /// Copies `length` bytes that start `at` bytes into the frame to the start of the buffer, wherever in the packet's
     /// buffers they are; `false` when the frame ends before.
     fn load(context: *mut core::ffi::c_void, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool;
+    /// Looks for what settings say is wrong, [`crate::checks`]: the number of the reason to drop it.
+    fn check(&self, path: u32) -> u32;
     /// Answers a refused packet, [`crate::answer`]: was an answer sent?
     fn answer(&self, path: u32) -> u32;
     /// Writes what the rule under the cursor says into a header, [`crate::edit`]: 0 when it is not there.
@@ -262,6 +264,11 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn check(&self, path: u32) -> u32 {
+        checks::check_xdp(self.ctx.ctx, path)
+    }
+
+    #[inline(always)]
     fn answer(&self, path: u32) -> u32 {
         answer::answer_xdp(self.ctx.ctx, path)
     }
@@ -435,6 +442,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn walk(&self, path: u32) {
         let _ = rules::walk_tc(self.skb, path);
+    }
+
+    #[inline(always)]
+    fn check(&self, path: u32) -> u32 {
+        checks::check_tc(self.skb, path)
     }
 
     #[inline(always)]

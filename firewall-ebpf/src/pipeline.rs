@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use crate::{
-    answer, bans, connection, conntrack, count, emit, explain, fragment, maps, marks, nat,
+    answer, bans, checks, connection, conntrack, count, emit, explain, fragment, maps, marks, nat,
     packet::{Frame, TcFrame},
     route, rules,
     verifier::{self, forget},
@@ -62,6 +62,12 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     }
     if path == Path::Ingress && bans::is_banned(work) {
         return Verdict::drop(Reason::Banned);
+    }
+    if path == Path::Ingress {
+        let verdict = checks::run(frame, work);
+        if !verdict.is_pass() {
+            return verdict;
+        }
     }
     marks::read(frame, work);
     name_interfaces(work, path);

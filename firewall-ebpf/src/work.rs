@@ -1,6 +1,7 @@
 //! What the stages of one packet tell each other.
 
 use firewall_common::{
+    checks,
     conntrack::{
         Scan, Tracked,
         sctp::{Chunks, Walk},
@@ -125,6 +126,10 @@ pub struct Work {
     pub way_back: aya_ebpf::bindings::bpf_fib_lookup,
     /// Bytes that a rule asks for, see [`firewall_common::read`].
     pub scanned: read::Scan,
+    /// An IPv4 header, zeros behind it.
+    pub header: [u8; checks::HEADER],
+    /// A walk over its options.
+    pub options: checks::Options,
     /// What a SYN offers, [`firewall_common::conntrack::Terms`] as a number.
     pub offer: u32,
 }

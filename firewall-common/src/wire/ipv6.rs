@@ -14,18 +14,18 @@ use crate::{
 /// Length of the fixed header, bytes.
 pub const HEADER: usize = size_of::<Ipv6Hdr>();
 /// The smallest extension header, and the unit their length is counted in, bytes.
-const UNIT: usize = 8;
+pub const UNIT: usize = 8;
 
 /// TCP.
 const TCP: u8 = crate::wire::tcp::PROTOCOL;
 /// Hop-by-hop options (RFC 8200 section 4.3).
-const HOP_BY_HOP: u8 = 0;
+pub const HOP_BY_HOP: u8 = 0;
 /// Routing header (RFC 8200 section 4.4).
-const ROUTING: u8 = 43;
+pub const ROUTING: u8 = 43;
 /// Fragment header (RFC 8200 section 4.5).
-const FRAGMENT: u8 = 44;
+pub const FRAGMENT: u8 = 44;
 /// Destination options (RFC 8200 section 4.6).
-const DESTINATION_OPTIONS: u8 = 60;
+pub const DESTINATION_OPTIONS: u8 = 60;
 
 /// An IPv6 header that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,14 @@
 //! They take effect with the next `apply`, become constants of its generation, and are kept in its manifest: `status`
 //! shows what is in force, whatever the file says by now. docs/SETTINGS.md has every key.
 
+mod checks;
 mod conntrack;
 
 use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+pub use checks::Checks;
 pub use conntrack::{Conntrack, Timeouts, WhenFull};
 
 use crate::language::{
@@ -25,6 +27,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/rampart/rampart.toml";
 pub struct Config {
     /// How connections are tracked.
     pub conntrack: Conntrack,
+    /// What is wrong with packets.
+    pub checks: Checks,
 }
 
 /// Reads the settings. Without a name they are those of [`DEFAULT_CONFIG`], or the defaults when there is no such file;

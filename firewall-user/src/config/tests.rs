@@ -58,7 +58,10 @@ fn a_short_life_stays_short() {
 }
 
 #[rstest]
-#[case::no_section("[contrack]\n", "rampart.toml:1:2: error: unknown field `contrack`, expected `conntrack`")]
+#[case::no_section(
+    "[contrack]\n",
+    "rampart.toml:1:2: error: unknown field `contrack`, expected `conntrack` or `checks`"
+)]
 #[case::no_key("[conntrack]\nfull = 1\n", "rampart.toml:2:1: error: unknown field `full`")]
 #[case::a_near_lifetime(
     "[conntrack.timeouts]\ntcp_timeout_estblished = 60\n",

@@ -49,6 +49,8 @@ pub(super) struct Shape<'a> {
     pub(super) timeouts: Timeouts,
     /// How connections are tracked.
     pub(super) tracking: u32,
+    /// What is checked beyond what the parser refuses.
+    pub(super) checks: u32,
     /// How clocks differ here, see [`clocks`].
     pub(super) atomic_ahead: u32,
     /// As above.
@@ -78,6 +80,7 @@ impl<'a> Shape<'a> {
             mask: buckets - 1,
             timeouts: conntrack.timeouts.ticks(),
             tracking: conntrack.ways(),
+            checks: compiled.manifest.config.checks.bits(),
             answering: answering::here(),
             generation,
         }
@@ -148,6 +151,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         buckets,
         timeouts,
         tracking,
+        checks,
         atomic_ahead,
         local_ahead,
         answering,
@@ -163,6 +167,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         .override_global("BUCKET_MASK", mask, true)
         .override_global("TIMEOUTS", timeouts, true)
         .override_global("TRACKING", tracking, true)
+        .override_global("CHECKS", checks, true)
         .override_global("ANSWERING", answering, true)
         .override_global("GENERATION", generation, true)
         .map_max_entries(maps::FLOWS, *buckets)

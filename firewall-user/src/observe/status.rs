@@ -133,6 +133,10 @@ impl Report<'_> {
         lines.push(format!("connections {live} of {capacity}, in {}", bytes(memory)));
         lines.extend(pressure(&stats).map(|text| format!("            {text}")));
         lines.extend(tracking(&self.manifest.config.conntrack).map(|text| format!("            {text}")));
+        let checks = self.manifest.config.checks.names();
+        if !checks.is_empty() {
+            lines.push(format!("checks      {}", checks.join(", ")));
+        }
         let attached = self.interfaces.iter().map(attachment);
         lines.extend(attached.enumerate().map(|(at, text)| match at {
             0 => format!("interfaces  {text}"),
