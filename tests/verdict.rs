@@ -16,6 +16,8 @@ mod checks;
 mod counters;
 #[path = "verdict/edits.rs"]
 mod edits;
+#[path = "verdict/events.rs"]
+mod events;
 #[path = "verdict/extensions.rs"]
 mod extensions;
 #[path = "verdict/hooks.rs"]

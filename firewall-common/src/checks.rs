@@ -25,7 +25,7 @@ pub const READING: u32 = SOURCE_ROUTE | IP_CHECKSUM;
 /// The loopback interface in every network namespace: what is wrong elsewhere is right there.
 const LOOPBACK: u32 = 1;
 
-/// The flags that segments have: `tcp_valid_flags` (net/netfilter/nf_conntrack_proto_tcp.c, Linux 6.18), where PSH, ECE and CWR
+/// The flags that segments have: `tcp_valid_flags` (`net/netfilter/nf_conntrack_proto_tcp.c`, Linux 6.18), where PSH, ECE and CWR
 /// may come with each of them. One bit for each combination of the lower six.
 const VALID: u64 = {
     let combinations = [SYN, SYN | URG, SYN | ACK, RST, RST | ACK, FIN | ACK, FIN | ACK | URG, ACK, ACK | URG];
@@ -73,7 +73,7 @@ fn is_from_its_destination(packet: &Packet) -> bool {
     different(0) | different(1) | different(2) | different(3) == 0
 }
 
-/// Addresses that `ip_route_input_slow` (net/ipv4/route.c) and `ip6_rcv_core` (net/ipv6/ip6_input.c) take for martian whatever
+/// Addresses that `ip_route_input_slow` (`net/ipv4/route.c`) and `ip6_rcv_core` (`net/ipv6/ip6_input.c`) take for martian whatever
 /// the routes say; for IPv6 those besides that stand for IPv4 addresses, which must not be on a wire (RFC 4291, section 2.5.5).
 #[inline(always)]
 fn is_martian(packet: &Packet) -> bool {

@@ -2,7 +2,7 @@
 
 use firewall_common::{
     conntrack,
-    event::{Event, Kind},
+    event::{self, EVENTS_PER_AUTHOR, Event, Kind},
     packet::{Field, Packet},
     verdict::{Reason, Verdict},
 };
@@ -75,17 +75,26 @@ fn emit(packet: &Packet, moment: Moment, kind: Kind, verdict: Verdict, rule: u32
     };
     // SAFETY: this CPU's value; an event that is lost between XDP and tc on one CPU costs a count, nothing else.
     let budget = unsafe { &mut *budget };
-    if !budget.take(moment.tick) {
+    let Some(own) = maps::AUTHORS.get_ptr_mut(event::author(kind as u32, verdict.number(), rule)) else {
         return;
+    };
+    // SAFETY: as above.
+    let own = unsafe { &mut *own };
+    if !own.take_of(moment.tick, EVENTS_PER_AUTHOR) {
+        return budget.refuse();
+    }
+    if !budget.take(moment.tick) {
+        return own.refuse();
     }
     let Some(mut record) = maps::EVENTS.reserve::<Event>(0) else {
-        budget.refuse();
-        return;
+        own.refuse();
+        return budget.refuse();
     };
     // SAFETY: the record is ours to fill until it is submitted, and every field is written.
     let event = unsafe { &mut *record.as_mut_ptr() };
     event.time_ns = moment.now_ns;
     event.suppressed = budget.suppressed;
+    event.more = own.suppressed;
     event.kind = kind as u32;
     event.generation = maps::GENERATION.load();
     event.reason = verdict.number();
@@ -94,6 +103,7 @@ fn emit(packet: &Packet, moment: Moment, kind: Kind, verdict: Verdict, rule: u32
     event.hook = moment.hook;
     fill(event, packet);
     budget.suppressed = 0;
+    own.suppressed = 0;
     record.submit(0);
 }
 

@@ -19,6 +19,7 @@
 //! | SETS | the instance | user space, generations | generations, user space | a set is full: the rule does not match |
 //! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
 //! | MANIFEST | the generation | user space | user space | made to measure |
+//! | AUTHORS | the generation | generations | generations | rules share budgets |
 //! | ROUTES | the generation | generations | generations | an older answer is overwritten |
 //! | WORK, ANSWER | the generation | generations | generations | one value a kind of program |
 //! | LEDGER | the instance | generations | user space | the source that was silent longest is forgotten |
@@ -39,7 +40,7 @@ use firewall_common::{
     conntrack::{CtState, LOOSE, Timeouts, ZONES},
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
-    event::Budget,
+    event::{self, Budget},
     fragment::Pieces,
     guard::Guard,
     image::{Insn, Interval, Part, Target, USES_NOTRACK},
@@ -96,6 +97,8 @@ static FLOW_STATS: PerCpuArray<FlowStats> = PerCpuArray::with_max_entries(1, 0);
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static AUTHORS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(event::AUTHORS, 0);
 #[map]
 static LISTENERS: Array<u32> = Array::with_max_entries(1, 0);
 #[map]

@@ -95,7 +95,7 @@ fn snapshot() -> String {
             entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, told,
         }
         Event {
-            time_ns, suppressed, kind, generation, reason, rule, log, hook, ifindex, length, ct_state, ether_type, source,
+            time_ns, suppressed, more, kind, generation, reason, rule, log, hook, ifindex, length, ct_state, ether_type, source,
             destination, nfproto, protocol, source_port, destination_port, icmp, tcp_flags,
         }
         Budget { tick, spent, suppressed, lost }

@@ -1,6 +1,7 @@
 //! Records and their budget.
 
-use super::{Budget, EVENTS_PER_TICK, Kind};
+use super::{AUTHORS, Budget, EVENTS_PER_TICK, Kind, author};
+use crate::verdict::Reason;
 
 #[test]
 fn a_budget_is_per_tick() {
@@ -28,6 +29,24 @@ fn what_is_refused_is_counted() {
     assert_eq!((budget.spent, budget.suppressed, budget.lost), (1, 1, 44));
 }
 
+/// One that is loud does not use up what others need.
+#[test]
+fn authors_have_budgets_of_their_own() {
+    let dropped = Kind::Dropped as u32;
+    let all = [
+        author(dropped, Reason::Rule as u32, 7),
+        author(dropped, Reason::Rule as u32, 8),
+        author(dropped, Reason::Policy as u32, 0x8000_0000),
+        author(Kind::Logged as u32, 0, 7),
+        author(Kind::New as u32, 0, 7),
+        author(dropped, Reason::Banned as u32, 0),
+        author(dropped, Reason::TcpFlags as u32, 0),
+    ];
+    assert!(all.iter().all(|author| *author < AUTHORS));
+    assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len(), "{all:?}");
+    assert_eq!(author(dropped, Reason::Banned as u32, 1), author(dropped, Reason::Banned as u32, 2));
+}
+
 #[test]
 fn a_kind_has_its_number_and_word() {
     for (number, word) in [(1, "dropped"), (2, "logged"), (3, "new")] {
@@ -53,6 +72,7 @@ fn an_event_is_read_field_by_field() {
     let expected = Event {
         time_ns: long(offset_of!(Event, time_ns)),
         suppressed: long(offset_of!(Event, suppressed)),
+        more: long(offset_of!(Event, more)),
         kind: word(offset_of!(Event, kind)),
         generation: word(offset_of!(Event, generation)),
         reason: word(offset_of!(Event, reason)),

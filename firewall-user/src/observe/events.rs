@@ -10,7 +10,12 @@ use firewall_common::{
 };
 use serde_json::{Value, json};
 
-use super::{author::Author, clock::Clock, packet::Told, words::printable};
+use super::{
+    author::Author,
+    clock::Clock,
+    packet::Told,
+    words::{grouped, printable},
+};
 use crate::{
     cli::values::EventFilter,
     compile::{LogRecord, Manifest, SCHEMA},
@@ -104,6 +109,9 @@ impl<'a> Seen<'a> {
             let _ = write!(line, " ct {state}");
         }
         line.push_str(&self.because());
+        if self.event.more > 0 {
+            let _ = write!(line, " ({} more)", grouped(self.event.more));
+        }
         line
     }
 
@@ -143,6 +151,7 @@ impl<'a> Seen<'a> {
             "ct_state": self.ct_state(),
             "packet": self.packet.json(),
             "suppressed": self.event.suppressed,
+            "more": self.event.more,
         })
     }
 }

@@ -11,6 +11,19 @@ pub fn counted(count: u64, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
+/// `412,006`.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// How much a ruleset is.
 pub fn size(manifest: &Manifest) -> String {
     let counted = |list: usize, word| counted(list as u64, word);
@@ -71,6 +84,14 @@ mod tests {
             [(0, "0s"), (59, "59s"), (60, "1m"), (185, "3m5s"), (7440, "2h4m"), (7201, "2h"), (431_999, "4d23h")];
         for (value, text) in rows {
             assert_eq!(seconds(value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn digits_in_groups() {
+        let rows = [(0, "0"), (999, "999"), (1000, "1,000"), (412_006, "412,006"), (1_234_567_890, "1,234,567,890")];
+        for (count, text) in rows {
+            assert_eq!(grouped(count), text);
         }
     }
 

@@ -102,6 +102,7 @@ fn fields(line: &str, seen: &Seen<'_>, clock: Clock) -> String {
         ("PROTOCOL", &json["packet"]["protocol"]),
         ("RULE_FILE", &json["rule"]["file"]),
         ("RULE_LINE", &json["rule"]["line"]),
+        ("MORE", &json["more"]),
     ] {
         let value = value.as_str().map_or_else(|| value.to_string(), crate::observe::words::printable);
         if value != "null" {

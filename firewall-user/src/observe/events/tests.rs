@@ -104,9 +104,16 @@ fn log_statements_and_new_connections() {
 }
 
 #[test]
+fn how_many_more_there_were_is_told() {
+    let event = Event { more: 412_006, ..syn(Kind::Dropped, Reason::Banned, 0) };
+    let line = line(&event, None);
+    assert!(line.ends_with(" (412,006 more)"), "{line}");
+}
+
+#[test]
 fn the_schema() {
     let manifest = manifest();
-    let event = Event { suppressed: 4, ..syn(Kind::Dropped, Reason::Rule, 1) };
+    let event = Event { suppressed: 4, more: 3, ..syn(Kind::Dropped, Reason::Rule, 1) };
     let json = Seen::new(&event, "eth0", Some(&manifest)).expect("known numbers").json(CLOCK);
     let expected = [
         ("schema", json!("rampart/1")),
@@ -122,6 +129,7 @@ fn the_schema() {
         ("log", Value::Null),
         ("ct_state", json!("new")),
         ("suppressed", json!(4)),
+        ("more", json!(3)),
     ];
     for (key, value) in expected {
         assert_eq!(json[key], value, "{key}");
