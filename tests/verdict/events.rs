@@ -124,7 +124,9 @@ fn a_full_ring_is_counted() {
         let frames = [v4(syn(23)), v4(syn(24)), v4(syn(25))];
         // A mebibyte of records, of which each tick sends few.
         for _ in 0..20 {
-            frames.iter().for_each(|frame| send(instance, frame, 5000));
+            for frame in &frames {
+                send(instance, frame, 5000);
+            }
             std::thread::sleep(std::time::Duration::from_millis(300));
             events.keep_listening().expect("still here");
         }
