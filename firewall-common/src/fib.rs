@@ -1,16 +1,21 @@
 //! What a rule asks the routing table: by which interface is the packet's source reached?
 //!
-//! As `nft_fib4_eval` asks (`net/ipv4/netfilter/nft_fib_ipv4.c`, Linux 6.18): the way back, as if the packet came over loopback.
+//! As `nft_fib4_eval` and `nft_fib6_eval` ask (`net/ipv4/netfilter/nft_fib_ipv4.c`, `net/ipv6/netfilter/nft_fib_ipv6.c`, Linux
+//! 6.18): the way back, as if the packet came over loopback. The helper of programs never answers about link-local addresses of
+//! IPv6: the language wants them excluded first.
 
 use crate::{
     image::Hook,
-    packet::{Field, Packet},
+    packet::{Field, NFPROTO_IPV4, Packet},
 };
 
 /// In [`crate::image::Insn::low`]: with the packet's mark.
 pub const WITH_MARK: u32 = 1;
 /// Only the interface that the packet came in by counts.
 pub const ONLY_IIF: u32 = 2;
+
+/// The packet is one of IPv6.
+pub const V6: u32 = 4;
 
 /// In [`crate::image::Insn::high`]: whether there is an interface, 1 or 0.
 pub const PRESENCE: u32 = 1;
@@ -41,7 +46,7 @@ pub struct Query {
 pub fn answered(packet: &Packet) -> Option<u32> {
     let iif = packet.get(Field::IifIndex);
     let (source, destination) = (packet.get(Field::SourceAddress), packet.get(Field::DestinationAddress));
-    let nobody = source >> 24 == 0;
+    let nobody = packet.get(Field::NfProto) == NFPROTO_IPV4 && source >> 24 == 0;
     let everybody = destination == u32::MAX || destination >> 8 == 0x00e0_0000;
     (iif == LOOPBACK || nobody && everybody).then_some(iif)
 }
@@ -64,6 +69,19 @@ pub fn query(packet: &Packet, flags: u32, hook: u32) -> Query {
     }
 }
 
+/// Is the packet's IPv6 destination one host's, and not known on its link only? Else the way back starts nowhere.
+#[inline(always)]
+pub fn is_host6(packet: &Packet) -> bool {
+    let first = packet.get(Field::DestinationAddress);
+    first >> 24 != 0xff && first >> 22 != 0xfe80 >> 6
+}
+
+/// What an IPv6 packet says about its flow: traffic class and label.
+#[inline(always)]
+pub fn flow6(packet: &Packet) -> u32 {
+    packet.get(Field::NetworkHeader) & 0x0fff_ffff
+}
+
 /// The interface that counts, of the one that the routing table named (0: none).
 #[inline(always)]
 pub fn result(packet: &Packet, flags: u32, high: u32, named: u32) -> u32 {
@@ -78,6 +96,7 @@ mod tests {
     fn packet(source: [u8; 4], destination: [u8; 4]) -> Packet {
         let mut packet = Packet::EMPTY;
         packet.set(Field::IifIndex, 7);
+        packet.set(Field::NfProto, NFPROTO_IPV4);
         packet.set(Field::SourceAddress, u32::from_be_bytes(source));
         packet.set(Field::DestinationAddress, u32::from_be_bytes(destination));
         packet
@@ -89,6 +108,17 @@ mod tests {
         assert_eq!(answered(&packet([0, 0, 0, 0], [224, 0, 0, 22])), Some(7));
         assert_eq!(answered(&packet([0, 0, 0, 0], [192, 0, 2, 1])), None);
         assert_eq!(answered(&packet([192, 0, 2, 1], [255, 255, 255, 255])), None);
+    }
+
+    #[test]
+    fn multicast_and_link_local_addresses_are_no_hosts_to_start_from() {
+        let is_host = |first: u32| {
+            let mut packet = packet([0; 4], [0; 4]);
+            packet.set(Field::DestinationAddress, first);
+            is_host6(&packet)
+        };
+        assert!(is_host(0x2001_0db8) && is_host(0xfec0_0000) && is_host(0xfe7f_0000));
+        assert!(!is_host(0xfe80_0000) && !is_host(0xfebf_ffff) && !is_host(0xff02_0000));
     }
 
     #[test]

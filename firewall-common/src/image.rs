@@ -99,7 +99,7 @@ pub enum Op {
     /// Reads bytes ([`crate::read::Read`]) into the words from `extra` on, then goes to `pass`; to `fail` when the packet
     /// has no such bytes. A value of up to four bytes is one word.
     Read = 32,
-    /// Asks the routing table by which interface the packet's IPv4 source is reached ([`crate::fib`]), puts its index into
+    /// Asks the routing table by which interface the packet's source is reached ([`crate::fib`]), puts its index into
     /// word `extra` (0: by none), then goes to `pass`. Without an answer the packet is dropped.
     Fib = 33,
     /// Writes the value of word `extra` into the TCP option that `mask` names ([`crate::option`]), then goes to `pass`; also

@@ -7,7 +7,7 @@ use firewall_common::{
     fib::{self, LOOPBACK, Query},
     image::{Insn, NO_ANSWER, Target},
     mtu,
-    packet::{Field, NFPROTO_IPV4, WORDS},
+    packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6, WORDS},
 };
 
 use crate::{verifier, work::Work};
@@ -32,8 +32,7 @@ pub fn run(work: &mut Work, context: *mut c_void, insn: &Insn) {
     let flags = insn.low;
     let named = match fib::answered(&work.packet) {
         Some(interface) => interface,
-        None if work.packet.get(Field::NfProto) != NFPROTO_IPV4 => UNANSWERED,
-        None => ask(&fib::query(&work.packet, flags, work.hook), context, &mut work.way_back),
+        None => ask(work, context, flags),
     };
     if named == UNANSWERED {
         work.cursor.at = Target::DROP;
@@ -53,16 +52,30 @@ pub fn run(work: &mut Work, context: *mut c_void, insn: &Insn) {
 ///
 /// The question lies in the work area: the stack of four calls within each other has 512 bytes.
 #[inline(always)]
-fn ask(query: &Query, context: *mut c_void, lookup: &mut FibLookup) -> u32 {
-    lookup.family = AF_INET;
+fn ask(work: &mut Work, context: *mut c_void, flags: u32) -> u32 {
+    let (packet, lookup) = (&work.packet, &mut work.way_back);
+    let query: Query = fib::query(packet, flags, work.hook);
+    let family = packet.get(Field::NfProto);
+    if family == NFPROTO_IPV4 {
+        lookup.family = AF_INET;
+        lookup.__bindgen_anon_2.flowinfo = 0;
+        lookup.__bindgen_anon_2.tos = query.tos as u8;
+        lookup.__bindgen_anon_3.ipv4_src = query.source.to_be();
+        lookup.__bindgen_anon_4.ipv4_dst = query.destination.to_be();
+    } else if family == NFPROTO_IPV6 {
+        let address = |field: Field| [0, 1, 2, 3].map(|index| packet.get_at(field, index).to_be());
+        lookup.family = AF_INET6;
+        lookup.__bindgen_anon_2.flowinfo = fib::flow6(packet).to_be();
+        lookup.__bindgen_anon_3.ipv6_src =
+            if fib::is_host6(packet) { address(Field::DestinationAddress) } else { [0; 4] };
+        lookup.__bindgen_anon_4.ipv6_dst = address(Field::SourceAddress);
+    } else {
+        return UNANSWERED;
+    }
     lookup.ifindex = query.ifindex;
     lookup.l4_protocol = query.protocol as u8;
     (lookup.sport, lookup.dport) = (0, 0);
     lookup.__bindgen_anon_1.tot_len = 0;
-    lookup.__bindgen_anon_2.flowinfo = 0;
-    lookup.__bindgen_anon_2.tos = query.tos as u8;
-    lookup.__bindgen_anon_3.ipv4_src = query.source.to_be();
-    lookup.__bindgen_anon_4.ipv4_dst = query.destination.to_be();
     lookup.__bindgen_anon_5.tbid = 0;
     // The mark lies where the answer's hardware addresses will.
     let [first, second, third, fourth] = query.mark.to_ne_bytes();
@@ -72,6 +85,8 @@ fn ask(query: &Query, context: *mut c_void, lookup: &mut FibLookup) -> u32 {
     // SAFETY: the structure is ours and its size is given.
     let answer = unsafe { bpf_fib_lookup(context, core::ptr::from_mut(lookup).cast(), size, flags) };
     match answer {
+        // What IPv6 routes to loopback, and is not there, it refuses (`fib6_is_reject`, net/ipv6/route.c).
+        0 | 7 | 8 if family == NFPROTO_IPV6 && lookup.ifindex == LOOPBACK => 0,
         0 | 7 | 8 => lookup.ifindex,
         1..=4 => 0,
         _ => UNANSWERED,

@@ -1,14 +1,14 @@
 //! The check of the way back (`fib saddr . iif oif`), among routes of every kind.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use firewall_tests::{
     packet::{Frame, Icmp, IcmpVersion, Ipv4, Network, Udp},
-    topology::SERVER,
+    topology::{SERVER, SERVER6},
 };
 
 use super::{
-    compare,
+    compare, differences,
     support::{
         both::{Both, Way},
         near::Random,
@@ -81,6 +81,62 @@ fn ways_back_are_those_of_nft() {
     }
     let packets = packets(&mut Random::new(super::seed()));
     compare(&mut both, RULES, &packets).unwrap_or_else(|difference| panic!("{difference}"));
+}
+
+const RULES6: &str = "table ip6 filter {
+	chain input {
+		type filter hook input priority filter; policy accept;
+		ip6 saddr != fe80::/10 fib saddr . iif oif missing counter
+		ip6 saddr != fe80::/10 fib saddr . iif oif exists counter
+		ip6 saddr 2001:db8:ff::/48 fib saddr oif missing counter
+		ip6 saddr 2001:db8:ff::/48 fib saddr oif exists counter
+		ip6 saddr != { fe80::/10, 2001:db8:1::/64 } fib saddr . mark oif \"eth0\" counter
+		ip6 saddr != fe80::/10 fib saddr oif \"lo\" counter
+		meta mark set 7
+		ip6 saddr != fe80::/10 fib saddr . mark . iif oif missing counter
+	}
+}
+";
+
+/// The same kinds of routes back, of IPv6.
+const ROUTES6: &[&str] = &[
+    "-6 route add 2001:db8:ff::/122 dev eth0",
+    "-6 route add 2001:db8:ff::10/124 dev lo",
+    "-6 route add 2001:db8:ff::40/123 dev lo",
+    "-6 route add blackhole 2001:db8:ff::60/124",
+    "-6 route add unreachable 2001:db8:ff::70/124",
+    "-6 route add prohibit 2001:db8:ff::80/124",
+    "-6 route add local 2001:db8:ff::90/124 dev lo",
+    "-6 rule add from 2001:db8:5::7 lookup 200",
+    "-6 route add 2001:db8:ff::40/122 dev eth0 table 200",
+    "-6 rule add fwmark 7 lookup 201",
+    "-6 route add 2001:db8:ff::c0/122 dev eth0 table 201",
+];
+
+fn packets6(random: &mut Random) -> Vec<(Way, Frame)> {
+    let own = |last: u16| Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, last);
+    let one = |number: usize, random: &mut Random| {
+        let source = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, random.below(256) as u16);
+        let to = random.pick(&[SERVER6, own(1), own(7)]);
+        (Way::In, between(source, to, Icmp::echo_reply(IcmpVersion::V6, number as u16, 1)).payload(&vec![0; number]))
+    };
+    (0..600).map(|number| one(number, random)).collect()
+}
+
+#[test]
+fn ways_back_of_ipv6_are_those_of_nft() {
+    let mut both = Both::new();
+    both.set_parameter("net/ipv6/conf/lo/forwarding", "1");
+    for route in ROUTES6 {
+        both.ip(route);
+    }
+    let packets = packets6(&mut Random::new(super::seed()));
+    both.replace(RULES6);
+    for (way, frame) in &packets {
+        both.send(*way, frame);
+    }
+    let (ours, theirs) = both.counted();
+    assert_eq!(ours, theirs, "{}", differences(&ours, &theirs));
 }
 
 #[test]

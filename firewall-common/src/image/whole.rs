@@ -4,6 +4,7 @@ use super::{Insn, Interval, Op, Settings, USES_NAT, USES_OPTIONS};
 use crate::{
     edit::{PAYLOAD_SUM, PSEUDO_SUM},
     fetch::{self, Fetch},
+    fib,
 };
 
 /// A whole compiled ruleset.
@@ -39,6 +40,11 @@ impl Image {
     pub fn rewrites(&self) -> bool {
         let is_covered = |insn: &Insn| insn.op == Op::Edit as u8 && insn.low & (PSEUDO_SUM | PAYLOAD_SUM) != 0;
         self.settings.uses & (USES_NAT | USES_OPTIONS) != 0 || self.insns.iter().any(is_covered)
+    }
+
+    /// Does some rule ask for the way back of packets of this family?
+    pub fn asks(&self, v6: bool) -> bool {
+        self.insns.iter().any(|insn| insn.op == Op::Fib as u8 && (insn.low & fib::V6 != 0) == v6)
     }
 
     /// Generators of numbers that the image's instructions refer to.

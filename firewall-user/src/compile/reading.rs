@@ -1,7 +1,7 @@
 //! Matches of what is read from bytes: an instruction that reads, then tests of the registers.
 
 use firewall_common::{
-    fib::{ONLY_IIF, PRESENCE, WITH_MARK},
+    fib::{ONLY_IIF, PRESENCE, V6, WITH_MARK},
     image::{Insn, Op, USES_FIB, USES_READINGS, USES_REGISTERS},
     packet::{FRAGMENT_LATER, Field, L4_PRESENT},
     parse::tagged,
@@ -38,8 +38,13 @@ fn ask(out: &mut Assembler, fib: Fib, way: Way) {
     let extra = out.take_register(Selector::Reading(Reading::Fib(fib)), 1) as u32;
     let with_mark = if fib.mark { WITH_MARK } else { 0 };
     let only_iif = if fib.interface == Some(Side::In) { ONLY_IIF } else { 0 };
+    let family = if fib.v6 { V6 } else { 0 };
     let high = if fib.result == FibResult::Exists { PRESENCE } else { 0 };
-    words::step(out, way, Insn { op: Op::Fib as u8, extra, low: with_mark | only_iif, high, ..Insn::default() });
+    words::step(
+        out,
+        way,
+        Insn { op: Op::Fib as u8, extra, low: with_mark | only_iif | family, high, ..Insn::default() },
+    );
 }
 
 fn part(span: Span) -> Part {

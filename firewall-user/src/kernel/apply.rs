@@ -85,7 +85,7 @@ impl Instance {
             attach::refuse_foreign(interface)?;
             check_index(interface)?;
         }
-        way_back::check(compiled.image.settings.uses)?;
+        way_back::check(&compiled.image)?;
         Self::refuse_large_sets(compiled)?;
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
         self.make_sets(compiled)?;

@@ -2,33 +2,36 @@
 //! takes.
 
 use std::{
+    collections::HashSet,
     fs,
     net::{Ipv4Addr, Ipv6Addr},
     path::Path,
 };
 
-use firewall_common::image::{USES_FIB, USES_MTU};
+use firewall_common::image::{Image, USES_MTU};
 use futures_util::TryStreamExt;
 use rtnetlink::{
     RouteMessageBuilder,
-    packet_route::route::{RouteAttribute, RouteMessage, RouteMetric},
+    packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric},
 };
 
 use super::KernelError;
 
 /// `bpf_fib_lookup` answers only where forwarding is on, and `fib` asks as if the packet came over loopback.
-const FORWARDING: &str = "/proc/sys/net/ipv4/conf/lo/forwarding";
-
+///
 /// Refuses a ruleset whose questions the kernel would not answer, or not as it answers nftables.
-pub(super) fn check(uses: u32) -> Result<(), KernelError> {
-    if uses & USES_MTU != 0 {
+pub(super) fn check(image: &Image) -> Result<(), KernelError> {
+    if image.settings.uses & USES_MTU != 0 {
         check_mtu()?;
     }
-    if uses & USES_FIB == 0 {
-        return Ok(());
+    if image.asks(false) {
+        check_v4()?;
     }
-    let forwarding = fs::read_to_string(FORWARDING).map_err(KernelError::system(FORWARDING))?;
-    if forwarding.trim() == "0" {
+    if image.asks(true) { check_v6() } else { Ok(()) }
+}
+
+fn check_v4() -> Result<(), KernelError> {
+    if !is_on(Path::new("/proc/sys/net/ipv4/conf/lo/forwarding")) {
         return Err(KernelError::Limit(
             "the ruleset asks for the way back (`fib`), which the kernel tells programs only where forwarding is on: \
              `sysctl -w net.ipv4.conf.lo.forwarding=1` turns it on for the loopback interface alone; nothing is forwarded for it"
@@ -43,6 +46,46 @@ pub(super) fn check(uses: u32) -> Result<(), KernelError> {
         ));
     }
     Ok(())
+}
+
+/// The same of IPv6. There nftables prefers, of several routes to one network, that of the interface with the packet's
+/// destination (`rt6_device_match`, net/ipv6/route.c, Linux 6.18), and programs are told the first.
+fn check_v6() -> Result<(), KernelError> {
+    if !is_on(Path::new("/proc/sys/net/ipv6/conf/lo/forwarding")) {
+        return Err(KernelError::Limit(
+            "the ruleset asks for the way back of IPv6 packets (`fib`), which the kernel tells programs only where forwarding is on: \
+             `sysctl -w net.ipv6.conf.lo.forwarding=1` turns it on for the loopback interface alone; nothing is forwarded for it, \
+             but routes learnt from advertisements go until the next one, unless `accept_ra` is 2"
+                .to_owned(),
+        ));
+    }
+    let mut seen = HashSet::new();
+    for route in routes(true)? {
+        if has_several_hops(&route) || network(&route).is_some_and(|network| !seen.insert(network)) {
+            return Err(KernelError::Limit(
+                "the ruleset asks for the way back of IPv6 packets (`fib`), and this host has several routes to one network, of which \
+                 the kernel tells programs only one; nftables may take another"
+                    .to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Table and network of a route; `None` where every interface has one of its own: link-local and multicast addresses.
+fn network(route: &RouteMessage) -> Option<(u32, Ipv6Addr, u8)> {
+    let attribute = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(*address),
+        _ => None,
+    };
+    let table = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    };
+    let address = route.attributes.iter().find_map(attribute).unwrap_or(Ipv6Addr::UNSPECIFIED);
+    let table = route.attributes.iter().find_map(table).unwrap_or(route.header.table.into());
+    let is_of_a_link = address.is_multicast() || address.is_unicast_link_local();
+    (!is_of_a_link).then_some((table, address, route.header.destination_prefix_length))
 }
 
 /// Refuses where a route's size would be known to nftables and not to programs.

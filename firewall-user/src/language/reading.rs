@@ -84,6 +84,8 @@ pub struct Fib {
     pub mark: bool,
     /// On which interface.
     pub interface: Option<Side>,
+    /// Of an IPv6 packet.
+    pub v6: bool,
     /// What is wanted to know.
     pub result: FibResult,
 }

@@ -39,6 +39,8 @@ pub(super) struct Context {
     link_known: bool,
     /// Has it looked behind a tag?
     tag_known: bool,
+    /// Is the IPv6 source known to be none of its link only?
+    pub(super) beyond_link: bool,
     /// The ICMP types that are left; empty when nothing is known.
     icmp_types: Vec<u128>,
     /// A match that nftables puts in front of the next one, and shows.
@@ -75,6 +77,7 @@ impl Context {
             ether_types,
             link_known,
             tag_known,
+            beyond_link: false,
             icmp_types,
             implied: None,
             in_front: Vec::new(),
@@ -184,9 +187,8 @@ impl Context {
     /// What must hold before bytes are read. Options and chunks ask for nothing: without them there is nothing to read,
     /// and `missing` is true.
     fn reading(&mut self, reading: Reading, span: Span) -> Checked<Option<Network>> {
-        if matches!(reading, Reading::Fib(_)) && self.networks != [Network::Ip] {
-            let error = Diagnostic::error(span, "the routing table is asked about IPv4 only yet");
-            return Err(error.help("write `meta nfproto ipv4` in front of it, or put it into a table of family ip"));
+        if matches!(reading, Reading::Fib(_)) {
+            return self.fib(span).map(|()| None);
         }
         match reading.place() {
             Some(Place::Arp) => self.arp(span).map(|()| None),
@@ -209,6 +211,24 @@ impl Context {
             Some(Place::Upper(protocol)) => self.protocol(protocol, span).map(|()| None),
             Some(Place::Message(protocol, kind)) => self.message(reading, (protocol, kind), span),
             Some(Place::TcpOption(_) | Place::Chunk(_)) | None => Ok(None),
+        }
+    }
+
+    /// The routing table is asked about one family at a time, and never answers programs about link-local addresses.
+    fn fib(&self, span: Span) -> Checked<()> {
+        match self.networks[..] {
+            [Network::Ip] => Ok(()),
+            [Network::Ip6] if self.beyond_link => Ok(()),
+            [Network::Ip6] => {
+                let error =
+                    Diagnostic::error(span, "the routing table does not tell programs about link-local sources");
+                Err(error.help("exclude them first: `ip6 saddr != fe80::/10 fib saddr . iif oif missing drop`"))
+            }
+            _ => {
+                let error = Diagnostic::error(span, "the routing table is asked about one family at a time");
+                Err(error
+                    .help("write `meta nfproto ipv4` in front of it, and in a second rule `ip6 saddr != fe80::/10`"))
+            }
         }
     }
 
@@ -310,6 +330,7 @@ impl Context {
 
     /// Takes note of what a match that held says about the packet.
     pub(super) fn learn(&mut self, held: &Match) {
+        self.beyond_link |= excludes_link_local(held);
         if held.comparison != Comparison::Equal || held.subject.mask.is_some() || held.subject.or != 0 {
             return;
         }
@@ -341,6 +362,23 @@ impl Context {
         if let Some(networks) = networks {
             self.networks = networks;
         }
+    }
+}
+
+/// Does a match that held leave no source within `fe80::/10`?
+fn excludes_link_local(held: &Match) -> bool {
+    const FIRST: u128 = 0xfe80 << 112;
+    const LAST: u128 = FIRST | u128::MAX >> 10;
+    let Match { subject: Subject { selector: Selector::Ip6Saddr, mask: None, or: 0, .. }, comparison, operand } = held
+    else {
+        return false;
+    };
+    match (comparison, operand) {
+        (Comparison::NotEqual, Operand::One(values)) => values.low <= FIRST && values.high >= LAST,
+        (Comparison::NotEqual, Operand::Set(values)) => values.iter().any(|one| one.low <= FIRST && one.high >= LAST),
+        (Comparison::Equal, Operand::One(values)) => values.high < FIRST || values.low > LAST,
+        (Comparison::Equal, Operand::Set(values)) => values.iter().all(|one| one.high < FIRST || one.low > LAST),
+        _ => false,
     }
 }
 

@@ -36,6 +36,7 @@ impl Checker<'_> {
         let (target, _) = self.subject(target, context)?;
         let data = self.packet_data(table, (value, ty), context)?;
         may_be_computed_into(target, &data, value.span)?;
+        context.beyond_link &= target.selector != Selector::Ip6Saddr;
         if is_route_mtu(&data) {
             self.tables[table].chains[chain].mtus.push(value.span);
         }

@@ -24,7 +24,7 @@ impl Checker<'_> {
             None => context.known(left.selector, left.span)?,
         };
         let Required { network, tagged } = context.require(selector, left.span)?;
-        let selector = reading::port_of(selector, context);
+        let selector = reading::fib_of(reading::port_of(selector, context), context);
         let ty = selector.value_type();
         let (mut mask, mut turned) = (ty.max(), 0);
         for (operator, operand) in &left.operations {

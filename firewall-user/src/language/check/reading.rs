@@ -6,7 +6,7 @@ use crate::language::{
     diagnostic::Diagnostic,
     names,
     reading::{Fib, FibResult, Place, Reading},
-    ruleset::{Form, Selector, Transport, Values},
+    ruleset::{Form, Network, Selector, Transport, Values},
     source::Span,
     types::Type,
 };
@@ -99,6 +99,12 @@ fn moved(value: &Expr, shift: u8, max: u128) -> Checked<Expr> {
         _ => return Err(Diagnostic::error(value.span, "bits of raw payload are compared with numbers")),
     };
     Ok(Expr { kind, span: value.span })
+}
+
+/// What the routing table is asked depends on the family that the rule has come down to.
+pub(super) fn fib_of(selector: Selector, context: &Context) -> Selector {
+    let Selector::Reading(Reading::Fib(fib)) = selector else { return selector };
+    Selector::Reading(Reading::Fib(Fib { v6: context.known_network() == Some(Network::Ip6), ..fib }))
 }
 
 /// `th dport` is a port where the rule knows that the protocol has ports; else the two bytes that stand there.

@@ -302,7 +302,7 @@ impl Parser<'_> {
         let Some(destination) = asked.destination else {
             return Err(Diagnostic::error(start.to(end), "`fib` needs an address to ask about: saddr or daddr"));
         };
-        let fib = Fib { destination, mark: asked.mark, interface: asked.interface, result };
+        let fib = Fib { destination, mark: asked.mark, interface: asked.interface, v6: false, result };
         match unanswered(fib) {
             Some(reason) => {
                 Err(Diagnostic::error(start.to(end), "the routing table cannot be asked this").help(reason))
