@@ -30,7 +30,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     Global,
     btf_maps::{Array as SetMemory, ArrayOfMaps},
-    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ringbuf_output},
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ringbuf_output},
     macros::{btf_map, map},
     maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
@@ -203,6 +203,12 @@ pub static ATOMIC_AHEAD: Global<u32> = Global::new(0);
 /// Seconds that the local time is ahead of UTC, two's complement.
 #[unsafe(no_mangle)]
 pub static LOCAL_AHEAD: Global<u32> = Global::new(0);
+/// Nanoseconds of a timer tick; 0 when the clock is to be asked instead.
+#[unsafe(no_mangle)]
+pub static JIFFY_NS: Global<u32> = Global::new(0);
+/// What is to be added to the nanoseconds of all timer ticks to have the time.
+#[unsafe(no_mangle)]
+pub static JIFFIES_OFFSET: Global<u64> = Global::new(0);
 /// Number of buckets of the state table, less one.
 #[unsafe(no_mangle)]
 pub static BUCKET_MASK: Global<u32> = Global::new(0);
@@ -247,11 +253,17 @@ pub fn slot() -> u32 {
     CONTROL.get(0).map_or(0, |control| control.slot(now_ns))
 }
 
-/// Now: `CLOCK_MONOTONIC` as of the last timer tick (4 ns to ask; the exact clock takes 32).
+/// Now: `CLOCK_MONOTONIC` as of the last timer tick. Told from the number of those ticks, which is read without a call; asking
+/// the clock itself cost an established packet 17 of 109 ns.
 #[inline(always)]
 pub fn now_ns() -> u64 {
-    // SAFETY: the helper has no arguments.
-    unsafe { bpf_ktime_get_coarse_ns() }
+    let length = JIFFY_NS.load();
+    if length == 0 {
+        // SAFETY: the helper has no arguments.
+        return unsafe { bpf_ktime_get_coarse_ns() };
+    }
+    // SAFETY: as above.
+    unsafe { bpf_jiffies64() }.wrapping_mul(u64::from(length)).wrapping_add(JIFFIES_OFFSET.load())
 }
 
 /// Now, exactly: it costs 32 ns to ask.

@@ -3,6 +3,9 @@
 use firewall_common::verdict::Reason;
 use firewall_tests::packet::{Frame, Ipv4, Network, Udp};
 
+use firewall_user::kernel::monotonic_ns;
+use nix::time::{ClockId, clock_getres};
+
 use super::support::{
     Firewall,
     packets::{back_v4, datagram, syn, v4, v6, word},
@@ -119,4 +122,19 @@ fn a_rule_may_have_two_counters_and_a_start() {
     firewall.ingress(&word("tcp:22")).expect("it passes");
     firewall.ingress(&word("tcp:23")).expect("it passes");
     assert_eq!(both(&firewall), [(7, 580), (1, 40)]);
+}
+
+/// The program tells the time from the number of timer ticks: it is the time that everybody else has.
+#[test]
+fn a_drop_is_noted_with_the_system_s_time() {
+    const RULES: &str = "table inet t { chain i { type filter hook input priority 0; policy drop; }; }";
+    let firewall = Firewall::new(RULES);
+    let before = monotonic_ns();
+    assert_eq!(firewall.ingress(&v4(syn(22))), Err(Reason::Policy));
+    let after = monotonic_ns();
+    let ledger = firewall.open(|instance| instance.ledger().expect("the ledger"));
+    let [noted] = &ledger[..] else { panic!("one source: {ledger:?}") };
+    // Each of the two clocks advances by a timer tick, the one just before the other.
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("a resolution").tv_nsec() as u64;
+    assert!(noted.last_ns + tick >= before && noted.last_ns <= after + tick, "{before} {noted:?} {after}");
 }

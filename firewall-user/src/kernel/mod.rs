@@ -23,6 +23,8 @@ mod host;
 mod image;
 mod instance;
 mod interfaces;
+#[expect(unsafe_code, reason = "system calls that aya has no form for")]
+mod jiffies;
 mod judge;
 mod ledger;
 mod lock;

@@ -12,7 +12,7 @@ use firewall_common::{
     image::{Forest, Image, PARTS, Settings},
 };
 
-use super::{KernelError, Side, answering, clocks, maps, pins::Pins};
+use super::{KernelError, Side, answering, clocks, jiffies::Jiffies, maps, pins::Pins};
 use crate::compile::Compiled;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RAMPART_EBPF_OBJECT"));
@@ -55,6 +55,8 @@ pub(super) struct Shape<'a> {
     pub(super) atomic_ahead: u32,
     /// As above.
     pub(super) local_ahead: u32,
+    /// What timer ticks tell of the time.
+    pub(super) jiffies: Jiffies,
     /// How refused packets are answered.
     pub(super) answering: Answering,
     /// Number of the generation.
@@ -75,6 +77,7 @@ impl<'a> Shape<'a> {
             generators: compiled.image.generators(),
             atomic_ahead: clocks::atomic_ahead(),
             local_ahead: clocks::local_ahead(),
+            jiffies: Jiffies::here(),
             manifest,
             buckets,
             mask: buckets - 1,
@@ -154,6 +157,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         checks,
         atomic_ahead,
         local_ahead,
+        jiffies,
         answering,
         generation,
     } = shape;
@@ -164,6 +168,8 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         .override_global("USES", &settings.uses, true)
         .override_global("ATOMIC_AHEAD", atomic_ahead, true)
         .override_global("LOCAL_AHEAD", local_ahead, true)
+        .override_global("JIFFY_NS", &jiffies.length, true)
+        .override_global("JIFFIES_OFFSET", &jiffies.offset, true)
         .override_global("BUCKET_MASK", mask, true)
         .override_global("TIMEOUTS", timeouts, true)
         .override_global("TRACKING", tracking, true)

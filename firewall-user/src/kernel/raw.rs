@@ -102,7 +102,7 @@ impl<'a> RawMap<'a> {
         attr.__bindgen_anon_2.map_fd = self.fd.as_raw_fd() as u32;
         attr.__bindgen_anon_2.key = key.as_ptr() as u64;
         attr.__bindgen_anon_2.__bindgen_anon_1.value = value as u64;
-        bpf(command, &mut attr)
+        bpf(command, &mut attr).map(|_| ())
     }
 
     #[expect(unsafe_code, reason = "aya wants the size of a key when it is compiled")]
@@ -112,7 +112,7 @@ impl<'a> RawMap<'a> {
         attr.__bindgen_anon_2.map_fd = self.fd.as_raw_fd() as u32;
         attr.__bindgen_anon_2.key = key as u64;
         attr.__bindgen_anon_2.__bindgen_anon_1.next_key = next as u64;
-        bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr)
+        bpf(bpf_cmd::BPF_MAP_GET_NEXT_KEY, &mut attr).map(|_| ())
     }
 }
 
@@ -120,11 +120,12 @@ fn cpus() -> Result<usize, KernelError> {
     aya::util::nr_cpus().map_err(|(what, source)| KernelError::System { what: what.to_owned(), source })
 }
 
+/// The system call, for what no library has a function for.
 #[expect(unsafe_code, reason = "there is no wrapper for this system call")]
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<()> {
-    // SAFETY: the attributes name buffers of the sizes that the map has, alive until the call returns.
+pub(super) fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: the attributes name buffers of the sizes that they say, alive until the call returns.
     let answer = unsafe {
         libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
     };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as i32) }
 }

@@ -10,7 +10,7 @@ use std::{
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
 use firewall_common::sets::{LINE, LINE_WORDS, make::Spec};
 
-use super::{Instance, KernelError, host, maps};
+use super::{Instance, KernelError, host, maps, raw::bpf};
 use crate::compile::{Compiled, NoRoom, StateElement, StateSet};
 
 /// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP` (`include/uapi/linux/bpf.h`), as the program declares them.
@@ -77,14 +77,6 @@ pub(super) fn make(spec: &Spec) -> Result<(OwnedFd, SetMemory), KernelError> {
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let memory = SetMemory::map(fd.as_fd(), lines as usize).map_err(KernelError::system("mapping a set"))?;
     Ok((fd, memory))
-}
-
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
-    // SAFETY: the attributes name what lives until the call returns.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_long, std::ptr::from_mut(attr), size_of::<bpf_attr>())
-    };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as i32) }
 }
 
 /// Puts memory into the map of sets; from then on programs use it.
