@@ -6,6 +6,8 @@ mod support;
 mod agreement;
 #[path = "why/command.rs"]
 mod command;
+#[path = "why/details.rs"]
+mod details;
 #[path = "why/live.rs"]
 mod live;
 #[path = "why/suites.rs"]

@@ -38,6 +38,14 @@ pub const fn after(word: u64, now: u64, cost: u64, capacity: u64) -> u64 {
     if spent < empty || spent > now { 0 } else { spent }
 }
 
+/// What is in the bucket at time `now`.
+pub const fn left(word: u64, now: u64, capacity: u64) -> u64 {
+    let now = now.wrapping_add(BIAS);
+    let full = now.wrapping_sub(capacity);
+    let empty = if word > full { word } else { full };
+    now.saturating_sub(empty)
+}
+
 /// Takes what a packet costs from the bucket; `false` when there is not enough.
 #[inline(always)]
 pub fn take(word: &impl Word, now: u64, cost: u64, capacity: u64) -> bool {

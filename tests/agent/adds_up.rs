@@ -48,7 +48,7 @@ fn frame(random: &mut Random) -> Vec<u8> {
         _ => Frame::new(ip, Icmp::echo_request(IcmpVersion::V4, source, port)),
     };
     let mut bytes = frame.bytes();
-    if random.next() % 7 == 0 {
+    if random.next().is_multiple_of(7) {
         let at = 14 + (random.next() % 20) as usize;
         bytes[at] ^= (random.next() % 255 + 1) as u8;
     }

@@ -21,7 +21,7 @@ rule_files: [ ALERTS ]
 
 /// What Prometheus knows of an expression: the value of the first series.
 fn value(pair: &Pair, expression: &str) -> Option<f64> {
-    let query: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let query = expression.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
     let text = format!("GET /api/v1/query?query={query} HTTP/1.0\r\nHost: localhost\r\n\r\n");
     let answer = request_at(&pair.server, PORT, &text);
     let value: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
@@ -34,7 +34,7 @@ fn a_real_prometheus_scrapes_the_agent() {
     pair.server.ip("link set lo up");
     let files = Scratch::new();
     let alerts = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/observing/alerts.yml");
-    let config = files.write("prometheus.yml", &CONFIG.replace("ALERTS", &alerts.display().to_string()));
+    let config = files.write("prometheus.yml", CONFIG.replace("ALERTS", &alerts.display().to_string()));
     let rampart = Rampart::on(&pair.server);
     rampart.apply(RULES).check();
     let _agent = rampart.start(&["agent"]);

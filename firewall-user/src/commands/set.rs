@@ -247,6 +247,15 @@ fn list(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), wor
     Ok(Status::Done)
 }
 
+/// The element of a set, by its slot, that has this value in its only part.
+pub(super) fn member(instance: &Instance, manifest: &Manifest, slot: u32, value: u128) -> Option<String> {
+    let found = sets(manifest).ok()?.into_iter().find(|found| found.state.slot == slot)?;
+    let memory = instance.set_memory(&found.state).ok()?;
+    let elements = found.state.elements(&memory.lines(), kernel::tick());
+    let has = |element: &&StateElement| matches!(element.parts[..], [(low, high)] if (low..=high).contains(&value));
+    elements.iter().find(has).map(|element| text(&found.state, element))
+}
+
 /// An element as it can be read again.
 fn text(set: &StateSet, element: &StateElement) -> String {
     let part = |(ty, (low, high)): (&crate::language::types::Type, &(u128, u128))| {

@@ -3,15 +3,18 @@
 mod last;
 
 use anyhow::{Context, Result};
-use firewall_common::image::{Hook, Insn};
+use firewall_common::image::{Hook, Insn, Interval};
 use serde_json::Value;
 
-use super::{No, Session, Status, open, print, print_json};
+use super::{No, Session, Status, open, print, print_json, set};
 use crate::{
     cli::observing::Why,
     compile::Manifest,
-    kernel::{self, Attached, Ingress, Instance, Known, Passing, Question, Shadow, Side},
-    observe::why::{Outcome, Report},
+    kernel::{self, Attached, Ingress, Instance, Known, LoadedImage, Passing, Question, Shadow, Side},
+    observe::{
+        notes::Memory,
+        why::{Outcome, Report},
+    },
     packets::{Spec, State, capture, hex},
 };
 
@@ -78,6 +81,9 @@ impl Asked<'_> {
         let look_up = |at: u32| -> Option<Insn> { insns.insn(at) };
         let mut report = Report::new(&answer.trail, &self.manifest, &look_up, name);
         report.left = Some(&answer.bytes);
+        report.asked = Some(question.frame);
+        let known = Referred { image: &insns, instance: self.instance, manifest: &self.manifest };
+        report.memory = Some(&known);
         report.outside = kernel::outside(name, passing(&report));
         Ok(show(&report))
     }
@@ -94,16 +100,50 @@ impl Asked<'_> {
     }
 }
 
-/// A packet that rampart lets pass, for what comes behind it.
+/// What rules refer to, in the generation that was asked.
+struct Referred<'a> {
+    image: &'a LoadedImage,
+    instance: &'a Instance,
+    manifest: &'a Manifest,
+}
+
+impl Memory for Referred<'_> {
+    fn of_rule(&self, rule: u32) -> Vec<Insn> {
+        self.image.of_rule(rule)
+    }
+
+    fn interval(&self, at: u32) -> Option<Interval> {
+        self.image.interval(at)
+    }
+
+    fn constant(&self, at: u32) -> Option<[u32; 4]> {
+        self.image.constant(at)
+    }
+
+    fn cell(&self, slot: u32) -> Option<u64> {
+        self.instance.cells([slot]).ok()?.remove(&slot)
+    }
+
+    fn now_ns(&self) -> u64 {
+        kernel::monotonic_ns()
+    }
+
+    fn member(&self, set: u32, value: u128) -> Option<String> {
+        set::member(self.instance, self.manifest, set, value)
+    }
+}
+
+/// A packet, for what comes behind rampart.
 pub(super) fn passing(report: &Report<'_>) -> Option<Passing> {
     let packet = report.packet();
-    let (_, destination) = packet.addresses.filter(|_| report.outcome() == Outcome::Accept)?;
+    let (_, destination) = packet.addresses?;
     Some(Passing {
         protocol: packet.protocol,
         destination,
         port: packet.ports.map(|(_, port)| port),
         is_input: !report.is_leaving() && report.hook() == Some(Hook::Input),
         is_incoming: !report.is_leaving(),
+        is_accepted: report.outcome() == Outcome::Accept,
     })
 }
 

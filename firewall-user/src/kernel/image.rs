@@ -6,17 +6,26 @@ use aya::{
     maps::{Array, MapData},
     programs::ProgramInfo,
 };
-use firewall_common::image::Insn;
+use firewall_common::image::{Insn, Interval};
 
 use super::{Instance, KernelError, maps, object};
 
-/// The instructions of a generation, read when they are asked for.
-pub struct LoadedImage(Array<MapData, Insn>);
+/// The instructions of a generation and what they refer to, read when they are asked for.
+pub struct LoadedImage {
+    insns: Array<MapData, Insn>,
+    intervals: Array<MapData, Interval>,
+    constants: Array<MapData, [u32; 4]>,
+}
 
 impl Instance {
     /// The image of a generation.
     pub fn image(&self, generation: u32) -> Result<LoadedImage, KernelError> {
-        maps::array(&self.pins.generation(generation), maps::INSNS).map(LoadedImage)
+        let directory = self.pins.generation(generation);
+        Ok(LoadedImage {
+            insns: maps::array(&directory, maps::INSNS)?,
+            intervals: maps::array(&directory, maps::INTERVALS)?,
+            constants: maps::array(&directory, maps::CONSTANTS)?,
+        })
     }
 }
 
@@ -31,12 +40,27 @@ impl Instance {
 impl LoadedImage {
     /// Instruction `index`.
     pub fn insn(&self, index: u32) -> Option<Insn> {
-        self.0.get(&index, 0).ok()
+        self.insns.get(&index, 0).ok()
+    }
+
+    /// The instructions of a rule.
+    pub fn of_rule(&self, rule: u32) -> Vec<Insn> {
+        self.insns.iter().flatten().filter(|insn| insn.rule == rule).collect()
+    }
+
+    /// An interval of a set.
+    pub fn interval(&self, at: u32) -> Option<Interval> {
+        self.intervals.get(&at, 0).ok()
+    }
+
+    /// A constant.
+    pub fn constant(&self, at: u32) -> Option<[u32; 4]> {
+        self.constants.get(&at, 0).ok()
     }
 }
 
 impl std::fmt::Debug for LoadedImage {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_tuple("LoadedImage").finish()
+        formatter.debug_struct("LoadedImage").finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 /// The sockets of the network namespace that this thread is in.
 const NET: &str = "/proc/thread-self/net";
 
-/// A packet that a ruleset lets pass, as far as others look at it.
+/// A packet, as far as others look at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Passing {
     /// Upper-layer protocol.
@@ -26,6 +26,8 @@ pub struct Passing {
     pub is_input: bool,
     /// Does it come in at all?
     pub is_incoming: bool,
+    /// Does the ruleset let it pass?
+    pub is_accepted: bool,
 }
 
 /// What may be in the way of a packet on this interface, in sentences.
@@ -40,10 +42,14 @@ pub fn outside(interface: &str, passing: Option<Passing>) -> Vec<String> {
             "{} is no address of this host and there is no route for it: the network stack will not deliver it",
             passing.destination
         ));
+    } else if !passing.is_accepted {
+        return lines;
     } else if passing.is_input && !is_listening(&passing) {
         lines.push(no_listener(&passing));
     }
-    lines.extend(other_rules(passing.is_incoming));
+    if passing.is_accepted {
+        lines.extend(other_rules(passing.is_incoming));
+    }
     lines
 }
 

@@ -8,6 +8,7 @@
 //! | [`lifetimes`] | how long connections live |
 //! | [`doctor`] | what is wrong, and what to do about it |
 //! | [`status`] | what is in force, and where |
+//! | [`notes`] | elements of sets, what is left of limits |
 //! | [`top`] | rates, for a terminal |
 //! | [`author`] | the rule or policy that a number stands for |
 //! | [`packet`] | addresses, ports, protocols, flags |
@@ -23,6 +24,7 @@ pub mod drops;
 pub mod events;
 pub mod lifetimes;
 pub mod metrics;
+pub mod notes;
 pub mod packet;
 pub mod path;
 pub mod status;

@@ -102,6 +102,12 @@ fn what(insn: &Insn) -> &'static str {
     if insn.op == Op::Counter as u8 || insn.op == Op::Log as u8 {
         return "statement";
     }
+    if insn.op == Op::LimitPackets as u8 || insn.op == Op::LimitBytes as u8 {
+        return LIMIT;
+    }
+    if insn.op == Op::Quota as u8 {
+        return QUOTA;
+    }
     let is_not = insn.flags & NEGATE != 0;
     FIELDS.iter().find(|(field, ..)| *field as u8 == insn.field).map_or(
         "value",
@@ -110,6 +116,11 @@ fn what(insn: &Insn) -> &'static str {
         },
     )
 }
+
+/// A part that failed because of what other packets used up.
+pub const LIMIT: &str = "limit";
+/// The same of a quota.
+pub const QUOTA: &str = "quota";
 
 /// Fields, what they are, and the same where the test is that it is not so.
 const FIELDS: &[(Field, &str, &str)] = &[

@@ -7,8 +7,8 @@ mod tests;
 use std::fmt::Write;
 
 use firewall_common::{
-    conntrack::CtState,
-    image::{Hook, NO_RULE},
+    conntrack::{CtState, Phase},
+    image::{Hook, NO_RULE, POLICY},
     packet::{Field, L4_PRESENT, Packet},
     parse::{Start, parse},
     table::Slot,
@@ -19,8 +19,9 @@ use serde_json::{Value, json};
 
 use super::{
     author::Author,
+    notes::{self, Memory},
     packet::{Told, endpoint},
-    path::{AtHook, Insns, Path, Reached},
+    path::{AtHook, Insns, LIMIT, Path, QUOTA, Reached},
     words::printable,
 };
 use crate::compile::{Manifest, SCHEMA};
@@ -48,7 +49,6 @@ impl Outcome {
 }
 
 /// What is known of a packet's fate.
-#[derive(Debug)]
 pub struct Report<'a> {
     /// What the program noted.
     pub trail: &'a Trail,
@@ -60,6 +60,10 @@ pub struct Report<'a> {
     pub interface: &'a str,
     /// The packet as the program left it, when that is known.
     pub left: Option<&'a [u8]>,
+    /// The packet as it was asked about, when that is known.
+    pub asked: Option<&'a [u8]>,
+    /// What the rules refer to, when that can be read.
+    pub memory: Option<&'a dyn Memory>,
     /// What is not rampart's to decide, and may be in the way.
     pub outside: Vec<String>,
 }
@@ -67,7 +71,8 @@ pub struct Report<'a> {
 impl<'a> Report<'a> {
     /// What a trail tells of a packet that came in or left by `interface`.
     pub fn new(trail: &'a Trail, manifest: &'a Manifest, insns: Insns<'_>, interface: &'a str) -> Self {
-        Self { trail, path: Path::of(trail, insns), manifest, interface, left: None, outside: Vec::new() }
+        let path = Path::of(trail, insns);
+        Self { trail, path, manifest, interface, left: None, asked: None, memory: None, outside: Vec::new() }
     }
 
     /// What was decided. A packet that was sent back is another one now.
@@ -113,7 +118,18 @@ impl<'a> Report<'a> {
 
     /// The state of its connection, if one was known.
     fn connection(&self) -> Option<&'static str> {
-        (self.trail.place != 0).then(|| Slot(self.trail.slot).state().name())
+        let state = Slot(self.trail.slot).state();
+        // One that was only just begun is no connection yet.
+        (self.trail.place != 0 && state.phase() != Phase::Free as u8).then(|| state.name())
+    }
+
+    /// The packet as it came: the rules may have seen it with another destination.
+    fn original(&self) -> Told {
+        let mut packet = Packet::EMPTY;
+        match self.asked.map(|frame| parse(frame, Start::ETHERNET, &mut packet)) {
+            Some(Ok(())) => Told::of_packet(&packet),
+            _ => self.packet(),
+        }
     }
 
     /// The packet as it was left, read again.
@@ -139,7 +155,7 @@ impl<'a> Report<'a> {
     /// Addresses and ports as they were left, where they are others.
     fn translated(&self) -> Option<String> {
         let after = Told::of_packet(&self.left_packet()?);
-        let before = self.packet();
+        let before = self.original();
         let is_other = before.addresses != after.addresses || before.ports != after.ports;
         (is_other && self.outcome() == Outcome::Accept).then(|| after.text())
     }
@@ -175,7 +191,7 @@ impl<'a> Report<'a> {
     pub fn text(&self) -> String {
         let mut out = String::new();
         let way = if self.is_leaving() { "out" } else { "in" };
-        let _ = writeln!(out, "{way} {} {}", self.interface, self.packet().text());
+        let _ = writeln!(out, "{way} {} {}", self.interface, self.original().text());
         let _ = writeln!(out, "  parsed      {}", self.parsed());
         if let Some(state) = self.ct_state() {
             let of = self.connection().map_or_else(String::new, |state| format!(", of a connection in state {state}"));
@@ -219,9 +235,21 @@ impl<'a> Report<'a> {
             None if one.held => "match".to_owned(),
             None => "no match".to_owned(),
         };
+        let mark = std::iter::once(mark).chain(self.notes(one)).collect::<Vec<_>>().join(", ");
         match author {
             Author::Rule(rule) => printable(&format!("{}:{}  {}  [{mark}]", rule.file, rule.line, rule.text)),
             other => other.long().unwrap_or_else(|| "?".to_owned()),
+        }
+    }
+
+    /// What the text of a rule does not say.
+    fn notes(&self, one: &Reached) -> Vec<String> {
+        let counts = one.held || matches!(one.failed_at, Some(LIMIT | QUOTA));
+        match self.memory {
+            Some(memory) if one.rule & POLICY == 0 && counts => {
+                notes::of_rule(memory, one.rule, counts, &self.trail.packet)
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -260,7 +288,7 @@ impl<'a> Report<'a> {
         let reason = self.reason();
         json!({
             "schema": SCHEMA,
-            "packet": self.packet().json(),
+            "packet": self.original().json(),
             "interface": self.interface,
             "direction": if self.is_leaving() { "out" } else { "in" },
             "generation": self.trail.generation,
@@ -288,6 +316,7 @@ impl<'a> Report<'a> {
                 "policy": author.policy_json(),
                 "matched": one.held,
                 "failed_at": one.failed_at,
+                "notes": self.notes(one),
             })
         };
         json!({ "hook": at.hook.name(), "rules": at.reached.iter().map(rule).collect::<Vec<_>>() })

@@ -3,7 +3,11 @@
 use firewall_common::{image::POLICY, verdict::Layer, verdict::Reason};
 
 use super::{Author, Outcome, Reached, Report};
-use crate::observe::{packet::protocol_name, words::printable};
+use crate::observe::{
+    packet::protocol_name,
+    path::{LIMIT, QUOTA},
+    words::printable,
+};
 
 impl Report<'_> {
     /// What to do, in sentences; nothing for a packet that passes.
@@ -71,12 +75,29 @@ impl Report<'_> {
         let reached = self.path.hooks.iter().flat_map(|at| &at.reached);
         // Of equals, the first.
         let nearest = reached.filter(is_near).fold(None, |best: Option<&Reached>, one| match best {
-            Some(best) if best.parts >= one.parts => Some(best),
+            Some(best) if self.likeness(best) >= self.likeness(one) => Some(best),
             _ => Some(one),
         })?;
         let rule = self.manifest.rule(nearest.rule)?;
         let part = nearest.failed_at.map_or_else(String::new, |part| format!(" (differs in: {part})"));
         Some(printable(&format!("{}:{} `{}`{part}", rule.file, rule.line, rule.text)))
+    }
+
+    /// How near a rule is: not one for another protocol; then how much of it matched, and by what it did not. One for
+    /// another port or address is for such packets; one for another state of the connection is for others.
+    fn likeness(&self, one: &Reached) -> (bool, usize, u8, bool) {
+        let rank = match one.failed_at {
+            Some(LIMIT | QUOTA) => 4,
+            Some("destination port" | "ICMP type") => 3,
+            Some("source address" | "destination address" | "incoming interface" | "outgoing interface") => 2,
+            Some("ct state" | "family") => 0,
+            Some(_) | None => 1,
+        };
+        let protocol = self.packet().protocol.map(protocol_name).unwrap_or_default();
+        let text = self.manifest.rule(one.rule).map_or("", |rule| &rule.text);
+        let names = |protocol: &str| text.split(' ').any(|word| word == protocol);
+        let is_of_another = !names(&protocol) && ["tcp", "udp", "icmp", "icmpv6", "sctp"].into_iter().any(names);
+        (!is_of_another, one.parts, rank, names(&protocol))
     }
 
     fn accepts(&self, rule: u32) -> bool {
