@@ -14,6 +14,8 @@ mod chains;
 mod checks;
 #[path = "verdict/counters.rs"]
 mod counters;
+#[path = "verdict/dynamic_sets.rs"]
+mod dynamic_sets;
 #[path = "verdict/edits.rs"]
 mod edits;
 #[path = "verdict/events.rs"]

@@ -7,8 +7,8 @@ use crate::{
     classify::{Narrow, Node, Root, Search, Wide},
     conntrack::CtState,
     image::{
-        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_CHANGES, USES_FETCH, USES_LOG,
-        USES_NAMED, USES_NAT, USES_NOTRACK, USES_REGISTERS, USES_SETS,
+        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_CHANGES, USES_CONNECTIONS, USES_FETCH,
+        USES_LOG, USES_METERS, USES_NAMED, USES_NAT, USES_NOTRACK, USES_REGISTERS, USES_SETS,
     },
     limit,
     limits::MAX_SET_STEPS,
@@ -67,6 +67,10 @@ pub trait Store {
     fn look_up(&mut self, insn: &Insn, packet: &mut Packet) -> u32;
     /// Carries out [`Op::Change`], likewise.
     fn change(&mut self, insn: &Insn, packet: &Packet) -> u32;
+    /// Carries out [`Op::Meter`].
+    fn meter(&mut self, insn: &Insn, packet: &Packet) -> u32;
+    /// Carries out [`Op::Connections`], or a part of it.
+    fn connections(&mut self, insn: &Insn, packet: &Packet) -> u32;
 }
 
 /// Where a packet stands in a ruleset.
@@ -171,6 +175,19 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
         true
     } else if op == Op::Change as u8 && store.uses(USES_CHANGES) {
         match store.change(&insn, packet) {
+            run::YES => true,
+            run::NO => false,
+            run::AGAIN => return Some(()),
+            _ => return None,
+        }
+    } else if op == Op::Meter as u8 && store.uses(USES_METERS) {
+        match store.meter(&insn, packet) {
+            run::YES => true,
+            run::NO => false,
+            _ => return None,
+        }
+    } else if op == Op::Connections as u8 && store.uses(USES_CONNECTIONS) {
+        match store.connections(&insn, packet) {
             run::YES => true,
             run::NO => false,
             run::AGAIN => return Some(()),

@@ -121,6 +121,13 @@ pub enum Op {
     /// Puts what was gathered into set `low`, or takes it out; holds if that could be done. `extra & 3`: 0 adds, 1 updates,
     /// 2 deletes. It lasts `high` ticks (`u32::MAX`: for ever), which are `constants[mask]` milliseconds.
     Change = 42,
+    /// A statement that the element keeps which the last [`Op::LookUp`] or [`Op::Change`] of set `low` met, or made: holds
+    /// as it says. `high` is which ([`crate::sets::meter`]), constant `mask` has its numbers, `extra & 1` says which of the
+    /// element's limits and quotas, [`OVER`] when it holds.
+    Meter = 43,
+    /// Counts the packet's connection among those of that element, or with [`ALONE`] of the whole set `low`: at most `high`
+    /// of them, or with [`OVER`] more.
+    Connections = 44,
 }
 
 impl Insn {
@@ -145,6 +152,12 @@ pub const REGISTER_WORDS: u64 = ((1 << REGISTERS) - 1) << Field::Register as u64
 pub const HAS_SHAPES: u32 = 1 << 16;
 /// [`Insn::extra`] of [`Op::LookUp`]: the set's elements have extras.
 pub const HAS_EXTRAS: u32 = 1 << 17;
+/// [`Insn::extra`] of [`Op::LookUp`] and [`Op::Change`]: an [`Op::Meter`] counts the packet, behind a limit.
+pub const COUNTS_LATER: u32 = 1 << 18;
+/// [`Insn::extra`] of [`Op::Meter`] and [`Op::Connections`]: it holds when there is too much.
+pub const OVER: u32 = 1 << 8;
+/// [`Insn::extra`] of [`Op::Connections`]: there is one count, and not one for each element.
+pub const ALONE: u32 = 1 << 9;
 
 /// Where an instruction goes: the index of another one, or a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -437,6 +450,10 @@ pub const USES_NAMED: u32 = 1 << 18;
 pub const USES_CHANGES: u32 = 1 << 19;
 /// [`Settings::uses`]: some named set has shapes.
 pub const USES_SHAPES: u32 = 1 << 20;
+/// [`Settings::uses`]: elements of some named set keep statements: [`Op::Meter`].
+pub const USES_METERS: u32 = 1 << 25;
+/// [`Settings::uses`]: connections are counted: [`Op::Connections`].
+pub const USES_CONNECTIONS: u32 = 1 << 26;
 
 impl Settings {
     /// A ruleset without chains: everything passes.

@@ -172,6 +172,13 @@ impl Slot {
         self.is_used() && !self.is_expired(now)
     }
 
+    /// Does the connection in this place count as one (`already_closed`, net/netfilter/nf_conncount.c)?
+    #[inline(always)]
+    pub const fn is_counted(self, now: u32) -> bool {
+        let phase = self.state().phase();
+        self.is_live(now) && phase != Phase::TimeWait as u8 && phase != Phase::Close as u8
+    }
+
     #[inline(always)]
     const fn is_used(self) -> bool {
         let phase = self.state().phase();

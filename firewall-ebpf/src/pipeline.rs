@@ -13,7 +13,7 @@ use firewall_common::{
 use crate::{
     answer, bans, checks, connection, conntrack, count, emit, explain, fragment, maps, marks, nat,
     packet::{Frame, TcFrame},
-    route, rules,
+    route, rules, sets,
     verifier::{self, forget},
     work::Work,
 };
@@ -35,6 +35,7 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
         return Verdict::drop(Reason::Internal);
     };
     begin(frame, work, path);
+    sets::begin(work);
     work.outcome = decide(frame, work, path).number();
     if path == Path::Egress && maps::has(Part::Egress) && forget(&work.outcome) == Verdict::PASS.number() {
         work.outcome = device(frame, work, Part::Egress).number();
@@ -42,6 +43,7 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     }
     // Read back, so that what follows is verified once and not once for every reason to drop.
     let verdict = Verdict::stored(forget(&work.outcome));
+    sets::forget_connection(work, verdict);
     count::packet(work, path, verdict);
     emit::verdict(work, verdict);
     count::ledger(work, verdict);

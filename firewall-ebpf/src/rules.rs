@@ -345,4 +345,14 @@ impl<F: Frame> Store for MapStore<'_, F> {
             sets::change_set(self.path)
         }
     }
+
+    #[inline(always)]
+    fn meter(&mut self, _: &Insn, _: &Packet) -> u32 {
+        sets::meter_element(self.path)
+    }
+
+    #[inline(always)]
+    fn connections(&mut self, _: &Insn, _: &Packet) -> u32 {
+        sets::count_connections(self.path)
+    }
 }

@@ -4,16 +4,22 @@ use core::{cell::UnsafeCell, ffi::c_void};
 
 use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use firewall_common::{
+    image::USES_CONNECTIONS,
+    packet::Field,
     sets::{
-        LINE_WORDS, Line, Lines,
+        LINE_WORDS, Line, Lines, connections, meter,
         run::{self, Scratch},
     },
+    table::{self, OVERFLOWED, Slot, SlotWords, WAYS},
     trail::Explain,
+    verdict::Verdict,
 };
 
 use crate::{
+    bucket::Slots,
     maps,
     verifier::{self, forget},
+    work::Work,
 };
 
 /// A line of a set's memory.
@@ -43,6 +49,12 @@ impl Line for SetLine {
     fn add(self, word: usize, value: u64) {
         // SAFETY: as above.
         unsafe { verifier::add(self.0.add(word & (LINE_WORDS - 1)), value) };
+    }
+
+    #[inline(always)]
+    fn fetch_add(self, word: usize, value: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { verifier::fetch_add(self.0.add(word & (LINE_WORDS - 1)), value) }
     }
 }
 
@@ -160,6 +172,126 @@ pub extern "C" fn change_set(path: u32) -> u32 {
 pub extern "C" fn find_place_in_set(path: u32) -> u32 {
     verifier::frame();
     change::<true>(path)
+}
+
+/// Carries out the [`firewall_common::image::Op::Meter`] under the cursor.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn meter_element(path: u32) -> u32 {
+    verifier::frame();
+    if is_shadow() {
+        return run::YES;
+    }
+    let Some(work) = maps::work_of(path) else { return run::BROKEN };
+    let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return run::BROKEN };
+    let Some(first) = maps::CONSTANTS.get(insn.mask) else { return run::BROKEN };
+    let second = maps::CONSTANTS.get(insn.mask.wrapping_add(1)).unwrap_or(first);
+    // SAFETY: the work area of this packet, of which nothing else is in use here.
+    let gathered = unsafe { &*work.sets.pointer() };
+    let Some(set) = Set::get(insn.low) else { return run::BROKEN };
+    // The exact clock, as for limits of rules.
+    meter::meter(&set, insn, ([first, second], work.packet.get(Field::Length), maps::exact_ns()), gathered)
+}
+
+/// The state table, as those see it who count connections.
+struct Connections(u32);
+
+impl connections::Table for Connections {
+    #[inline(always)]
+    fn is_there(&self, _: &mut Scratch) -> u32 {
+        is_connected(self.0)
+    }
+}
+
+/// Is the connection with the hash that was gathered in the table? Compared by the tag, as all that is kept of it is its
+/// hash: of two that have the same in one bucket, one counts as the other.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn is_connected(path: u32) -> u32 {
+    verifier::frame();
+    let Some(work) = maps::work_of(path) else { return 0 };
+    // SAFETY: the work area of this packet, of which only single words are in use here.
+    let hash = unsafe { (*work.sets.pointer()).asked };
+    if hash == 0 {
+        return 0;
+    }
+    let mask = maps::BUCKET_MASK.load();
+    let tag = table::tag(hash);
+    let Some(bucket) = maps::bucket(table::home(hash, mask)) else { return 0 };
+    let slots = Slots { bucket, scratch: &raw mut work.scratch };
+    if is_in(&slots, tag, work.tick) {
+        return 1;
+    }
+    if slots.load(WAYS) & OVERFLOWED == 0 {
+        return 0;
+    }
+    let Some(bucket) = maps::bucket(table::alternate(hash, mask)) else { return 0 };
+    u32::from(is_in(&Slots { bucket, scratch: &raw mut work.scratch }, tag, work.tick))
+}
+
+#[inline(always)]
+fn is_in(slots: &Slots, tag: u32, tick: u32) -> bool {
+    for way in 0..WAYS {
+        let slot = Slot(slots.load(way));
+        if slot.tag() == tag && slot.is_counted(tick) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Carries out a part of the [`firewall_common::image::Op::Connections`] under the cursor.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn count_connections(path: u32) -> u32 {
+    verifier::frame();
+    if is_shadow() {
+        return run::YES;
+    }
+    let Some(work) = maps::work_of(path) else { return run::BROKEN };
+    let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return run::BROKEN };
+    // SAFETY: the work area of this packet, of which nothing else is in use here but what `is_connected` reads.
+    let gathered = unsafe { &mut *work.sets.pointer() };
+    let Some(set) = Set::get(insn.low) else { return run::BROKEN };
+    gathered.probe.tick = work.tick;
+    // A packet that neither has a connection nor begins one is counted with the others, and forgotten.
+    let hash = if work.pending | work.place | work.quoted != 0 { work.hash } else { 0 };
+    connections::count(&set, &Connections(path), insn, hash, gathered)
+}
+
+/// Nothing was counted for the packet yet.
+#[inline(always)]
+pub fn begin(work: &Work) {
+    if maps::USES.load() & USES_CONNECTIONS != 0 {
+        // SAFETY: the work area of this packet, of which nothing else is in use here.
+        unsafe { (*work.sets.pointer()).noted = [0; 2] };
+    }
+}
+
+/// A connection that the packet would have begun counts no more when it is dropped.
+#[inline(always)]
+pub fn forget_connection(work: &Work, verdict: Verdict) {
+    // SAFETY: the work area of this packet, of which nothing else is in use here.
+    if maps::USES.load() & USES_CONNECTIONS != 0
+        && !verdict.is_pass()
+        && forget(unsafe { &(*work.sets.pointer()).noted[0] }) != 0
+    {
+        take_connection_out(work.path);
+    }
+}
+
+/// The same.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn take_connection_out(path: u32) -> u32 {
+    verifier::frame();
+    let Some(work) = maps::work_of(path) else { return 0 };
+    // SAFETY: the work area of this packet, of which nothing else is in use here.
+    let [number, which] = unsafe { (*work.sets.pointer()).noted };
+    if let Some(set) = Set::get(number.wrapping_sub(1)) {
+        let _ = connections::take_out(&set, which, work.hash);
+    }
+    0
 }
 
 /// A shadow answers about packets that nobody sent, and shares the sets of the generation in force: it changes nothing.

@@ -35,7 +35,7 @@ fn state(firewall: &Firewall) -> StateSet {
 }
 
 fn element(values: &[(u128, u128)]) -> StateElement {
-    StateElement { parts: values.to_vec(), timeout: None, expires: None, counter: (0, 0) }
+    StateElement { parts: values.to_vec(), ..StateElement::default() }
 }
 
 fn elements(firewall: &Firewall) -> Vec<StateElement> {

@@ -14,7 +14,7 @@ use crate::{
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV6, Packet, WORDS},
     sets::{
-        LINE_WORDS, change,
+        LINE_WORDS, change, connections, meter,
         run::{self, Scratch},
     },
 };
@@ -190,5 +190,17 @@ impl Store for HostRun<'_> {
         } else {
             run::change::<_, false>(set, insn, packet, (0, &mut self.scratch))
         }
+    }
+
+    fn meter(&mut self, insn: &Insn, packet: &Packet) -> u32 {
+        let set = self.sets.iter().find(|(number, _)| *number == insn.low);
+        let (Some((_, set)), Some(numbers)) = (set, self.constant(insn.mask)) else { return run::BROKEN };
+        let numbers = [numbers, self.constant(insn.mask + 1).unwrap_or(numbers)];
+        meter::meter(set, insn, (numbers, packet.get(Field::Length), self.now_ns), &self.scratch)
+    }
+
+    /// The host knows no connections: it is the first one.
+    fn connections(&mut self, insn: &Insn, _: &Packet) -> u32 {
+        connections::decide(insn, 1)
     }
 }

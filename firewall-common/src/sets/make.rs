@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    COUNT, DATA_WORDS, FIRST, FORM, Form, KEY_WORDS, Key, Kind, LINE, LINE_WORDS, Line, Lines, PLACES, SIZES, USED,
+    COUNT, DATA_WORDS, FIRST, FORM, Form, KEY_WORDS, Key, Kind, LINE, LINE_WORDS, Line, Lines, MEMBERS, PLACES, SIZES,
+    USED,
+    connections::PER_LINE as PER_LINE_MEMBERS,
     hash::{HELD, STRIDE, WAYS},
     high, low,
     ranges::PER_LINE,
@@ -25,6 +27,10 @@ impl Line for &[AtomicU64; LINE_WORDS] {
 
     fn add(self, word: usize, value: u64) {
         self[word].fetch_add(value, Ordering::SeqCst);
+    }
+
+    fn fetch_add(self, word: usize, value: u64) -> u64 {
+        self[word].fetch_add(value, Ordering::SeqCst)
     }
 }
 
@@ -69,8 +75,10 @@ pub struct Spec {
     pub counts: bool,
     /// May elements end?
     pub ends: bool,
-    /// Has each element a token bucket?
-    pub limits: bool,
+    /// Limits and quotas that each element has.
+    pub cells: u32,
+    /// Connections that are counted for each element at most; for all elements together, with no room for any.
+    pub connections: u32,
     /// Room for so many elements (prefixes, with shapes; lines of blocks, in ranges).
     pub room: u32,
     /// At most so many.
@@ -107,9 +115,14 @@ impl Spec {
         };
         part(self.counts, 2, 40);
         part(self.ends, 1, 44);
-        part(self.limits, 1, 48);
+        part(self.cells > 0, u64::from(self.cells), 48);
         part(self.kind == Kind::Shapes, 1, 52);
         (at, bits)
+    }
+
+    /// Words that stand beside a key.
+    pub fn extra_words(&self) -> u64 {
+        self.extras().0
     }
 
     /// The word that says all this.
@@ -139,9 +152,19 @@ impl Spec {
         (masks, keys, extras, end)
     }
 
+    /// Lines that the connections of an element take.
+    fn members_each(&self) -> u64 {
+        u64::from(self.connections).div_ceil(u64::from(PER_LINE_MEMBERS))
+    }
+
+    /// Places that connections are counted for.
+    fn counted_places(&self) -> u64 {
+        if self.room == 0 { 1 } else { self.buckets() * u64::from(STRIDE) }
+    }
+
     /// Lines of memory.
     pub fn lines(&self) -> u64 {
-        self.places().3
+        self.places().3 + self.members_each() * self.counted_places()
     }
 
     /// Bytes of memory.
@@ -161,6 +184,7 @@ impl Spec {
         head.store(SIZES, sizes | u64::from(self.limit) << 32);
         head.store(PLACES, keys | extras << 32);
         let used = u64::from(FIRST) + self.directory();
+        head.store(MEMBERS, self.places().3 | self.members_each() << 32);
         head.store(USED, if ranges { used | self.lines() << 32 } else { masks << 32 });
         head.store(FORM, self.form().0);
     }
@@ -179,6 +203,8 @@ pub struct Found {
     pub counter: Option<(u64, u64)>,
     /// Its timeout, milliseconds; 0 for none.
     pub timeout: u64,
+    /// Its limits and quotas.
+    pub cells: [u64; 2],
     /// Number of the interval that it is part of.
     pub interval: u64,
     /// When it ends, ticks.
@@ -234,19 +260,28 @@ pub fn element<S: Lines>(set: &S, place: u32, word: u64) -> Option<Found> {
         data,
         counter: form.counter().map(|at| (extras[at & 7], extras[(at + 1) & 7])),
         timeout: one(form.timeout()),
+        cells: form.cells().map_or([0; 2], |at| [extras[at & 7], extras[(at + 1) & 7]]),
         interval: one(form.interval()),
         expires: low(word),
     })
 }
 
 /// The extras of a new element.
-pub fn extras(form: Form, data: &[u32], counter: (u64, u64), (timeout, interval): (u64, u64)) -> [u64; LINE_WORDS] {
+pub fn extras(
+    form: Form,
+    (data, cells): (&[u32], &[u64]),
+    counter: (u64, u64),
+    (timeout, interval): (u64, u64),
+) -> [u64; LINE_WORDS] {
     let mut extras = [0; LINE_WORDS];
     for (at, word) in data.iter().enumerate() {
         extras[(at / 2) & 7] |= u64::from(*word) << (at % 2 * 32);
     }
     if let Some(at) = form.counter() {
         (extras[at & 7], extras[(at + 1) & 7]) = counter;
+    }
+    if let Some(at) = form.cells() {
+        cells.iter().enumerate().for_each(|(nth, cell)| extras[(at + nth) & 7] = *cell);
     }
     if let Some(at) = form.timeout() {
         extras[at & 7] = timeout;

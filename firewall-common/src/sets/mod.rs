@@ -19,7 +19,9 @@
 //! A place that is given to another element while it is read is noticed by its word, which is read again.
 
 pub mod change;
+pub mod connections;
 pub mod hash;
+pub mod meter;
 pub mod ranges;
 pub mod run;
 pub mod shapes;
@@ -52,6 +54,8 @@ pub trait Line: Copy {
     fn exchange(self, word: usize, old: u64, new: u64) -> bool;
     /// Adds to a word.
     fn add(self, word: usize, value: u64);
+    /// The same; what it was before.
+    fn fetch_add(self, word: usize, value: u64) -> u64;
 }
 
 /// A set's lines.
@@ -89,6 +93,8 @@ pub const COUNT: usize = 3;
 pub const SWEEP_AT: usize = 4;
 /// Word 5 of line 0: lines in use (ranges), or buckets of the shapes' hash.
 pub const USED: usize = 5;
+/// Word 6 of line 0: the line where the connections of elements start, and how many lines each element has.
+pub const MEMBERS: usize = 6;
 
 /// What a set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +121,7 @@ pub enum Kind {
 /// | 32..37 | words of data, at the start of the extras |
 /// | 40..43, 43 | where the counter is among the extras; is there one |
 /// | 44..47, 47 | where the timeout is; is there one |
-/// | 48..51, 51 | where the token bucket is; is there one |
+/// | 48..51, 51 | where the first limit or quota is; is there one |
 /// | 52..55, 55 | where the number of the interval is; is there one |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form(pub u64);
@@ -186,9 +192,9 @@ impl Form {
         self.at(44)
     }
 
-    /// Where the token bucket is among the extras.
+    /// Where the first limit or quota is among the extras.
     #[inline(always)]
-    pub const fn bucket(self) -> Option<usize> {
+    pub const fn cells(self) -> Option<usize> {
         self.at(48)
     }
 

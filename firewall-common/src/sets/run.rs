@@ -6,7 +6,7 @@ use super::{
     high, low, ranges, shapes,
 };
 use crate::{
-    image::Insn,
+    image::{COUNTS_LATER, Insn},
     packet::{Field, Packet, WORDS},
 };
 
@@ -42,9 +42,22 @@ pub struct Scratch {
     pub answer: u32,
     /// Is a look-up being gone on with?
     pub looking: u32,
+    /// The hash of a connection that is asked about.
+    pub asked: u64,
+    /// Is counting of connections being gone on with?
+    pub counting: u32,
+    /// Connections that were counted.
+    pub counted: u32,
+    /// Where there is room for one more, from 1.
+    pub vacant: u32,
+    /// Was the packet's own connection among them? 0 or 1.
+    pub is_member: u32,
+    /// Where the packet's own connection was noted though it is not in the table yet: the set, one more than its number,
+    /// and which member it is of all.
+    pub noted: [u32; 2],
 }
 
-crate::shared!(Scratch = 288);
+crate::shared!(Scratch = 320);
 
 /// Word of [`Scratch`], as [`crate::image::Op::Key`] counts them, where data start.
 pub const DATA: u32 = KEY_WORDS as u32;
@@ -81,6 +94,12 @@ impl Scratch {
         operation: 0,
         answer: 0,
         looking: 0,
+        asked: 0,
+        counting: 0,
+        counted: 0,
+        vacant: 0,
+        is_member: 0,
+        noted: [0; 2],
     };
 
     /// Carries out [`crate::image::Op::Key`].
@@ -176,19 +195,24 @@ fn look_further<S: Lines, const SHAPES: bool>(
 #[inline(always)]
 pub fn met<S: Lines>(set: &S, insn: &Insn, packet: &mut Packet, scratch: &Scratch) -> u32 {
     let (to, length) = (insn.extra & 0xff, packet.get(Field::Length));
-    match try_met(set, scratch, packet, (to, length)) {
+    match try_met(set, scratch, packet, (to, length, insn.extra & COUNTS_LATER == 0)) {
         None => BROKEN,
         Some(is_still) => u32::from(is_still),
     }
 }
 
 #[inline(always)]
-fn try_met<S: Lines>(set: &S, scratch: &Scratch, packet: &mut Packet, (to, length): (u32, u32)) -> Option<bool> {
+fn try_met<S: Lines>(
+    set: &S,
+    scratch: &Scratch,
+    packet: &mut Packet,
+    (to, length, insn_counts): (u32, u32, bool),
+) -> Option<bool> {
     let head = set.line(0)?;
     let form = Form(head.load(FORM));
     let (line, first) = form.extras(scratch.probe.place);
     let line = set.line(high(head.load(PLACES)) + line)?;
-    if let Some(counter) = form.counter() {
+    if let Some(counter) = form.counter().filter(|_| insn_counts) {
         line.add((first + counter) & 7, 1);
         line.add((first + counter + 1) & 7, u64::from(length));
     }
@@ -235,6 +259,12 @@ fn begin_change<S: Lines>(set: &S, insn: &Insn, (timeout, scratch): (u64, &mut S
         scratch.extras[counter & 7] = 0;
         scratch.extras[(counter + 1) & 7] = 0;
     }
+    if let Some(at) = form.cells() {
+        scratch.extras[at & 7] = 0;
+        if at < 7 {
+            scratch.extras[(at + 1) & 7] = 0;
+        }
+    }
     if let Some(at) = form.timeout() {
         scratch.extras[at & 7] = timeout;
     }
@@ -246,7 +276,9 @@ fn begin_change<S: Lines>(set: &S, insn: &Insn, (timeout, scratch): (u64, &mut S
 fn count_change<S: Lines>(set: &S, insn: &Insn, packet: &Packet, scratch: &Scratch) -> Option<()> {
     let head = set.line(0)?;
     let form = Form(head.load(FORM));
-    if let Some(counter) = form.counter().filter(|_| insn.extra & 3 != element::DELETE) {
+    if let Some(counter) =
+        form.counter().filter(|_| insn.extra & 3 != element::DELETE && insn.extra & COUNTS_LATER == 0)
+    {
         let (line, first) = form.extras(scratch.probe.place);
         let line = set.line(high(head.load(PLACES)) + line)?;
         line.add((first + counter) & 7, 1);

@@ -101,7 +101,8 @@ fn elements(found: &Found, name: &str, lines: &str) -> Result<Vec<StateElement>>
     }
     let flags = if flags.is_empty() { String::new() } else { format!("flags {};", flags.join(",")) };
     let merge = if declared.interval { "auto-merge;" } else { "" };
-    let counter = if declared.counter { "counter;" } else { "" };
+    let counter = declared.statements.iter().map(|one| one.text()).collect::<Vec<_>>().join(" ");
+    let counter = if counter.is_empty() { counter } else { counter + ";" };
     let types = state.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
     let text = format!(
         "table {} t {{ set s {{ type {types}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",

@@ -8,6 +8,7 @@ use firewall_common::{
     packet::{Field, REGISTERS},
 };
 
+use super::StateSet;
 use crate::language::ruleset::Selector;
 
 /// A place in the image, known or not yet.
@@ -72,9 +73,16 @@ pub(super) struct Assembler {
     generators_met: (u32, u32),
     /// How many intervals the largest set has.
     pub(super) largest_set: usize,
+    /// The sets and maps that are state, without their elements.
+    pub(super) states: Vec<StateSet>,
 }
 
 impl Assembler {
+    /// Nothing written yet.
+    pub(super) fn with(states: &[StateSet]) -> Self {
+        Self { states: states.iter().map(StateSet::without_elements).collect(), ..Self::default() }
+    }
+
     pub(super) fn label(&mut self) -> Label {
         self.labels.push(None);
         Label(self.labels.len() as u32 - 1)

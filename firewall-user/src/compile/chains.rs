@@ -68,7 +68,7 @@ fn written(
         numbers,
         order,
         part: Part::Prerouting,
-        out: Assembler::default(),
+        out: Assembler::with(states),
         copies: HashMap::new(),
         waiting: Vec::new(),
         begun: Vec::new(),
@@ -369,7 +369,11 @@ impl<'a> Writer<'a> {
                 stateful::quota(&mut self.out, quota, record.quotas[Nth::next(&mut nth.quota)].slot, way);
             }
             Statement::Object(object) => self.object(frame, *object, way)?,
-            Statement::Connections { .. } | Statement::Flow(_) | Statement::Synproxy(_) => {
+            Statement::Connections { over, count } => {
+                let nth = Nth::next(&mut nth.connections);
+                self.connections((&record.identity, nth), (*over, *count), way);
+            }
+            Statement::Flow(_) | Statement::Synproxy(_) => {
                 return Err(self.not_yet(frame, statement));
             }
             // Taken off the rule's end, or says nothing.

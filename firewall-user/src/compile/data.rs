@@ -9,12 +9,13 @@ use firewall_common::{
 };
 
 use super::{
+    StateSet,
     assembler::{Assembler, Place},
-    concat, header,
+    concat, header, sets,
     words::{self, CONNECTIONLESS, Way, Word, range},
 };
 use crate::language::reading::{Reading, Span, Whole};
-use crate::language::ruleset::{Computed, Data, DataMap, Given, Lookup, Selector, Step, Subject, Table, Values};
+use crate::language::ruleset::{Computed, Data, DataMap, Given, Lookup, Selector, Set, Step, Subject, Table, Values};
 
 /// Gives what `target` stands for a value; a value that the packet does not have ends the rule.
 pub(super) fn assign(out: &mut Assembler, table: &Table, (target, value): (Subject, &Data), way: Way) {
@@ -138,6 +139,11 @@ fn load(out: &mut Assembler, table: &Table, (value, into): (&Data, u32), way: Wa
 /// the map goes to `way.fail`.
 pub(super) fn look_up(out: &mut Assembler, table: &Table, lookup: &Lookup, parts: &[(Field, usize)], way: Way) {
     let Lookup { keys, map } = lookup;
+    if let DataMap::Named(set) = map
+        && let Some(state) = sets::of(&out.states, table, &table.sets[*set]).cloned()
+    {
+        return look_up_in_state(out, (&state, &table.sets[*set]), keys, parts, way);
+    }
     for key in keys {
         words::write_preconditions(out, *key, Way { flags: 0, ..way });
     }
@@ -163,6 +169,52 @@ pub(super) fn look_up(out: &mut Assembler, table: &Table, lookup: &Lookup, parts
     match default {
         Some(data) => put(out, &data, parts, way),
         None => words::always(out, way.rule, way.fail),
+    }
+    out.bind_here(done);
+}
+
+/// The same in a map that is state.
+fn look_up_in_state(
+    out: &mut Assembler,
+    (state, map): (&StateSet, &Set),
+    keys: &[Subject],
+    parts: &[(Field, usize)],
+    way: Way,
+) {
+    // What the map gives stands in a row; the parts may be elsewhere.
+    let count = parts.iter().map(|(_, words)| words).sum();
+    let Some((first, _)) = parts.first() else { return };
+    let mut at = *first as u32;
+    let is_row = parts.iter().all(|(field, words)| {
+        let fits = *field as u32 == at;
+        at += *words as u32;
+        fits
+    });
+    let into = if is_row { *first } else { out.take_registers(count) };
+    let done = out.label();
+    let found = out.label();
+    let missing = out.label();
+    let here = Way { flags: 0, pass: Place::Label(found), fail: Place::Label(missing), ..way };
+    sets::write_look_up(out, (state, into as u32), (keys, false), here);
+    out.bind_here(missing);
+    let default = map.catch_all.as_ref().and_then(|any| any.given.as_ref());
+    match default {
+        Some(Given::Values(values)) => {
+            put(out, &values.iter().map(|value| value.low).collect::<Vec<_>>(), parts, way);
+            words::always(out, way.rule, Place::Label(done));
+        }
+        Some(Given::Verdict(_)) | None => words::always(out, way.rule, way.fail),
+    }
+    out.bind_here(found);
+    out.uses |= USES_REGISTERS;
+    if !is_row {
+        let mut from = into as u32;
+        for (field, words) in parts {
+            for word in 0..*words as u32 {
+                go_on(out, compute((from as u8, u32::MAX), *field as u32 + word), way);
+                from += 1;
+            }
+        }
     }
     out.bind_here(done);
 }

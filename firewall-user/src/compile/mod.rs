@@ -162,9 +162,10 @@ pub fn compile_tuned(
     previous: Option<&Manifest>,
     tuning: &Tuning,
 ) -> Result<Compiled, CompileError> {
-    let sets = sets::states(ruleset, previous)?;
+    let mut sets = sets::states(ruleset, previous)?;
     let Built { mut manifest, fresh_counters, fresh_cells } = manifest::build(ruleset, previous)?;
     sets::record(&sets, &mut manifest);
+    sets::counts(ruleset, previous, &mut manifest, &mut sets)?;
     let image = chains::image(ruleset, (&manifest, &sets), tuning)?;
     Ok(Compiled { image, manifest, fresh_counters, fresh_cells, sets })
 }

@@ -31,6 +31,9 @@ pub struct Manifest {
     pub tables: Vec<TableRecord>,
     /// Its named sets, in order of tables.
     pub sets: Vec<SetRecord>,
+    /// Where rules count connections for themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<SetRecord>,
     /// Its named counters, quotas and the like, in order of tables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<ObjectRecord>,

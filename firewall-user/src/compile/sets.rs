@@ -6,35 +6,46 @@
 use std::collections::BTreeSet;
 
 use firewall_common::{
-    image::{HAS_EXTRAS, HAS_SHAPES, Insn, Op, USES_CHANGES, USES_NAMED, USES_SHAPES},
+    image::{
+        COUNTS_LATER, HAS_EXTRAS, HAS_SHAPES, Insn, OVER, Op, USES_CHANGES, USES_CONNECTIONS, USES_METERS, USES_NAMED,
+        USES_SHAPES,
+    },
     sets::{
-        KEY_WORDS, Kind, MAX_NAMED_SETS, change,
+        DATA_WORDS, KEY_WORDS, Kind, MAX_NAMED_SETS, change,
         hash::NEVER,
+        meter,
         run::{DATA, WHOLE},
     },
 };
 
 use super::{
-    CompileError, Manifest, StateSet,
+    CompileError, Manifest, SetRecord, StateSet,
     assembler::Assembler,
-    state::{key_width, ticks},
+    state::{self, key_width, ticks, value_words},
+    stateful,
     words::{self, Way, Word},
 };
 use crate::language::{
     Ruleset,
-    ruleset::{Set, Subject, Table, Update, UpdateOperation},
+    ruleset::{MapData, OfElement, Put, Set, Statement, Subject, Table, Update, UpdateOperation},
 };
 
 /// Is this set state?
 pub(super) fn is_state(set: &Set) -> bool {
-    set.data.is_none() && !set.constant && set.catch_all.is_none() && key_width(&set.key_types()) < KEY_WORDS
+    let is_simple = match &set.data {
+        None => set.catch_all.is_none(),
+        Some(MapData::Verdicts) => false,
+        Some(MapData::Values { types, type_of: _, interval }) => !interval && key_width(types) <= DATA_WORDS,
+    };
+    is_simple && !set.constant && key_width(&set.key_types()) < KEY_WORDS
 }
 
 /// The sets of a ruleset that are state. What `previous` has too keeps its place.
 pub(super) fn states(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<Vec<StateSet>, CompileError> {
     refuse_unsupported(ruleset)?;
     let known = previous.map_or(&[][..], |manifest| &manifest.sets);
-    let mut taken: BTreeSet<u32> = known.iter().filter_map(|set| set.slot).collect();
+    let counted = previous.map_or(&[][..], |manifest| &manifest.counts);
+    let mut taken: BTreeSet<u32> = known.iter().chain(counted).filter_map(|set| set.slot).collect();
     let mut states = Vec::new();
     for table in ruleset.tables() {
         for set in table.sets.iter().filter(|set| is_state(set)) {
@@ -51,6 +62,52 @@ pub(super) fn states(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<V
         }
     }
     Ok(states)
+}
+
+/// The name of what a rule's `ct count` counts.
+pub(super) fn count_name(identity: &str, nth: usize) -> String {
+    format!("{identity} {nth}")
+}
+
+/// What rules count for themselves, beside the sets. What `previous` has too keeps its place.
+pub(super) fn counts(
+    ruleset: &Ruleset,
+    previous: Option<&Manifest>,
+    manifest: &mut Manifest,
+    states: &mut Vec<StateSet>,
+) -> Result<(), CompileError> {
+    let before = previous.map_or((&[][..], &[][..]), |previous| (&previous.sets[..], &previous.counts[..]));
+    let mut taken: BTreeSet<u32> = before.0.iter().chain(before.1).filter_map(|set| set.slot).collect();
+    taken.extend(states.iter().map(|state| state.slot));
+    let rules = ruleset
+        .tables()
+        .iter()
+        .flat_map(|table| table.chains.iter().flat_map(|chain| &chain.rules).map(move |rule| (table, rule)));
+    for ((table, rule), record) in rules.zip(&manifest.rules) {
+        let counts = rule.statements.iter().filter_map(|statement| match statement {
+            Statement::Connections { over, count } => Some((*over, *count)),
+            _ => None,
+        });
+        for (nth, count) in counts.enumerate() {
+            let mut state = StateSet::of_rule(table, count_name(&record.identity, nth), count);
+            let declaration = state.declaration();
+            let same = before.1.iter().find(|one| one.name == state.name && one.declaration == declaration);
+            let free = || (0..MAX_NAMED_SETS).find(|slot| !taken.contains(slot));
+            let slot = same.and_then(|one| one.slot).or_else(free).ok_or(CompileError::TooManySets)?;
+            state.slot = slot;
+            taken.insert(slot);
+            manifest.counts.push(SetRecord {
+                family: state.family.clone(),
+                table: state.table.clone(),
+                name: state.name.clone(),
+                handle: 0,
+                slot: Some(slot),
+                declaration,
+            });
+            states.push(state);
+        }
+    }
+    Ok(())
 }
 
 /// Notes in the manifest where the sets are.
@@ -75,7 +132,7 @@ pub(super) fn of<'a>(states: &'a [StateSet], table: &Table, set: &Set) -> Option
 fn refuse_unsupported(ruleset: &Ruleset) -> Result<(), CompileError> {
     for table in ruleset.tables() {
         for set in &table.sets {
-            if let Some(what) = unsupported(set) {
+            if let Some(what) = unsupported(set).or_else(|| unlike(table, set)) {
                 let (table, name) = (table.name.clone(), set.name.clone());
                 return Err(CompileError::NotYet { table, kind: set.kind(), name, what });
             }
@@ -95,21 +152,48 @@ fn unsupported(set: &Set) -> Option<&'static str> {
         Some("changes by rules are")
     } else if set.timeouts {
         Some("timeouts are")
-    } else if set.counter {
-        Some("counters on elements are")
+    } else if !set.statements.is_empty() {
+        Some("statements on elements are")
     } else {
         None
     }
 }
 
+/// Elements of one set have the same statements here, whoever makes them.
+fn unlike(table: &Table, set: &Set) -> Option<&'static str> {
+    if !is_state(set) {
+        return None;
+    }
+    if StateSet::of(table, set, 0).is_too_much() {
+        return Some("so much beside each key (data, counter, timeout, limits) is");
+    }
+    if !set.dynamic || !set.statements.is_empty() {
+        return None;
+    }
+    let made = state::rule_statements(table, set);
+    let first = made.first()?;
+    if made.iter().any(|one| one != first) {
+        return Some("elements with other statements by other rules are");
+    }
+    first.iter().any(|one| one.fresh() != *one).then_some("a counter or quota on elements that starts from a number is")
+}
+
 /// Writes the test whether what the packet has is in a set.
-pub(super) fn write_look_up(out: &mut Assembler, state: &StateSet, (subjects, negated): (&[Subject], bool), way: Way) {
+///
+/// What a map gives goes into the words from `to` on.
+pub(super) fn write_look_up(
+    out: &mut Assembler,
+    (state, to): (&StateSet, u32),
+    (subjects, negated): (&[Subject], bool),
+    way: Way,
+) {
     let has_shapes = state.kind == Kind::Shapes;
     out.uses |= USES_NAMED | if has_shapes { USES_SHAPES } else { 0 };
     let start = if has_shapes { WHOLE } else { 0 };
     let shapes = if has_shapes { HAS_SHAPES } else { 0 };
-    let extras = if state.counts { HAS_EXTRAS } else { 0 };
-    let look_up = Insn { op: Op::LookUp as u8, low: state.slot, extra: shapes | extras, ..Insn::default() };
+    let is_counted = state.counts && !counts_later(state);
+    let extras = if is_counted || !state.data.is_empty() { HAS_EXTRAS } else { 0 } | later(state);
+    let look_up = Insn { op: Op::LookUp as u8, low: state.slot, extra: shapes | extras | to, ..Insn::default() };
     prepare(out, subjects, way);
     let pieces: Vec<_> = subjects.iter().flat_map(|subject| pieces(out, *subject)).collect();
     let insn = if let [(field, mask, shift)] = pieces[..] {
@@ -119,15 +203,74 @@ pub(super) fn write_look_up(out: &mut Assembler, state: &StateSet, (subjects, ne
         gather(out, &pieces, start, way);
         look_up
     };
-    words::last(out, insn, !negated, way);
+    if negated {
+        return words::last(out, insn, false, way);
+    }
+    write_met(out, state, insn, way);
+}
+
+/// Writes an instruction that meets or makes an element, and what that element does.
+fn write_met(out: &mut Assembler, state: &StateSet, insn: Insn, way: Way) {
+    let mut insns = vec![insn];
+    let mut nth = 0;
+    for statement in &state.statements {
+        let insn = match statement {
+            OfElement::Counter(..) if !counts_later(state) => continue,
+            OfElement::Counter(..) => meter((state.slot, meter::COUNTER), 0, 0),
+            OfElement::Limit(limit) => {
+                let (bytes, constants) = stateful::limit_numbers(limit);
+                let kind = if bytes { meter::BYTES } else { meter::PACKETS };
+                let over = if limit.over { OVER } else { 0 };
+                nth += 1;
+                meter((state.slot, kind), out.constants(&constants), over | (nth - 1))
+            }
+            OfElement::Quota(quota) => {
+                let over = if quota.over { OVER } else { 0 };
+                nth += 1;
+                meter((state.slot, meter::QUOTA), out.constants(&[u128::from(quota.bytes)]), over | (nth - 1))
+            }
+            OfElement::Connections { over, count } => {
+                out.uses |= USES_CONNECTIONS;
+                connections(state.slot, *count, if *over { OVER } else { 0 })
+            }
+        };
+        insns.push(insn);
+    }
+    let Some((last, before)) = insns.split_last() else { return };
+    for insn in before {
+        words::step(out, way, *insn);
+    }
+    if !before.is_empty() {
+        out.uses |= USES_METERS;
+    }
+    words::last(out, *last, true, way);
+}
+
+fn meter((slot, kind): (u32, u32), constants: u32, extra: u32) -> Insn {
+    Insn { op: Op::Meter as u8, low: slot, high: kind, mask: constants, extra, ..Insn::default() }
+}
+
+/// Counts connections.
+pub(super) fn connections(slot: u32, count: u32, extra: u32) -> Insn {
+    Insn { op: Op::Connections as u8, low: slot, high: count, extra, ..Insn::default() }
+}
+
+/// Does a counter stand behind what a packet may fail at? Else what meets the element counts.
+fn counts_later(state: &StateSet) -> bool {
+    state.statements.iter().position(|one| matches!(one, OfElement::Counter(..))).is_some_and(|at| at > 0)
+}
+
+fn later(state: &StateSet) -> u32 {
+    if counts_later(state) { COUNTS_LATER } else { 0 }
 }
 
 /// Writes a change of a set.
 pub(super) fn write_update(out: &mut Assembler, state: &StateSet, update: &Update, way: Way) {
     out.uses |= USES_NAMED | USES_CHANGES;
-    prepare(out, &update.key, way);
-    let pieces: Vec<_> = update.key.iter().flat_map(|subject| pieces(out, *subject)).collect();
-    gather(out, &pieces, 0, way);
+    put(out, (&update.key, 0), way);
+    if let Some(data) = &update.data {
+        put(out, (data, DATA), way);
+    }
     let timeout = update.timeout.or(state.timeout);
     let operation = match update.operation {
         UpdateOperation::Add => change::ADD,
@@ -136,8 +279,34 @@ pub(super) fn write_update(out: &mut Assembler, state: &StateSet, update: &Updat
     };
     let mask = out.constant(u128::from(timeout.unwrap_or(0)));
     let high = timeout.map_or(NEVER, ticks);
-    let insn = Insn { op: Op::Change as u8, low: state.slot, high, mask, extra: operation, ..Insn::default() };
-    words::last(out, insn, true, way);
+    let extra = operation | later(state);
+    let insn = Insn { op: Op::Change as u8, low: state.slot, high, mask, extra, ..Insn::default() };
+    if update.operation == UpdateOperation::Delete {
+        return words::last(out, insn, true, way);
+    }
+    write_met(out, state, insn, way);
+}
+
+/// Gathers what the packet has, and constants, from word `at` on.
+fn put(out: &mut Assembler, (parts, mut at): (&[Put], u32), way: Way) {
+    let subjects: Vec<Subject> = parts.iter().filter_map(|part| part.subject()).collect();
+    prepare(out, &subjects, way);
+    for part in parts {
+        match part {
+            Put::Of(subject) => {
+                let pieces = pieces(out, *subject);
+                gather(out, &pieces, at, way);
+                at += pieces.len() as u32;
+            }
+            Put::Constant(values, ty) => {
+                for word in value_words(*ty, values.low) {
+                    let insn = Insn { op: Op::Key as u8, mask: word, extra: at, ..Insn::default() };
+                    words::step(out, way, insn);
+                    at += 1;
+                }
+            }
+        }
+    }
 }
 
 /// Tests that the packet has the values at all.
@@ -150,7 +319,6 @@ fn prepare(out: &mut Assembler, subjects: &[Subject], way: Way) {
 
 /// Gathers words of the packet into the key, from word `at` on.
 fn gather(out: &mut Assembler, pieces: &[(u8, u32, u32)], mut at: u32, way: Way) {
-    debug_assert!(at < DATA || at == WHOLE, "a place for keys");
     for (field, mask, shift) in pieces {
         let insn =
             Insn { op: Op::Key as u8, field: *field, mask: *mask, low: 1, high: *shift, extra: at, ..Insn::default() };

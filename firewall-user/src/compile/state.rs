@@ -4,12 +4,12 @@ use firewall_common::sets::{
     FORM, Form, KEY_WORDS, Key, Kind, LINE_WORDS, Line, Lines, change,
     hash::{self, NEVER},
     make::{self, Memory, Spec},
-    make_ranges, make_shapes,
+    make_ranges, make_shapes, meter,
     run::Scratch,
 };
 
 use crate::language::{
-    ruleset::{Extras, Set, Table, Values},
+    ruleset::{Extras, Given, OfElement, Set, Statement, Table, UpdateOperation, Values},
     types::Type,
 };
 
@@ -19,7 +19,7 @@ const TICK_NS_SHIFT: u32 = firewall_common::conntrack::TICK_NS_SHIFT;
 const MIN_ROOM: usize = 64;
 
 /// An element as the kernel has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateElement {
     /// The ends of its parts.
     pub parts: Vec<(u128, u128)>,
@@ -29,6 +29,10 @@ pub struct StateElement {
     pub expires: Option<u64>,
     /// Packets and bytes.
     pub counter: (u64, u64),
+    /// What a map gives: a value for each part.
+    pub data: Vec<u128>,
+    /// Its limits and quotas: their words, see [`firewall_common::limit`] and [`meter::NONE`].
+    pub cells: Vec<u64>,
 }
 
 /// A set that is state.
@@ -56,6 +60,14 @@ pub struct StateSet {
     pub counts: bool,
     /// Do rules change it?
     pub dynamic: bool,
+    /// What elements keep for themselves, in order.
+    pub statements: Vec<OfElement>,
+    /// Does every element have them? Else only those that rules make.
+    pub all_have_them: bool,
+    /// Is it no set at all, but what a rule counts?
+    pub alone: bool,
+    /// The types of what a map gives.
+    pub data: Vec<Type>,
     /// Its elements in the text.
     pub elements: Vec<StateElement>,
 }
@@ -74,6 +86,41 @@ pub enum NoRoom {
     Prefixes,
 }
 
+/// What elements keep for themselves: as the set says, or else as the rules do that make them.
+fn statements(table: &Table, set: &Set) -> Vec<OfElement> {
+    if !set.statements.is_empty() || !set.dynamic {
+        return set.statements.clone();
+    }
+    rule_statements(table, set).first().map(|one| one.to_vec()).unwrap_or_default()
+}
+
+/// What the rules say that make elements.
+pub(super) fn rule_statements<'a>(table: &'a Table, set: &Set) -> Vec<&'a [OfElement]> {
+    let statements = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
+    let made = statements.filter_map(|statement| match statement {
+        Statement::Update(update) => Some(update),
+        _ => None,
+    });
+    let made =
+        made.filter(|update| update.operation != UpdateOperation::Delete && table.sets[update.set].name == set.name);
+    made.map(|update| &update.statements[..]).collect()
+}
+
+/// The words of the limits and quotas of an element that the text has, or a person adds.
+fn first_cells(statements: &[OfElement], said: &[OfElement], all_have_them: bool) -> Vec<u64> {
+    let mut said = said.iter();
+    let of = |one: &OfElement| {
+        let said = if matches!(one, OfElement::Counter(..)) { None } else { said.next() };
+        match (one, said) {
+            (OfElement::Limit(_) | OfElement::Quota(_), _) if !all_have_them => Some(meter::NONE),
+            (OfElement::Quota(_), Some(OfElement::Quota(quota))) => Some(quota.used),
+            (OfElement::Limit(_) | OfElement::Quota(_), _) => Some(0),
+            (OfElement::Counter(..) | OfElement::Connections { .. }, _) => None,
+        }
+    };
+    statements.iter().filter_map(of).collect()
+}
+
 /// Words of a value.
 const fn width(ty: Type) -> usize {
     match ty.bits() {
@@ -88,7 +135,7 @@ pub(super) fn key_width(types: &[Type]) -> usize {
 }
 
 /// A value as its words.
-fn value_words(ty: Type, value: u128) -> Vec<u32> {
+pub(super) fn value_words(ty: Type, value: u128) -> Vec<u32> {
     match width(ty) {
         1 => vec![value as u32],
         2 => {
@@ -109,7 +156,9 @@ impl StateSet {
     /// What a set of the ruleset is as state.
     pub fn of(table: &Table, set: &Set, slot: u32) -> Self {
         let types = set.key_types();
-        let plain = !set.timeouts && !set.counter && !set.dynamic && types.len() == 1;
+        let statements = statements(table, set);
+        let data = set.data_types().to_vec();
+        let plain = !set.timeouts && statements.is_empty() && !set.dynamic && data.is_empty() && types.len() == 1;
         let bits = types[0].bits();
         let kind = match set.interval {
             false if plain && bits <= 16 => Kind::Ranges,
@@ -117,15 +166,22 @@ impl StateSet {
             true if plain && bits <= 32 => Kind::Ranges,
             true => Kind::Shapes,
         };
-        let element = |parts: Vec<Values>, extras: &Extras| StateElement {
+        let all_have_them = !set.statements.is_empty();
+        let element = |parts: Vec<Values>, given: Option<&Given>, extras: &Extras| StateElement {
             parts: parts.iter().map(|part| (part.low, part.high)).collect(),
             timeout: extras.timeout.or(set.timeout),
             expires: extras.expires,
             counter: extras.counter.unwrap_or_default(),
+            data: match given {
+                Some(Given::Values(values)) => values.iter().map(|value| value.low).collect(),
+                Some(Given::Verdict(_)) | None => Vec::new(),
+            },
+            cells: first_cells(&statements, &extras.others, all_have_them),
         };
-        let mut elements: Vec<_> = set.elements.iter().map(|one| element(vec![one.values], &one.extras)).collect();
+        let mut elements: Vec<_> =
+            set.elements.iter().map(|one| element(vec![one.values], one.given.as_ref(), &one.extras)).collect();
         let tuples = set.concat.iter().flat_map(|concat| &concat.tuples);
-        elements.extend(tuples.map(|tuple| element(tuple.key.clone(), &tuple.extras)));
+        elements.extend(tuples.map(|tuple| element(tuple.key.clone(), tuple.given.as_ref(), &tuple.extras)));
         Self {
             slot,
             family: table.family.name().to_owned(),
@@ -136,9 +192,49 @@ impl StateSet {
             size: set.size,
             ends: set.timeouts,
             timeout: set.timeout,
-            counts: set.counter,
+            counts: statements.iter().any(|one| matches!(one, OfElement::Counter(..))),
             dynamic: set.dynamic,
+            statements,
+            all_have_them,
+            alone: false,
+            data,
             elements,
+        }
+    }
+
+    /// The same without its elements.
+    pub(super) fn without_elements(&self) -> Self {
+        Self {
+            elements: Vec::new(),
+            family: self.family.clone(),
+            table: self.table.clone(),
+            name: self.name.clone(),
+            types: self.types.clone(),
+            statements: self.statements.clone(),
+            data: self.data.clone(),
+            ..*self
+        }
+    }
+
+    /// What a rule's own `ct count` is.
+    pub(super) fn of_rule(table: &Table, name: String, (over, count): (bool, u32)) -> Self {
+        Self {
+            slot: 0,
+            family: table.family.name().to_owned(),
+            table: table.name.clone(),
+            name,
+            types: Vec::new(),
+            kind: Kind::Hash,
+            size: None,
+            ends: false,
+            timeout: None,
+            counts: false,
+            dynamic: false,
+            statements: vec![OfElement::Connections { over, count }],
+            all_have_them: true,
+            alone: true,
+            data: Vec::new(),
+            elements: Vec::new(),
         }
     }
 
@@ -158,14 +254,46 @@ impl StateSet {
                 Kind::Shapes => key_width(&self.types) as u32 + 1,
                 Kind::Ranges => self.directory(),
             },
-            data_words: 0,
+            data_words: key_width(&self.data) as u32,
             counts: self.counts,
             ends: self.ends,
-            limits: false,
-            room: room.max(count + MIN_ROOM) as u32,
+            cells: self.cells(),
+            connections: self.connections(),
+            room: if self.alone { 0 } else { room.max(count + MIN_ROOM) as u32 },
             // Prefixes are not elements: those are counted when they are added.
             limit: if self.kind == Kind::Shapes { u32::MAX } else { limit },
         }
+    }
+
+    /// Limits and quotas of an element.
+    fn cells(&self) -> u32 {
+        self.statements.iter().filter(|one| matches!(one, OfElement::Limit(_) | OfElement::Quota(_))).count() as u32
+    }
+
+    /// Connections of an element that must be known: one more than the limit, and one that comes.
+    fn connections(&self) -> u32 {
+        let count = |one: &OfElement| match one {
+            OfElement::Connections { over: _, count } => Some(count.saturating_add(2)),
+            OfElement::Counter(..) | OfElement::Limit(_) | OfElement::Quota(_) => None,
+        };
+        self.statements.iter().find_map(count).unwrap_or(0)
+    }
+
+    /// What stands beside the key takes more words than there are.
+    pub fn is_too_much(&self) -> bool {
+        let spec = self.spec(&[]);
+        self.kind != Kind::Ranges && spec.extra_words() > LINE_WORDS as u64
+    }
+
+    /// What a map gives for an element.
+    fn data_of(&self, found: &make::Found) -> Vec<u128> {
+        let mut at = 0;
+        let value = |ty: &Type| {
+            let from = at;
+            at += width(*ty);
+            words_value(*ty, &found.data[from..at])
+        };
+        self.data.iter().map(value).collect()
     }
 
     fn directory(&self) -> u32 {
@@ -184,11 +312,15 @@ impl StateSet {
     /// Adds an element; `false` when it was there.
     pub fn add<S: Lines>(&self, set: &S, element: &StateElement, tick: u32) -> Result<bool, NoRoom> {
         let mut is_new = false;
+        let mut cells = element.cells.clone();
+        cells.resize(self.cells() as usize, if self.all_have_them { 0 } else { meter::NONE });
+        let data: Vec<u32> =
+            self.data.iter().zip(&element.data).flat_map(|(ty, value)| value_words(*ty, *value)).collect();
         for key in self.keys(set, element, true)? {
             let mut scratch = self.scratch(key, element, tick);
             scratch.extras = make::extras(
                 Form(set.line(0).map_or(0, |head| Line::load(head, FORM))),
-                &[],
+                (&data, &cells),
                 element.counter,
                 (element.timeout.unwrap_or(0), 0),
             );
@@ -327,6 +459,8 @@ impl StateSet {
                 timeout: None,
                 expires: None,
                 counter: (0, 0),
+                data: Vec::new(),
+                cells: Vec::new(),
             };
             return intervals.iter().map(one).collect();
         }
@@ -353,6 +487,8 @@ impl StateSet {
             // Ticks are longer than the timeout that they stand for.
             expires: (found.expires != NEVER).then(|| left(found.expires).min(found.timeout.max(1))),
             counter: found.counter.unwrap_or_default(),
+            data: self.data_of(found),
+            cells: found.cells[..self.cells() as usize].to_vec(),
         })
     }
 
@@ -393,7 +529,9 @@ impl StateSet {
     /// What must stay the same for its elements to stay.
     pub fn declaration(&self) -> String {
         let types = self.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
-        let Self { kind, size, ends, timeout, counts, dynamic, .. } = self;
-        format!("{types}; {kind:?}; size {size:?}; {ends} {timeout:?}; {counts} {dynamic}")
+        let data = self.data.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
+        let statements = self.statements.iter().map(OfElement::text).collect::<Vec<_>>().join(" ");
+        let Self { kind, size, ends, timeout, dynamic, all_have_them, .. } = self;
+        format!("{types} : {data}; {kind:?}; size {size:?}; {ends} {timeout:?}; {statements} {all_have_them} {dynamic}")
     }
 }

@@ -14,16 +14,22 @@ use crate::language::ruleset::{Limit, Quota, Reject};
 
 /// Goes on when the bucket in `cell` has enough, or with `over` when it has not.
 pub(super) fn limit(out: &mut Assembler, limit: &Limit, cell: u32, way: Way) {
+    let (bytes, constants) = limit_numbers(limit);
+    let low = out.constants(&constants);
+    act(out, (if bytes { Op::LimitBytes } else { Op::LimitPackets }, limit.over), (low, cell), way);
+}
+
+/// Does a limit count bytes, and the constants that say the rest.
+pub(super) fn limit_numbers(limit: &Limit) -> (bool, Vec<u128>) {
     // The checker refuses limits without a bucket; such a one would let nothing through.
     let Bucket { cost, capacity } = limit.bucket().unwrap_or(Bucket { cost: u64::MAX, capacity: 0 });
     let capacity = u128::from(capacity);
-    let (op, low) = if limit.bytes {
+    if limit.bytes {
         let rate = u128::from(limit.per.nanoseconds()) << 64 | u128::from(limit.rate);
-        (Op::LimitBytes, out.constants(&[capacity, rate]))
+        (true, vec![capacity, rate])
     } else {
-        (Op::LimitPackets, out.constants(&[u128::from(cost) << 64 | capacity]))
-    };
-    act(out, (op, limit.over), (low, cell), way);
+        (false, vec![u128::from(cost) << 64 | capacity])
+    }
 }
 
 /// Goes on until the quota in `cell` is used up, or with `over` from then on.

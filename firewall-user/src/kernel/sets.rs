@@ -165,7 +165,11 @@ impl Instance {
         let before = self.manifest().ok();
         for set in &compiled.sets {
             let is_kept = before.as_ref().is_some_and(|manifest| {
-                manifest.sets.iter().any(|one| one.slot == Some(set.slot) && one.declaration == set.declaration())
+                manifest
+                    .sets
+                    .iter()
+                    .chain(&manifest.counts)
+                    .any(|one| one.slot == Some(set.slot) && one.declaration == set.declaration())
             });
             if is_kept { self.add_to_set(set, &set.elements)? } else { self.replace_set(set, &set.elements)? }
         }

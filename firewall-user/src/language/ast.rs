@@ -15,9 +15,7 @@ use super::{
     source::Span,
     stateful::{Limit, ObjectKind, Quota, Synproxy},
 };
-pub(super) use sets::{
-    Counter, Element, ElementOptions, Given, MapData, Set, SetBody, SetKey, Time, Update, UpdateData,
-};
+pub(super) use sets::{Element, ElementOptions, Given, KeyPart, MapData, Set, SetBody, SetKey, Time, Update};
 
 /// A name or a text with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,14 +6,14 @@ mod value;
 use serde_json::{Map, Value, json};
 
 use self::value::{
-    computed_value, concat_left, joined_flags, left, listed_flags, map_type, name, operator, printed, selected,
-    with_extras,
+    computed_value, concat_left, joined_flags, left, listed_flags, map_type, name, of_element, operator, printed,
+    selected, with_extras,
 };
 use super::{
     print::{CounterRef, Object, Shown, hidden, statement_text},
     ruleset::{
         Base, Chain, Comparison, ConcatKeys, Data, DataMap, Extras, Family, Flowtable, Form, Given, Lookup, MapElement,
-        Match, Nat, Network, Object as Named, Operand, Quota, Rule, Ruleset, Set, SetElement, Statement, Subject,
+        Match, Nat, Network, Object as Named, Operand, Put, Quota, Rule, Ruleset, Set, SetElement, Statement, Subject,
         Table, Tuple, Update, Values, Verdict,
     },
     types::{Style, Type},
@@ -64,7 +64,8 @@ impl Printer<'_> {
             ],
         ));
         out.extend(objects.iter().enumerate().map(|(at, named)| self.named(at, named)));
-        out.extend(sets.iter().enumerate().map(|(at, set)| self.set(at, set)));
+        let shown = sets.iter().enumerate().filter(|(_, set)| !set.meter);
+        out.extend(shown.map(|(at, set)| self.set(at, set)));
         out.extend(flowtables.iter().map(|flowtable| self.flowtable(flowtable)));
         out.extend(chains.iter().enumerate().map(|(at, chain)| self.chain(at, chain)));
         for (at, chain) in chains.iter().enumerate() {
@@ -134,7 +135,7 @@ impl Printer<'_> {
                 ("gc-interval", seconds(set.gc_interval)),
                 ("auto-merge", set.auto_merge.then(|| true.into())),
                 ("elem", (!elements.is_empty()).then(|| elements.into())),
-                ("stmt", set.counter.then(|| json!([{ "counter": null }]))),
+                ("stmt", (!set.statements.is_empty()).then(|| set.statements.iter().map(of_element).collect())),
             ],
         )
     }
@@ -354,22 +355,33 @@ impl Printer<'_> {
 
     /// nft 1.0.6 has no JSON for changes of maps and gives their text.
     fn update(&self, update: &Update) -> Value {
-        let Update { operation, set, key, timeout, counter, data } = update;
+        let Update { operation, set, key, timeout, statements, data } = update;
         if data.is_some() {
             return statement_text(self.ruleset, self.table, &Statement::Update(update.clone())).into();
         }
-        let key = if key.len() > 1 { concat_left(key) } else { left(key[0]) };
+        let part = |part: &Put| match part {
+            Put::Of(subject) => left(*subject),
+            Put::Constant(values, ty) => self.values(*values, *ty),
+        };
+        let key = match &key[..] {
+            [only] => part(only),
+            _ => json!({ "concat": key.iter().map(part).collect::<Vec<_>>() }),
+        };
         let element = match timeout {
             Some(timeout) => json!({ "elem": { "val": key, "timeout": timeout / 1000 } }),
             None => key,
         };
-        let set = format!("@{}", self.table.sets[*set].name);
-        match counter {
-            Some((packets, bytes)) => {
-                let counter = json!([{ "counter": { "packets": packets, "bytes": bytes } }]);
-                json!({ "set": { "op": operation.name(), "elem": element, "set": set, "stmt": counter } })
-            }
-            None => json!({ "set": { "op": operation.name(), "elem": element, "set": set } }),
+        let set = &self.table.sets[*set];
+        let mut statements: Vec<Value> = statements.iter().map(of_element).collect();
+        if set.meter && statements.len() == 1 {
+            let (size, name) = (set.size, &set.name);
+            return json!({ "meter": { "key": element, "stmt": statements.remove(0), "size": size, "name": name } });
+        }
+        let (operation, name) = (operation.name(), format!("@{}", set.name));
+        if statements.is_empty() {
+            json!({ "set": { "op": operation, "elem": element, "set": name } })
+        } else {
+            json!({ "set": { "op": operation, "elem": element, "set": name, "stmt": statements } })
         }
     }
 

@@ -158,7 +158,7 @@ impl Printer<'_> {
             separate(out);
             self.object(at, object, out);
         }
-        for (at, set) in sets.iter().enumerate() {
+        for (at, set) in sets.iter().enumerate().filter(|(_, set)| !set.meter) {
             separate(out);
             self.set(at, set, out);
         }

@@ -11,7 +11,7 @@ pub use super::{
     hash::{Hash as PacketHash, Interned},
     selector::{Generator, Selector, Source, Transport},
     sets::{
-        CatchAll, Concat, ConcatKeys, Extras, Given, MapData, Set, SetElement, Tuple, Update, UpdateData,
+        CatchAll, Concat, ConcatKeys, Extras, Given, MapData, OfElement, Put, Set, SetElement, Tuple, Update,
         UpdateOperation,
     },
     stateful::{Content, Limit, Log, Object, ObjectKind, Quota, Reject, Synproxy},

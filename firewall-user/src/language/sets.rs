@@ -1,7 +1,7 @@
 //! Named sets and maps, and sets of concatenations.
 
 use super::{
-    ruleset::{MapElement, Selector, Subject, Values, Verdict},
+    ruleset::{Limit, MapElement, Quota, Selector, Subject, Values, Verdict},
     types::Type,
 };
 
@@ -30,11 +30,63 @@ pub enum MapData {
     },
 }
 
+/// A statement that elements of a set keep, each for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfElement {
+    /// `counter`: packets and bytes to start from.
+    Counter(u64, u64),
+    /// `limit rate 5/second`
+    Limit(Limit),
+    /// `quota over 10 mbytes`
+    Quota(Quota),
+    /// `ct count over 20`
+    Connections {
+        /// `over`
+        over: bool,
+        /// How many.
+        count: u32,
+    },
+}
+
+impl OfElement {
+    /// The word nftables uses.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Counter(..) => "counter",
+            Self::Limit(_) => "limit",
+            Self::Quota(_) => "quota",
+            Self::Connections { .. } => "ct count",
+        }
+    }
+
+    /// As nftables prints it where nothing has happened yet.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Counter(..) => "counter".to_owned(),
+            Self::Limit(limit) => format!("limit {}", limit.text()),
+            Self::Quota(quota) => format!("quota {}", quota.text()),
+            Self::Connections { over, count } => format!("ct count {}{count}", if *over { "over " } else { "" }),
+        }
+    }
+
+    /// The same statement before anything has happened.
+    #[must_use]
+    pub const fn fresh(self) -> Self {
+        match self {
+            Self::Counter(..) => Self::Counter(0, 0),
+            Self::Quota(Quota { over, bytes, used: _ }) => Self::Quota(Quota { over, bytes, used: 0 }),
+            Self::Limit(_) | Self::Connections { .. } => self,
+        }
+    }
+}
+
 /// What an element has besides its key and data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extras {
     /// `counter`: packets and bytes to start from.
     pub counter: Option<(u64, u64)>,
+    /// Its other statements.
+    pub others: Vec<OfElement>,
     /// `timeout`, in milliseconds, when not the set's.
     pub timeout: Option<u64>,
     /// `expires`: how much of it is left, in milliseconds.
@@ -126,8 +178,10 @@ pub struct Set {
     pub size: Option<u32>,
     /// `policy memory`
     pub saves_memory: bool,
-    /// `counter`: every element has one.
-    pub counter: bool,
+    /// `counter`, `limit rate 5/second`: every element has them, in this order.
+    pub statements: Vec<OfElement>,
+    /// It stands in a rule, as `meter`.
+    pub meter: bool,
     /// What it gives, when it is a map.
     pub data: Option<MapData>,
     /// `*`
@@ -169,6 +223,11 @@ impl Set {
     /// `map` or `set`.
     pub const fn kind(&self) -> &'static str {
         if self.data.is_some() { "map" } else { "set" }
+    }
+
+    /// Has each element a counter?
+    pub fn counts(&self) -> bool {
+        self.statements.iter().any(|one| matches!(one, OfElement::Counter(..)))
     }
 
     /// Is it a map to verdicts?
@@ -225,13 +284,23 @@ impl UpdateOperation {
     }
 }
 
-/// What a rule puts into a data map.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpdateData {
-    /// Always this.
-    Constant(Vec<Values>),
+/// A part of what a rule puts into a set or map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
     /// What the packet has.
-    Of(Vec<Subject>),
+    Of(Subject),
+    /// Always this value of this type.
+    Constant(Values, Type),
+}
+
+impl Put {
+    /// What the packet has.
+    pub const fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::Of(subject) => Some(*subject),
+            Self::Constant(..) => None,
+        }
+    }
 }
 
 /// `update @set { ip saddr timeout 5m counter : 7 }`
@@ -242,11 +311,11 @@ pub struct Update {
     /// The set, by its index in [`Table::sets`].
     pub set: usize,
     /// The key's parts.
-    pub key: Vec<Subject>,
+    pub key: Vec<Put>,
     /// When a new element ends, in milliseconds; else as the set says.
     pub timeout: Option<u64>,
-    /// A counter on new elements, where the set does not say so for all; starts from these packets and bytes.
-    pub counter: Option<(u64, u64)>,
+    /// What new elements keep for themselves, where the set does not say so for all.
+    pub statements: Vec<OfElement>,
     /// What a map gives for it.
-    pub data: Option<UpdateData>,
+    pub data: Option<Vec<Put>>,
 }

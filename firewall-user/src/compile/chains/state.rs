@@ -40,7 +40,6 @@ impl Writer<'_> {
 
     pub(super) fn not_yet(&self, frame: &Frame<'_>, statement: &Statement) -> CompileError {
         let (what, reason) = match statement {
-            Statement::Connections { .. } => ("ct count", "connections are not counted by rule"),
             _ => ("synproxy", "handshakes are not answered in the place of a server"),
         };
         let record = &self.manifest.rules[frame.number as usize];
@@ -52,6 +51,7 @@ impl Writer<'_> {
 #[derive(Default)]
 pub(super) struct Nth {
     pub(super) counter: usize,
+    pub(super) connections: usize,
     pub(super) log: usize,
     pub(super) limit: usize,
     pub(super) quota: usize,

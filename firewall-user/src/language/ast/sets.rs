@@ -2,7 +2,7 @@
 
 use super::{Expr, Left, Spanned, Verdict};
 use crate::language::{
-    ruleset::{Selector, UpdateOperation},
+    ruleset::{OfElement, Selector, UpdateOperation},
     source::Span,
 };
 
@@ -36,23 +36,14 @@ impl Given {
     }
 }
 
-/// A counter as written.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::language) struct Counter {
-    /// `packets N bytes N`
-    pub(in crate::language) start: (u64, u64),
-    /// Where.
-    pub(in crate::language) span: Span,
-}
-
 /// A time in milliseconds and where it is written.
 pub(in crate::language) type Time = (u64, Span);
 
 /// What an element has behind its key.
 #[derive(Clone, Debug, Default)]
 pub(in crate::language) struct ElementOptions {
-    /// `counter`
-    pub(in crate::language) counter: Option<Counter>,
+    /// `counter`, `limit rate 5/second`: what the element keeps for itself.
+    pub(in crate::language) statements: Vec<(OfElement, Span)>,
     /// `timeout 5m`
     pub(in crate::language) timeout: Option<Time>,
     /// `expires 3m`
@@ -64,33 +55,45 @@ pub(in crate::language) struct ElementOptions {
 impl ElementOptions {
     /// Where the first of them is that an anonymous set cannot have.
     pub(in crate::language) fn of_named(&self) -> Option<Span> {
-        let counter = self.counter.map(|counter| counter.span);
-        counter.or(self.timeout.map(|(_, span)| span)).or(self.expires.map(|(_, span)| span))
+        let statement = self.statements.first().map(|(_, span)| *span);
+        statement.or(self.timeout.map(|(_, span)| span)).or(self.expires.map(|(_, span)| span))
     }
 }
 
 /// `update @set { ip saddr timeout 5m counter : 7 }` as written.
 #[derive(Clone, Debug)]
 pub(in crate::language) struct Update {
+    /// `meter m size 100`: the set is made by the rule itself, of this size.
+    pub(in crate::language) meter: Option<u32>,
     /// `update`
     pub(in crate::language) operation: UpdateOperation,
     /// `@set`
     pub(in crate::language) set: Spanned,
-    /// `ip saddr`, with what else is looked at in its `more`.
-    pub(in crate::language) key: Left,
+    /// `ip saddr . 22`: its parts.
+    pub(in crate::language) key: Vec<KeyPart>,
     /// What stands behind it.
     pub(in crate::language) options: ElementOptions,
     /// What stands behind `:`.
-    pub(in crate::language) data: Option<UpdateData>,
+    pub(in crate::language) data: Option<Vec<KeyPart>>,
 }
 
-/// What a rule puts into a map.
+/// A part of what a rule puts into a set.
 #[derive(Clone, Debug)]
-pub(in crate::language) enum UpdateData {
-    /// A constant.
-    Value(Expr),
+pub(in crate::language) enum KeyPart {
     /// What the packet has.
     Of(Left),
+    /// A constant.
+    Value(Expr),
+}
+
+impl KeyPart {
+    /// Where.
+    pub(in crate::language) const fn span(&self) -> Span {
+        match self {
+            Self::Of(left) => left.span,
+            Self::Value(value) => value.span,
+        }
+    }
 }
 
 /// What a set is keyed by.
@@ -122,8 +125,8 @@ pub(in crate::language) struct SetBody {
     pub(in crate::language) timeout: Option<Time>,
     /// `gc-interval 10s`
     pub(in crate::language) gc_interval: Option<Time>,
-    /// `counter`
-    pub(in crate::language) counter: Option<Counter>,
+    /// `counter`, `limit rate 5/second`: what each element keeps for itself.
+    pub(in crate::language) statements: Vec<(OfElement, Span)>,
     /// `flags ...`
     pub(in crate::language) flags: Vec<Spanned>,
     /// `auto-merge`

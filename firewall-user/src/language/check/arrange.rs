@@ -43,7 +43,7 @@ pub(super) fn arranged(mut placed: Vec<Placed>, set: &Set) -> Checked<Vec<SetEle
 
 /// What elements that were joined have.
 fn joined_extras(set: &Set) -> Extras {
-    Extras { counter: set.counter.then_some((0, 0)), ..Extras::default() }
+    Extras { counter: set.counts().then_some((0, 0)), ..Extras::default() }
 }
 
 fn same(a: &SetElement, b: &SetElement) -> bool {

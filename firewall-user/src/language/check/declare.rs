@@ -5,7 +5,7 @@ use crate::language::{
     ast::{self, SetBody, SetKey, Spanned},
     diagnostic::Diagnostic,
     names,
-    ruleset::{Concat, MapData, Selector, Set},
+    ruleset::{Concat, MapData, OfElement, Selector, Set},
     source::Span,
     types::Type,
 };
@@ -14,7 +14,7 @@ use crate::language::{
 const MAX_TIMEOUT: u64 = 4_294_967_295 / 8 * 1000;
 
 pub(super) fn declaration(set: &ast::Set) -> Checked<Set> {
-    let SetBody { key, data, flags, auto_merge, size, policy, comment, timeout, gc_interval, counter, elements: _ } =
+    let SetBody { key, data, flags, auto_merge, size, policy, comment, timeout, gc_interval, statements, elements: _ } =
         &set.body;
     let (types, selectors) = key_types(key.as_ref(), set.name.span)?;
     let (element_type, type_of) = (types[0], selectors.first().copied());
@@ -39,7 +39,8 @@ pub(super) fn declaration(set: &ast::Set) -> Checked<Set> {
         // The size of a constant set is that of its elements: nftables forgets the one that was written.
         size: size.filter(|size| !flag("constant") && *size != 0),
         saves_memory: policy.as_ref().map(saves_memory).transpose()?.unwrap_or(false),
-        counter: counter.is_some(),
+        statements: statements.iter().map(|(statement, _)| statement.fresh()).collect(),
+        meter: false,
         data: data.as_ref().map(map_data).transpose()?,
         catch_all: None,
         comment: comment.as_ref().map(|comment| comment.text.to_string()),
@@ -60,6 +61,11 @@ fn refuse_conflicts(declared: &Set, set: &ast::Set) -> Checked<()> {
     if let Some(span) = flag("constant").filter(|_| declared.timeouts || declared.dynamic) {
         let error = Diagnostic::error(span, "a set cannot be `constant` and lose elements");
         return Err(error.help("leave `constant` out"));
+    }
+    let counted = set.body.statements.iter().find(|(one, _)| matches!(one, OfElement::Connections { .. }));
+    if let Some((_, span)) = counted.filter(|_| declared.timeouts) {
+        let error = Diagnostic::error(*span, "`ct count` on elements with timeouts: the kernel refuses both together");
+        return Err(error.help("leave the timeout out: an element without connections may be deleted by `delete @set`"));
     }
     if let Some((_, span)) = set.body.gc_interval.filter(|_| declared.gc_interval.is_some() && !declared.timeouts) {
         let error = Diagnostic::error(span, "`gc-interval` in a set without timeouts");

@@ -11,7 +11,7 @@ use super::{
 use crate::language::{
     ast::{self, Element, Expr, ExprKind, Spanned},
     diagnostic::Diagnostic,
-    ruleset::{CatchAll, Extras, Given, MapData, Set, SetElement, Tuple, Values},
+    ruleset::{CatchAll, Extras, Given, MapData, OfElement, Set, SetElement, Tuple, Values},
     source::Span,
     types::Type,
 };
@@ -38,13 +38,13 @@ pub(super) struct SetState {
     pub(super) jumps: Vec<(usize, Span)>,
     /// The part that must be a protocol with ports, because a rule looks for `th` beside it.
     pub(super) protocol_part: Option<usize>,
-    /// What its elements' counters start from.
-    counter: (u64, u64),
+    /// What its elements' statements start from.
+    statements: Vec<OfElement>,
 }
 
 impl SetState {
     pub(super) fn finish(self, problems: &mut Vec<Diagnostic>) -> Set {
-        let Self { mut set, placed, tuples, jumps: _, protocol_part, counter: _ } = self;
+        let Self { mut set, placed, tuples, jumps: _, protocol_part, statements: _ } = self;
         let last =
             placed.last().map_or_else(|| tuples.last().map_or_else(Span::default, |(_, span)| *span), |one| one.span);
         let has_ports = |(tuple, _): &&(Tuple, Span)| concat::has_ports(tuple, protocol_part);
@@ -101,7 +101,7 @@ impl Checker<'_> {
                 tuples: Vec::new(),
                 jumps: Vec::new(),
                 protocol_part: None,
-                counter: set.body.counter.map_or((0, 0), |counter| counter.start),
+                statements: set.body.statements.iter().map(|(statement, _)| *statement).collect(),
             });
             table.set_index.insert(set.name.text.to_string(), table.sets.len() - 1);
             table.sets.len() - 1
@@ -110,6 +110,21 @@ impl Checker<'_> {
             Some(elements) => self.fill(table, number, elements),
             None => Ok(()),
         }
+    }
+
+    /// Makes the set of a meter.
+    pub(super) fn declare_meter(&mut self, table: usize, set: Set) -> usize {
+        let state = &mut self.tables[table];
+        state.set_index.insert(set.name.clone(), state.sets.len());
+        state.sets.push(SetState {
+            set,
+            placed: Vec::new(),
+            tuples: Vec::new(),
+            jumps: Vec::new(),
+            protocol_part: None,
+            statements: Vec::new(),
+        });
+        state.sets.len() - 1
     }
 
     /// `add element TABLE SET { .. }`
@@ -287,7 +302,7 @@ struct Filling {
     /// Has the set a timeout of its own; may its elements have one; do they count?
     has_timeout: bool,
     timeouts: bool,
-    counter: Option<(u64, u64)>,
+    statements: Vec<OfElement>,
     /// Must elements of a map say what they give?
     complete: bool,
     placed: Vec<Placed>,
@@ -306,7 +321,7 @@ impl Filling {
             data: set.data.clone(),
             has_timeout: set.timeout.is_some(),
             timeouts: set.timeouts,
-            counter: set.counter.then_some(state.counter),
+            statements: state.statements.clone(),
             complete: true,
             placed: Vec::new(),
             tuples: Vec::new(),
@@ -325,11 +340,8 @@ impl Filling {
 
     /// What an element has behind its key, as far as the set allows it.
     fn extras(&self, element: &Element) -> Checked<Extras> {
-        let ast::ElementOptions { counter, timeout, expires, comment } = &element.options;
-        if let Some(counter) = counter.filter(|_| self.counter.is_none()) {
-            let error = Diagnostic::error(counter.span, "`counter` on an element of a set without `counter`");
-            return Err(error.help("write `counter` in the set: then each of its elements has one"));
-        }
+        let ast::ElementOptions { statements, timeout, expires, comment } = &element.options;
+        let statements = self.statements(statements)?;
         if let Some((_, span)) = timeout.or(*expires).filter(|_| !self.timeouts) {
             let error = Diagnostic::error(span, "a timeout in a set without `flags timeout`");
             return Err(error.help("add `flags timeout`, or a `timeout` for all elements"));
@@ -341,10 +353,36 @@ impl Filling {
             return Err(Diagnostic::error(span, "this element would expire after its timeout"));
         }
         Ok(Extras {
-            counter: counter.map(|counter| counter.start).or(self.counter),
+            counter: statements.iter().find_map(|one| match one {
+                OfElement::Counter(packets, bytes) => Some((*packets, *bytes)),
+                OfElement::Limit(_) | OfElement::Quota(_) | OfElement::Connections { .. } => None,
+            }),
+            others: statements.into_iter().filter(|one| !matches!(one, OfElement::Counter(..))).collect(),
             timeout: timeout.map(|(time, _)| time).filter(|time| *time != 0),
             expires: expires.map(|(time, _)| time),
             comment: comment.as_ref().map(|comment| comment.text.to_string()),
         })
+    }
+
+    /// What an element keeps for itself: what it says, or what the set says for all.
+    fn statements(&self, said: &[(OfElement, Span)]) -> Checked<Vec<OfElement>> {
+        let Some((first, span)) = said.first() else { return Ok(self.statements.clone()) };
+        let same = |((said, _), set): (&(OfElement, Span), &OfElement)| said.name() == set.name();
+        if said.len() == self.statements.len() && said.iter().zip(&self.statements).all(same) {
+            return match said.iter().zip(&self.statements).find(|((said, _), set)| said.fresh() != set.fresh()) {
+                Some(((_, span), set)) => {
+                    let message = format!("elements of this set have `{}`, all of them", set.text());
+                    Err(Diagnostic::error(*span, message))
+                }
+                None => Ok(said.iter().map(|(said, _)| *said).collect()),
+            };
+        }
+        if self.statements.is_empty() {
+            let message = format!("`{0}` on an element of a set without `{0}`", first.name());
+            let error = Diagnostic::error(*span, message);
+            return Err(error.help(format!("write `{}` in the set: then each of its elements has one", first.name())));
+        }
+        let of_set = self.statements.iter().map(OfElement::name).collect::<Vec<_>>().join(", ");
+        Err(Diagnostic::error(*span, format!("elements of this set have these statements, in this order: {of_set}")))
     }
 }

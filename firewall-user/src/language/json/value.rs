@@ -2,21 +2,27 @@
 
 use serde_json::{Value, json};
 
-use super::{object, text};
+use super::{object, stateful, text};
 use crate::language::{
     names,
-    ruleset::{Comparison, Computed, Extras, Generator, MapData, PacketHash, Selector, Source, Step, Subject},
+    ruleset::{
+        Comparison, Computed, Extras, Generator, MapData, OfElement, PacketHash, Selector, Source, Step, Subject,
+    },
     types::{Style, Type},
 };
 
 /// A key with what stands behind it; alone when that is nothing.
 pub(super) fn with_extras(value: Value, extras: &Extras) -> Value {
-    let Extras { counter, timeout, expires, comment } = extras;
+    let Extras { counter, others, timeout, expires, comment } = extras;
     if *extras == Extras::default() {
         return value;
     }
     let seconds = |time: &Option<u64>| time.map(|time| Value::from(time / 1000));
     let counter = counter.map(|(packets, bytes)| json!({ "packets": packets, "bytes": bytes }));
+    let other = |wanted: &str| {
+        let one = others.iter().find(|one| one.name() == wanted);
+        one.and_then(|one| of_element(one).get(wanted).cloned())
+    };
     object(
         "elem",
         [
@@ -25,8 +31,21 @@ pub(super) fn with_extras(value: Value, extras: &Extras) -> Value {
             ("expires", seconds(expires)),
             ("comment", text(comment.as_ref())),
             ("counter", counter),
+            ("limit", other("limit")),
+            ("quota", other("quota")),
+            ("ct count", other("ct count")),
         ],
     )
+}
+
+/// What elements keep for themselves.
+pub(super) fn of_element(statement: &OfElement) -> Value {
+    match statement {
+        OfElement::Counter(..) => json!({ "counter": null }),
+        OfElement::Limit(limit) => stateful::limit(limit),
+        OfElement::Quota(quota) => stateful::quota(quota),
+        OfElement::Connections { over, count } => stateful::connections(*over, *count),
+    }
 }
 
 /// What a map is to.

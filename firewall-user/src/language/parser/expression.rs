@@ -64,7 +64,7 @@ impl Parser<'_> {
     }
 
     /// One value: also a range, a prefix, or bits joined by `|`.
-    fn value_alone(&mut self) -> Parsed<Expr> {
+    pub(super) fn value_alone(&mut self) -> Parsed<Expr> {
         let first = self.bits()?;
         Ok(match self.peek().kind {
             Kind::Mark(Mark::Minus) if self.at_option() => return Err(self.iptables_option()),
@@ -244,9 +244,7 @@ impl Parser<'_> {
     /// `counter timeout 5m expires 3m comment "..."`: the counter in front, as nftables wants it.
     pub(super) fn element_options(&mut self) -> Parsed<ElementOptions> {
         let mut options = ElementOptions::default();
-        if self.at_word("counter") {
-            options.counter = Some(self.plain_counter()?);
-        }
+        self.element_statements(&mut options.statements)?;
         loop {
             match self.word() {
                 Some("comment") => self.comment(&mut options.comment)?,
@@ -258,9 +256,9 @@ impl Parser<'_> {
                     self.bump();
                     options.expires = Some(self.time()?);
                 }
-                Some(word @ ("limit" | "quota" | "last" | "ct")) => {
-                    let what = format!("`{word}` on a set element");
-                    return Err(super::unsupported::feature(self.here(), &what));
+                Some("counter" | "limit" | "quota" | "last" | "ct") => {
+                    let message = "what an element keeps for itself stands in front of its `timeout` and `comment`";
+                    return Err(Diagnostic::error(self.here(), message));
                 }
                 Some(_) | None => return Ok(options),
             }

@@ -27,6 +27,8 @@ mod time;
 mod unsupported;
 mod update;
 
+pub(super) use self::update::DYNAMIC_SIZE;
+
 use std::{path::PathBuf, rc::Rc};
 
 use self::scope::Scopes;

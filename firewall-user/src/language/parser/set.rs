@@ -22,6 +22,9 @@ const PARTS: &[&str] = &[
     "timeout",
     "gc-interval",
     "counter",
+    "limit",
+    "quota",
+    "ct",
 ];
 
 /// What is declared.
@@ -90,10 +93,7 @@ impl Parser<'_> {
                 self.bump();
                 body.gc_interval = Some(self.time()?);
             }
-            "counter" => body.counter = Some(self.plain_counter()?),
-            "limit" | "quota" | "last" | "ct" => {
-                return Err(unsupported::feature(self.here(), &format!("`{word}` in a {}", declared.name())));
-            }
+            "counter" | "limit" | "quota" | "last" | "ct" => self.element_statements(&mut body.statements)?,
             _ => return Err(unknown(&word, self.here())),
         }
         self.end_statement(&format!("this part of the {}", declared.name()))

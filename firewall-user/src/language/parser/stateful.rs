@@ -156,11 +156,17 @@ impl Parser<'_> {
 
     /// `ct count ..`
     pub(super) fn connection_count(&mut self) -> Parsed<StatementKind> {
+        let (over, count) = self.connection_limit()?;
+        Ok(StatementKind::Connections { over, count })
+    }
+
+    /// `ct count over 20`: is it `over`, and how many.
+    pub(super) fn connection_limit(&mut self) -> Parsed<(bool, u32)> {
         self.bump();
         self.bump();
         let over = self.take_word("over").is_some();
         let (count, _) = self.number_below(u64::from(u32::MAX), "a number of connections after `ct count`")?;
-        Ok(StatementKind::Connections { over, count: count as u32 })
+        Ok((over, count as u32))
     }
 
     /// `name "x"` behind `counter`, `quota`, `limit` or `synproxy`.

@@ -2,7 +2,7 @@
 
 use super::{Parsed, Parser, unsupported};
 use crate::language::{
-    ast::{Counter, ExprKind, Left, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
+    ast::{ExprKind, Left, Relation, Spanned, Statement, StatementKind, Verdict, VerdictKind},
     diagnostic::Diagnostic,
     lexer::{Kind, Mark},
     ruleset::NatKind,
@@ -17,6 +17,7 @@ impl Parser<'_> {
             Some("counter") => self.counter()?,
             Some("log") => self.log()?,
             Some("add" | "update" | "delete" | "set") => self.set_update()?,
+            Some("meter") => self.meter()?,
             Some("snat") => self.nat(NatKind::Source)?,
             Some("dnat") => self.nat(NatKind::Destination)?,
             Some("masquerade") => self.nat(NatKind::Masquerade)?,
@@ -110,19 +111,19 @@ impl Parser<'_> {
             self.bump();
             return Err(self.unexpected("`name` in front of a counter's name"));
         }
-        let Counter { start: (packets, bytes), span: _ } = self.plain_counter()?;
+        let (packets, bytes) = self.plain_counter()?;
         Ok(StatementKind::Counter(packets, bytes))
     }
 
     /// `counter packets N bytes N`
-    pub(super) fn plain_counter(&mut self) -> Parsed<Counter> {
-        let span = self.bump();
+    pub(super) fn plain_counter(&mut self) -> Parsed<(u64, u64)> {
+        self.bump();
         let (mut packets, mut bytes) = (0, 0);
         loop {
             match self.word() {
                 Some("packets") => packets = self.count()?,
                 Some("bytes") => bytes = self.count()?,
-                Some(_) | None => return Ok(Counter { start: (packets, bytes), span }),
+                Some(_) | None => return Ok((packets, bytes)),
             }
         }
     }

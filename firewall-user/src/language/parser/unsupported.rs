@@ -39,7 +39,6 @@ const STATEMENTS: &[(&str, &str)] = &[
         "map",
         "a map gives what a verdict or a statement needs: `tcp dport vmap { 22 : accept }`, `meta mark set tcp dport map { 22 : 1 }`",
     ),
-    ("meter", METER),
     ("last", "nft 1.0.6 has no such statement: `counter` counts, `rampart why --last` knows when"),
     (
         "reset",
@@ -48,9 +47,8 @@ const STATEMENTS: &[(&str, &str)] = &[
     ("xt", "it stands for an extension of iptables, of which only the name is left"),
 ];
 
-/// Older than sets that rules add to.
-const METER: &str =
-    "write a set: `set NAME { type ipv4_addr; flags dynamic; }` and `add @NAME { ip saddr limit rate 5/second }`";
+/// A meter has no name that commands could use.
+const METER: &str = "a meter stands in its rule: `meter NAME { ip saddr limit rate 5/second }`; a set by name can be listed and flushed";
 
 /// Why a packet's socket cannot be asked about.
 const SOCKET: &str = "packets that come in have no socket yet where rampart looks at them, and of those made here programs are told no \
@@ -144,7 +142,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
 
 /// The refusal of a meter, in every command.
 pub(super) fn meter(span: Span) -> Diagnostic {
-    refusal(span, "`meter`", METER)
+    refusal(span, "`meter` as a command", METER)
 }
 
 /// The reason why a field behind this word is refused, if it is one that nftables has.

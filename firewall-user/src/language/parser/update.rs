@@ -1,29 +1,58 @@
-//! `add @set { ip saddr }`, `update`, `delete`, and the older `set add ip saddr @set`.
+//! `add @set { ip saddr }`, `update`, `delete`, the older `set add ip saddr @set`, and `meter`.
 
 use super::{Parsed, Parser, expression::MAX_CONCATENATED, unsupported};
 use crate::language::{
-    ast::{ElementOptions, Left, Spanned, StatementKind, Update, UpdateData},
+    ast::{ElementOptions, KeyPart, Left, Spanned, StatementKind, Update},
     diagnostic::Diagnostic,
     lexer::Mark,
-    ruleset::UpdateOperation,
+    ruleset::{OfElement, UpdateOperation},
+    source::Span,
 };
+
+/// Statements that an element may keep (`NFT_SET_EXPR_MAX`, `include/uapi/linux/netfilter/nf_tables.h`).
+const MAX_STATEMENTS: usize = 2;
+/// The size that nftables gives a meter, and a set which rules change, when none is written.
+pub(in crate::language) const DYNAMIC_SIZE: u32 = 65_535;
 
 impl Parser<'_> {
     pub(super) fn set_update(&mut self) -> Parsed<StatementKind> {
-        if self.take_word("set").is_some() {
+        let update = if self.take_word("set").is_some() {
             let operation = self.update_operation()?;
             let (key, options) = self.update_key()?;
             let set = self.reference()?;
-            return Ok(StatementKind::Update(Box::new(Update { operation, set, key, options, data: None })));
-        }
-        let operation = self.update_operation()?;
-        let set = self.reference()?;
-        self.expect_mark(Mark::BraceOpen, "`{` after the set")?;
+            Update { meter: None, operation, set, key, options, data: None }
+        } else {
+            let operation = self.update_operation()?;
+            let set = self.reference()?;
+            self.expect_mark(Mark::BraceOpen, "`{` after the set")?;
+            let (key, mut options) = self.update_key()?;
+            self.element_statements(&mut options.statements)?;
+            let data = if self.take_mark(Mark::Colon).is_some() { Some(self.key_parts()?) } else { None };
+            self.expect_mark(Mark::BraceClose, "`}` after the element")?;
+            Update { meter: None, operation, set, key, options, data }
+        };
+        Ok(StatementKind::Update(Box::new(update)))
+    }
+
+    /// `meter NAME size N { ip saddr limit rate 5/second }`: a set that the rule makes itself.
+    pub(super) fn meter(&mut self) -> Parsed<StatementKind> {
+        self.bump();
+        let set = self.name("meter")?;
+        let size = match self.take_word("size") {
+            Some(_) => self.number_below(u64::from(u32::MAX), "a number after `size`")?.0 as u32,
+            None => DYNAMIC_SIZE,
+        };
+        self.expect_mark(Mark::BraceOpen, "`{` after the meter's name")?;
         let (key, mut options) = self.update_key()?;
-        self.stateful(&mut options)?;
-        let data = if self.take_mark(Mark::Colon).is_some() { Some(self.update_data()?) } else { None };
-        self.expect_mark(Mark::BraceClose, "`}` after the element")?;
-        Ok(StatementKind::Update(Box::new(Update { operation, set, key, options, data })))
+        self.element_statements(&mut options.statements)?;
+        if options.statements.is_empty() {
+            return Err(self.unexpected("`limit`, `counter`, `quota` or `ct count` in the meter"));
+        }
+        self.expect_mark(Mark::BraceClose, "`}` after the meter's statement")?;
+        // As nft has the kernel do it.
+        let operation = if options.timeout.is_some() { UpdateOperation::Update } else { UpdateOperation::Add };
+        let update = Update { meter: Some(size), operation, set, key, options, data: None };
+        Ok(StatementKind::Update(Box::new(update)))
     }
 
     fn update_operation(&mut self) -> Parsed<UpdateOperation> {
@@ -45,11 +74,13 @@ impl Parser<'_> {
     }
 
     /// What is looked at, and the times behind it.
-    fn update_key(&mut self) -> Parsed<(Left, ElementOptions)> {
-        let Some(key) = self.left_side()? else {
-            let error = self.unexpected("what of the packet is the key, such as `ip saddr`");
+    fn update_key(&mut self) -> Parsed<(Vec<KeyPart>, ElementOptions)> {
+        let key = self.key_parts()?;
+        if let [KeyPart::Value(value)] = &key[..] {
+            let message = "expected what of the packet is the key, such as `ip saddr`";
+            let error = Diagnostic::error(value.span, message);
             return Err(error.help("an element that is always the same belongs into the set's `elements`"));
-        };
+        }
         let mut options = ElementOptions::default();
         loop {
             match self.word() {
@@ -70,23 +101,55 @@ impl Parser<'_> {
         }
     }
 
-    /// What every element keeps for itself: `counter`.
-    fn stateful(&mut self, options: &mut ElementOptions) -> Parsed<()> {
+    /// `ip saddr . 22`
+    fn key_parts(&mut self) -> Parsed<Vec<KeyPart>> {
+        let mut parts = Vec::new();
         loop {
-            match self.word() {
-                Some("counter") => options.counter = Some(self.plain_counter()?),
-                Some(word @ ("limit" | "quota" | "last" | "ct")) => {
-                    return Err(unsupported::feature(self.here(), &format!("`{word}` on an element")));
+            parts.push(match self.selector()? {
+                Some(mut left) => {
+                    left.operations = self.operations()?;
+                    KeyPart::Of(left)
                 }
-                Some(_) | None => return Ok(()),
+                None => KeyPart::Value(self.value_alone()?),
+            });
+            if parts.len() >= MAX_CONCATENATED || self.take_mark(Mark::Dot).is_none() {
+                return Ok(parts);
             }
         }
     }
 
-    fn update_data(&mut self) -> Parsed<UpdateData> {
-        match self.left_side()? {
-            Some(left) => Ok(UpdateData::Of(left)),
-            None => Ok(UpdateData::Value(self.value()?)),
+    /// What an element keeps for itself, in order: `counter`, `limit`, `quota`, `ct count`.
+    pub(super) fn element_statements(&mut self, statements: &mut Vec<(OfElement, Span)>) -> Parsed<()> {
+        loop {
+            let start = self.here();
+            let statement = match self.word() {
+                Some("counter") => {
+                    let (packets, bytes) = self.plain_counter()?;
+                    OfElement::Counter(packets, bytes)
+                }
+                Some("limit") => {
+                    self.bump();
+                    OfElement::Limit(self.limit_values()?)
+                }
+                Some("quota") => {
+                    self.bump();
+                    OfElement::Quota(self.quota_values()?)
+                }
+                Some("ct") if self.word_at(1) == Some("count") => {
+                    let (over, count) = self.connection_limit()?;
+                    OfElement::Connections { over, count }
+                }
+                Some(word @ ("last" | "ct")) => {
+                    return Err(unsupported::feature(self.here(), &format!("`{word}` on an element")));
+                }
+                Some(_) | None => return Ok(()),
+            };
+            let span = start.to(self.previous());
+            if statements.len() >= MAX_STATEMENTS {
+                let message = format!("an element keeps at most {MAX_STATEMENTS} statements");
+                return Err(Diagnostic::error(span, message));
+            }
+            statements.push((statement, span));
         }
     }
 

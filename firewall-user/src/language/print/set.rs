@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::statement::{Names, selector_text};
 use crate::language::{
-    ruleset::{Extras, MapData, Selector, Set},
+    ruleset::{Extras, MapData, OfElement, Selector, Set},
     types::Type,
 };
 
@@ -30,8 +30,9 @@ pub(super) fn declaration(set: &Set, out: &mut String) {
     if !flags.is_empty() {
         let _ = writeln!(out, "\t\tflags {}", flags.join(","));
     }
-    if set.counter {
-        out.push_str("\t\tcounter\n");
+    if !set.statements.is_empty() {
+        let statements: Vec<_> = set.statements.iter().map(OfElement::text).collect();
+        let _ = writeln!(out, "\t\t{}", statements.join(" "));
     }
     if set.auto_merge {
         out.push_str("\t\tauto-merge\n");
@@ -101,16 +102,16 @@ fn listed(names: &Names<'_>, set: &Set) -> Vec<String> {
     for element in &set.elements {
         let mut text = String::new();
         names.values(element.values, set.element_type, &mut text);
-        extras(&element.extras, &mut text);
+        extras(&set.statements, &element.extras, &mut text);
         text.extend(element.given.as_ref().map(|given| names.given(given, data)));
         texts.push(text);
     }
     if let Some(concat) = &set.concat {
-        texts.extend(concat.tuples.iter().map(|tuple| names.tuple(tuple, &concat.types, data)));
+        texts.extend(concat.tuples.iter().map(|tuple| names.tuple(tuple, (&concat.types, data), &set.statements)));
     }
     if let Some(any) = &set.catch_all {
         let mut text = "*".to_owned();
-        extras(&any.extras, &mut text);
+        extras(&set.statements, &any.extras, &mut text);
         text.extend(any.given.as_ref().map(|given| names.given(given, data)));
         texts.push(text);
     }
@@ -118,10 +119,16 @@ fn listed(names: &Names<'_>, set: &Set) -> Vec<String> {
 }
 
 /// What stands between an element's key and its data.
-pub(super) fn extras(extras: &Extras, out: &mut String) {
-    let Extras { counter, timeout, expires, comment } = extras;
-    if let Some((packets, bytes)) = counter {
-        let _ = write!(out, " counter packets {packets} bytes {bytes}");
+pub(super) fn extras(statements: &[OfElement], extras: &Extras, out: &mut String) {
+    let Extras { counter, others, timeout, expires, comment } = extras;
+    let mut others = others.iter();
+    for statement in statements {
+        let _ = match (statement, counter) {
+            (OfElement::Counter(..), Some((packets, bytes))) => {
+                write!(out, " counter packets {packets} bytes {bytes}")
+            }
+            _ => others.next().map_or(Ok(()), |other| write!(out, " {}", other.text())),
+        };
     }
     if let Some(timeout) = timeout {
         let _ = write!(out, " timeout {}", time(*timeout));

@@ -6,7 +6,7 @@ use super::set::{extras, time};
 use crate::language::{
     ruleset::{
         Comparison, Computed, ConcatKeys, Data, DataMap, Family, Form, Given, Lookup, MapElement, Match, Nat, Network,
-        Operand, PacketHash, Reject, Ruleset, Selector, Statement, Step, Subject, Table, Tuple, Update, UpdateData,
+        OfElement, Operand, PacketHash, Put, Reject, Ruleset, Selector, Statement, Step, Subject, Table, Tuple, Update,
         Values, Verdict,
     },
     stateful::{self, ICMP_CODES, ICMP_PORT, ICMP6_CODES, ICMP6_PORT, Unreachable},
@@ -88,7 +88,7 @@ impl Names<'_> {
             DataMap::Listed { tuples, default } => {
                 let key_types: Vec<Type> = keys.iter().map(|key| key.selector.value_type()).collect();
                 let mut elements: Vec<String> =
-                    tuples.iter().map(|tuple| self.tuple(tuple, &key_types, types)).collect();
+                    tuples.iter().map(|tuple| self.tuple(tuple, (&key_types, types), &[])).collect();
                 elements.extend(default.iter().map(|data| format!("* : {}", self.parts(data, types))));
                 format!("{{ {} }}", elements.join(", "))
             }
@@ -209,16 +209,18 @@ impl Names<'_> {
             ConcatKeys::Named(set) => format!("@{}", self.table.sets[*set].name),
             ConcatKeys::Listed { tuples, default } => {
                 let types: Vec<Type> = subjects.iter().map(|subject| subject.selector.value_type()).collect();
-                let mut elements: Vec<String> = tuples.iter().map(|tuple| self.tuple(tuple, &types, &[])).collect();
+                let mut elements: Vec<String> =
+                    tuples.iter().map(|tuple| self.tuple(tuple, (&types, &[]), &[])).collect();
                 elements.extend(default.map(|verdict| format!("* : {}", self.verdict(verdict))));
                 format!("{{ {} }}", elements.join(", "))
             }
         }
     }
 
-    pub(super) fn tuple(&self, tuple: &Tuple, types: &[Type], data: &[Type]) -> String {
+    /// An element of a set or map of concatenations.
+    pub(super) fn tuple(&self, tuple: &Tuple, (types, data): (&[Type], &[Type]), statements: &[OfElement]) -> String {
         let mut out = self.parts(&tuple.key, types);
-        extras(&tuple.extras, &mut out);
+        extras(statements, &tuple.extras, &mut out);
         out.extend(tuple.given.as_ref().map(|given| self.given(given, data)));
         out
     }
@@ -237,26 +239,33 @@ impl Names<'_> {
     }
 
     fn update(&self, update: &Update) -> String {
-        let Update { operation, set, key, timeout, counter, data } = update;
+        let Update { operation, set, key, timeout, statements, data } = update;
         let set = &self.table.sets[*set];
-        let mut out = format!("{} @{} {{ {}", operation.name(), set.name, concat_text(key));
+        let mut out = if set.meter {
+            format!("meter {} size {} {{ ", set.name, set.size.unwrap_or(0))
+        } else {
+            format!("{} @{} {{ ", operation.name(), set.name)
+        };
+        out.push_str(&self.put_text(key));
         if let Some(timeout) = timeout {
             let _ = write!(out, " timeout {}", time(*timeout));
         }
-        if counter.is_some() {
-            out.push_str(" counter");
+        for statement in statements {
+            let _ = write!(out, " {}", statement.text());
         }
-        match data {
-            Some(UpdateData::Constant(values)) => {
-                let _ = write!(out, " : {}", self.parts(values, set.data_types()));
-            }
-            Some(UpdateData::Of(subjects)) => {
-                let _ = write!(out, " : {}", concat_text(subjects));
-            }
-            None => {}
+        if let Some(data) = data {
+            let _ = write!(out, " : {}", self.put_text(data));
         }
         out.push_str(" }");
         out
+    }
+
+    fn put_text(&self, parts: &[Put]) -> String {
+        let part = |part: &Put| match part {
+            Put::Of(subject) => subject_text(*subject),
+            Put::Constant(values, ty) => self.values_text(*values, *ty),
+        };
+        parts.iter().map(part).collect::<Vec<_>>().join(" . ")
     }
 
     fn values_text(&self, values: Values, ty: Type) -> String {
