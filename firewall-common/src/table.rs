@@ -172,7 +172,7 @@ impl Slot {
         self.is_used() && !self.is_expired(now)
     }
 
-    /// Does the connection in this place count as one (`already_closed`, net/netfilter/nf_conncount.c)?
+    /// Does the connection in this place count as one (`already_closed`, `net/netfilter/nf_conncount.c`)?
     #[inline(always)]
     pub const fn is_counted(self, now: u32) -> bool {
         let phase = self.state().phase();

@@ -41,9 +41,9 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
         work.outcome = device(frame, work, Part::Egress).number();
         marks::write(frame, work);
     }
+    sets::forget_connection(work);
     // Read back, so that what follows is verified once and not once for every reason to drop.
     let verdict = Verdict::stored(forget(&work.outcome));
-    sets::forget_connection(work, verdict);
     count::packet(work, path, verdict);
     emit::verdict(work, verdict);
     count::ledger(work, verdict);

@@ -270,10 +270,10 @@ pub fn begin(work: &Work) {
 
 /// A connection that the packet would have begun counts no more when it is dropped.
 #[inline(always)]
-pub fn forget_connection(work: &Work, verdict: Verdict) {
+pub fn forget_connection(work: &Work) {
     // SAFETY: the work area of this packet, of which nothing else is in use here.
     if maps::USES.load() & USES_CONNECTIONS != 0
-        && !verdict.is_pass()
+        && forget(&work.outcome) != Verdict::PASS.number()
         && forget(unsafe { &(*work.sets.pointer()).noted[0] }) != 0
     {
         take_connection_out(work.path);

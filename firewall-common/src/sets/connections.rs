@@ -1,7 +1,7 @@
 //! Counting connections: `ct count`, for a rule or for each element of a set.
 //!
 //! The kernel keeps a list of connections for each count, and throws those out that are over whenever it walks through it
-//! (`nf_conncount`, net/netfilter/nf_conncount.c, Linux 6.18). So it is here, but the list is an array with room for one
+//! (`nf_conncount`, `net/netfilter/nf_conncount.c`, Linux 6.18). So it is here, but the list is an array with room for one
 //! more than the limit: more need not be known. A member is two words:
 //!
 //! ```text

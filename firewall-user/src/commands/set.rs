@@ -13,7 +13,7 @@ use crate::{
     language::{
         Options, parse_text,
         print::time_text,
-        ruleset::{Form, Set, Table, Values},
+        ruleset::{Form, OfElement, Set, Table, Values},
     },
 };
 
@@ -101,7 +101,7 @@ fn elements(found: &Found, name: &str, lines: &str) -> Result<Vec<StateElement>>
     }
     let flags = if flags.is_empty() { String::new() } else { format!("flags {};", flags.join(",")) };
     let merge = if declared.interval { "auto-merge;" } else { "" };
-    let counter = declared.statements.iter().map(|one| one.text()).collect::<Vec<_>>().join(" ");
+    let counter = declared.statements.iter().map(OfElement::text).collect::<Vec<_>>().join(" ");
     let counter = if counter.is_empty() { counter } else { counter + ";" };
     let types = state.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
     let text = format!(

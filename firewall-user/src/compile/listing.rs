@@ -87,7 +87,7 @@ fn instruction(insn: &Insn) -> String {
         64 => "notrack".to_owned(),
         40 if low == 0 => format!("key {extra} = {mask:#x}"),
         40 => format!("key {extra} = {low} words {} & {mask:#x} >> {high}", field_name(field)),
-        41 if high & 0xff == 0 => format!("in set {low}, {extra:#x}"),
+        41 if high.trailing_zeros() >= 8 => format!("in set {low}, {extra:#x}"),
         41 => format!("{} & {mask:#x} in set {low}, {extra:#x}", field_name(field)),
         42 => format!("change {} of set {low}, {high} ticks, {extra:#x}", extra & 3),
         43 => format!("element of set {low}: statement {high}, constant {mask}, {extra:#x}"),

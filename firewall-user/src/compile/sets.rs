@@ -289,7 +289,7 @@ pub(super) fn write_update(out: &mut Assembler, state: &StateSet, update: &Updat
 
 /// Gathers what the packet has, and constants, from word `at` on.
 fn put(out: &mut Assembler, (parts, mut at): (&[Put], u32), way: Way) {
-    let subjects: Vec<Subject> = parts.iter().filter_map(|part| part.subject()).collect();
+    let subjects: Vec<Subject> = parts.iter().filter_map(Put::subject).collect();
     prepare(out, &subjects, way);
     for part in parts {
         match part {

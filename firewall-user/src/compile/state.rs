@@ -1,5 +1,7 @@
 //! Named sets as memory: their elements, and how these become words.
 
+mod kept;
+
 use firewall_common::sets::{
     FORM, Form, KEY_WORDS, Key, Kind, LINE_WORDS, Line, Lines, change,
     hash::{self, NEVER},
@@ -8,8 +10,10 @@ use firewall_common::sets::{
     run::Scratch,
 };
 
+pub(super) use self::kept::rule_statements;
+use self::kept::{first_cells, joined, statements};
 use crate::language::{
-    ruleset::{Extras, Given, OfElement, Set, Statement, Table, UpdateOperation, Values},
+    ruleset::{Extras, Given, OfElement, Set, Table, Values},
     types::Type,
 };
 
@@ -84,41 +88,6 @@ pub enum NoRoom {
     /// Too many prefixes.
     #[error("the element is more than 4096 prefixes: write fewer ranges in one element")]
     Prefixes,
-}
-
-/// What elements keep for themselves: as the set says, or else as the rules do that make them.
-fn statements(table: &Table, set: &Set) -> Vec<OfElement> {
-    if !set.statements.is_empty() || !set.dynamic {
-        return set.statements.clone();
-    }
-    rule_statements(table, set).first().map(|one| one.to_vec()).unwrap_or_default()
-}
-
-/// What the rules say that make elements.
-pub(super) fn rule_statements<'a>(table: &'a Table, set: &Set) -> Vec<&'a [OfElement]> {
-    let statements = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
-    let made = statements.filter_map(|statement| match statement {
-        Statement::Update(update) => Some(update),
-        _ => None,
-    });
-    let made =
-        made.filter(|update| update.operation != UpdateOperation::Delete && table.sets[update.set].name == set.name);
-    made.map(|update| &update.statements[..]).collect()
-}
-
-/// The words of the limits and quotas of an element that the text has, or a person adds.
-fn first_cells(statements: &[OfElement], said: &[OfElement], all_have_them: bool) -> Vec<u64> {
-    let mut said = said.iter();
-    let of = |one: &OfElement| {
-        let said = if matches!(one, OfElement::Counter(..)) { None } else { said.next() };
-        match (one, said) {
-            (OfElement::Limit(_) | OfElement::Quota(_), _) if !all_have_them => Some(meter::NONE),
-            (OfElement::Quota(_), Some(OfElement::Quota(quota))) => Some(quota.used),
-            (OfElement::Limit(_) | OfElement::Quota(_), _) => Some(0),
-            (OfElement::Counter(..) | OfElement::Connections { .. }, _) => None,
-        }
-    };
-    statements.iter().filter_map(of).collect()
 }
 
 /// Words of a value.
@@ -498,20 +467,6 @@ impl StateSet {
         let _ = self.fill(&memory.lines(), &self.elements, 10);
         memory
     }
-}
-
-/// Elements of one part as intervals that are sorted and do not touch.
-fn joined(elements: &[StateElement]) -> Vec<(u32, u32)> {
-    let mut all: Vec<(u32, u32)> = elements.iter().map(|one| (one.parts[0].0 as u32, one.parts[0].1 as u32)).collect();
-    all.sort_unstable();
-    let mut kept: Vec<(u32, u32)> = Vec::with_capacity(all.len());
-    for (low, high) in all {
-        match kept.last_mut() {
-            Some((_, last)) if low <= last.saturating_add(1) => *last = (*last).max(high),
-            Some(_) | None => kept.push((low, high)),
-        }
-    }
-    kept
 }
 
 /// Ticks that last at least so many milliseconds, from any moment of the present one on.

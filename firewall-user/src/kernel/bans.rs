@@ -53,7 +53,8 @@ fn spec(family: u32, count: usize) -> Spec {
         data_words: REASON_WORDS as u32,
         counts: true,
         ends: true,
-        limits: false,
+        cells: 0,
+        connections: 0,
         room: (count * 2).max(ROOM) as u32,
         limit: u32::MAX,
     }
@@ -105,7 +106,7 @@ fn add<S: Lines>(set: &S, banned: &Banned, tick: u32) -> Option<bool> {
     let mut scratch = Scratch { key, operation: change::UPDATE, ..Scratch::EMPTY };
     scratch.probe.tick = tick;
     scratch.probe.expires = left.map_or(NEVER, |left| tick.saturating_add(ticks(left)).min(NEVER - 1));
-    scratch.extras = make::extras(form, &reason_words(reason), *hits, (timeout, 0));
+    scratch.extras = make::extras(form, (&reason_words(reason), &[]), *hits, (timeout, 0));
     let wanted = scratch.extras;
     let what = change::change_whole(set, &mut scratch)?;
     if what == change::KNOWN && scratch.probe.place != NOWHERE {

@@ -39,8 +39,10 @@ impl Writer<'_> {
     }
 
     pub(super) fn not_yet(&self, frame: &Frame<'_>, statement: &Statement) -> CompileError {
-        let (what, reason) = match statement {
-            _ => ("synproxy", "handshakes are not answered in the place of a server"),
+        let (what, reason) = if matches!(statement, Statement::Flow(_)) {
+            ("flow add", "there is no way past the rules yet")
+        } else {
+            ("synproxy", "handshakes are not answered in the place of a server")
         };
         let record = &self.manifest.rules[frame.number as usize];
         CompileError::NoDataPlane { file: record.file.clone(), line: record.line, what: what.to_owned(), reason }

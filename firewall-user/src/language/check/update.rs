@@ -18,17 +18,17 @@ impl Checker<'_> {
         context: &mut Context,
     ) -> Checked<Statement> {
         let ast::Update { meter, operation, set, key, options, data } = written;
-        let (number, key) = match meter {
-            Some(size) => self.new_meter(table, (written, *size), context)?,
-            None => {
-                let number = self.tables[table].set(&set.text, set.span)?;
-                if self.tables[table].sets[number].set.meter {
-                    return Err(Diagnostic::error(set.span, "this is a meter: only its own rule adds to it"));
-                }
-                becomes_dynamic(&mut self.tables[table].sets[number].set, set.span)?;
-                let types = self.tables[table].sets[number].set.key_types();
-                (number, self.put(key, &types, context)?)
+        let (number, key) = if let Some(size) = meter {
+            self.new_meter(table, (written, *size), context)?
+        } else {
+            let number = self.tables[table].set(&set.text, set.span)?;
+            let found = &mut self.tables[table].sets[number].set;
+            if found.meter {
+                return Err(Diagnostic::error(set.span, "this is a meter: only its own rule adds to it"));
             }
+            becomes_dynamic(found, set.span)?;
+            let types = found.key_types();
+            (number, self.put(key, &types, context)?)
         };
         let found = self.tables[table].sets[number].set.clone();
         let timeout = options.timeout.map(|(time, span)| allowed_timeout(&found, time, span)).transpose()?;
@@ -195,7 +195,7 @@ fn allowed_timeout(set: &Set, time: u64, span: Span) -> Checked<u64> {
 }
 
 /// What the set says for all need not be said again, and is not printed again; something else the kernel refuses
-/// (`nft_dynset_init`, net/netfilter/nft_dynset.c, Linux 6.18).
+/// (`nft_dynset_init`, `net/netfilter/nft_dynset.c`, Linux 6.18).
 fn kept_statements(set: &Set, said: &[(OfElement, Span)]) -> Checked<Vec<OfElement>> {
     let Some((_, span)) = said.first() else { return Ok(Vec::new()) };
     if let Some((_, span)) = said.iter().find(|(one, _)| set.timeouts && matches!(one, OfElement::Connections { .. })) {

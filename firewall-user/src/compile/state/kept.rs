@@ -1,0 +1,55 @@
+//! What elements of a set keep for themselves, and elements that are joined.
+
+use firewall_common::sets::meter;
+
+use super::StateElement;
+use crate::language::ruleset::{OfElement, Set, Statement, Table, UpdateOperation};
+
+/// What elements keep for themselves: as the set says, or else as the rules do that make them.
+pub(super) fn statements(table: &Table, set: &Set) -> Vec<OfElement> {
+    if !set.statements.is_empty() || !set.dynamic {
+        return set.statements.clone();
+    }
+    rule_statements(table, set).first().map(|one| one.to_vec()).unwrap_or_default()
+}
+
+/// What the rules say that make elements.
+pub(in crate::compile) fn rule_statements<'a>(table: &'a Table, set: &Set) -> Vec<&'a [OfElement]> {
+    let statements = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
+    let made = statements.filter_map(|statement| match statement {
+        Statement::Update(update) => Some(update),
+        _ => None,
+    });
+    let made =
+        made.filter(|update| update.operation != UpdateOperation::Delete && table.sets[update.set].name == set.name);
+    made.map(|update| &update.statements[..]).collect()
+}
+
+/// The words of the limits and quotas of an element that the text has, or a person adds.
+pub(super) fn first_cells(statements: &[OfElement], said: &[OfElement], all_have_them: bool) -> Vec<u64> {
+    let mut said = said.iter();
+    let of = |one: &OfElement| {
+        let said = if matches!(one, OfElement::Counter(..)) { None } else { said.next() };
+        match (one, said) {
+            (OfElement::Limit(_) | OfElement::Quota(_), _) if !all_have_them => Some(meter::NONE),
+            (OfElement::Quota(_), Some(OfElement::Quota(quota))) => Some(quota.used),
+            (OfElement::Limit(_) | OfElement::Quota(_), _) => Some(0),
+            (OfElement::Counter(..) | OfElement::Connections { .. }, _) => None,
+        }
+    };
+    statements.iter().filter_map(of).collect()
+}
+
+/// Elements of one part as intervals that are sorted and do not touch.
+pub(super) fn joined(elements: &[StateElement]) -> Vec<(u32, u32)> {
+    let mut all: Vec<(u32, u32)> = elements.iter().map(|one| (one.parts[0].0 as u32, one.parts[0].1 as u32)).collect();
+    all.sort_unstable();
+    let mut kept: Vec<(u32, u32)> = Vec::with_capacity(all.len());
+    for (low, high) in all {
+        match kept.last_mut() {
+            Some((_, last)) if low <= last.saturating_add(1) => *last = (*last).max(high),
+            Some(_) | None => kept.push((low, high)),
+        }
+    }
+    kept
+}
