@@ -1,6 +1,11 @@
 //! Translation of addresses between real hosts: the same rulesets to rampart and to the kernel's `nft`, the same conversations,
 //! the same addresses seen at the other end.
 
+#[path = "nat/errors.rs"]
+mod errors;
+#[path = "nat/fragments.rs"]
+mod fragments;
+
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},

@@ -6,6 +6,10 @@
 //! being entered only where there is none yet it reserves the port. The other is that of packets whose destination is
 //! translated already and whose source is not yet; it is needed only when both are.
 
+mod errors;
+
+pub use errors::{Quote, rewrite_error};
+
 use crate::{
     bytes::{HeaderBytes, PacketBytes},
     flow::{Endpoint, FlowKey, Tuple},

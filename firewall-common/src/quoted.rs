@@ -18,14 +18,23 @@ use crate::{
 /// Bytes of the quoted payload that are read: those RFC 792 promises.
 const PAYLOAD: usize = 8;
 
-/// The tuple of the packet quoted `at` bytes into the frame, in a message of network family `family`.
+/// What is known of a quoted packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// Its tuple, as [`Tuple::of`] has it.
+    pub tuple: Tuple,
+    /// Where its upper layer's header starts, bytes into the frame.
+    pub upper: u32,
+}
+
+/// The packet quoted `at` bytes into the frame, in a message of network family `family`.
 #[inline(always)]
-pub fn tuple<P: PacketBytes + ?Sized>(bytes: &P, at: u32, family: u32) -> Option<Tuple> {
-    if family == NFPROTO_IPV4 { tuple_v4(bytes, at) } else { tuple_v6(bytes, at) }
+pub fn read<P: PacketBytes + ?Sized>(bytes: &P, at: u32, family: u32) -> Option<Quoted> {
+    if family == NFPROTO_IPV4 { read_v4(bytes, at) } else { read_v6(bytes, at) }
 }
 
 #[inline(always)]
-fn tuple_v4<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Tuple> {
+fn read_v4<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Quoted> {
     let header = bytes.header::<{ ipv4::HEADER }>(at)?;
     let version_ihl = header.u8(offset_of!(Ipv4Hdr, vihl));
     let length = u32::from(version_ihl & 15) * 4;
@@ -36,16 +45,17 @@ fn tuple_v4<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Tuple> {
     let protocol = header.u8(offset_of!(Ipv4Hdr, proto));
     let (source, destination) = ports(bytes, protocol, NFPROTO_IPV4, at + length)?;
     let address = |field| [u64::from(header.be32(field)), 0];
-    Some(Tuple {
+    let tuple = Tuple {
         source: Endpoint { address: address(offset_of!(Ipv4Hdr, src_addr)), port: source },
         destination: Endpoint { address: address(offset_of!(Ipv4Hdr, dst_addr)), port: destination },
         protocol,
         family: NFPROTO_IPV4 as u8,
-    })
+    };
+    Some(Quoted { tuple, upper: at + length })
 }
 
 #[inline(always)]
-fn tuple_v6<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Tuple> {
+fn read_v6<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Quoted> {
     let header = bytes.header::<{ ipv6::HEADER }>(at)?;
     if header.u8(0) >> 4 != 6 {
         return None;
@@ -58,12 +68,13 @@ fn tuple_v6<P: PacketBytes + ?Sized>(bytes: &P, at: u32) -> Option<Tuple> {
     let (source, destination) = ports(bytes, upper.protocol, NFPROTO_IPV6, upper.offset)?;
     let half = |field| u64::from(header.be32(field)) << 32 | u64::from(header.be32(field + 4));
     let address = |field| [half(field), half(field + 8)];
-    Some(Tuple {
+    let tuple = Tuple {
         source: Endpoint { address: address(offset_of!(Ipv6Hdr, src_addr)), port: source },
         destination: Endpoint { address: address(offset_of!(Ipv6Hdr, dst_addr)), port: destination },
         protocol: upper.protocol,
         family: NFPROTO_IPV6 as u8,
-    })
+    };
+    Some(Quoted { tuple, upper: upper.offset })
 }
 
 /// Source and destination port of the quoted payload, as [`Tuple::of`] has them. An error about an ICMP error, or

@@ -325,7 +325,7 @@ fn judge_fresh<F: Frame>(frame: &F, work: &mut Work) -> CtState {
         Fresh::Untracked => CtState::Untracked,
         Fresh::Association if association::begin(frame, work) => CtState::New,
         Fresh::Association => CtState::Invalid,
-        Fresh::Error if is_related(frame, work) => CtState::Related,
+        Fresh::Error if find_quoted(frame, work) => CtState::Related,
         Fresh::Error => CtState::Invalid,
     }
 }
@@ -341,22 +341,37 @@ fn start(work: &mut Work) {
 
 /// Does the ICMP error quote a packet of a known connection, one that its receiver sent? Anybody can write an error
 /// that quotes somebody else's packet (`nf_conntrack_inet_error`, net/netfilter/nf_conntrack_proto_icmp.c).
-#[inline(never)]
-fn is_related<F: Frame>(frame: &F, work: &mut Work) -> bool {
-    verifier::frame();
-    let at = work.packet.l4_offset + icmp::HEADER as u32;
-    let Some(quoted) = quoted::tuple(frame, at, work.packet.get(Field::NfProto)) else {
-        return false;
-    };
-    if quoted.source.address != Tuple::of(&work.packet).destination.address {
+#[inline(always)]
+pub fn find_quoted<F: Frame>(frame: &F, work: &mut Work) -> bool {
+    if !look_for_quoted(frame, work) {
         return false;
     }
-    let (key, source_is_high) = quoted.key(zone(work));
-    aim(work, key, source_is_high);
-    find(work);
+    if nat::is_used() {
+        nat::resolve_quoted(work);
+    }
     work.quoted = forget(&work.place);
     work.place = 0;
     work.quoted != 0
+}
+
+#[inline(never)]
+fn look_for_quoted<F: Frame>(frame: &F, work: &mut Work) -> bool {
+    verifier::frame();
+    let at = work.packet.l4_offset + icmp::HEADER as u32;
+    let Some(quoted) = quoted::read(frame, at, work.packet.get(Field::NfProto)) else {
+        return false;
+    };
+    if quoted.tuple.source.address != Tuple::of(&work.packet).destination.address {
+        return false;
+    }
+    if nat::is_used() {
+        work.quoted_upper = quoted.upper;
+        work.quoted_protocol = u32::from(quoted.tuple.protocol);
+    }
+    let (key, source_is_high) = quoted.tuple.key(zone(work));
+    aim(work, key, source_is_high);
+    find(work);
+    true
 }
 
 /// Enters the connection of an accepted packet, if it starts one.

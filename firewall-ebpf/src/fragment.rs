@@ -32,8 +32,8 @@ pub fn restore(work: &mut Work) -> Verdict {
 #[inline(never)]
 fn join(work: &mut Work) {
     verifier::frame();
-    let key = key(work);
-    let pieces = maps::FRAGMENTS.get_ptr_mut(&key);
+    set_key(work);
+    let pieces = maps::FRAGMENTS.get_ptr_mut(&work.fragment_key);
     // SAFETY: a value of the map. Being overwritten meanwhile, or used by two CPUs at once, is the price of a map without
     // locks: an overlap may be missed then, and who puts the packet together finds it.
     let pieces = pieces.and_then(|pieces| unsafe { pieces.as_mut() }).filter(|pieces| pieces.is_alive(work.tick));
@@ -50,7 +50,23 @@ fn join(work: &mut Work) {
     work.outcome = verdict.number();
 }
 
-/// Keeps what later fragments of an accepted packet will need.
+/// Notes of a first fragment what later ones will need, before its addresses are translated: theirs are not yet either.
+#[inline(always)]
+pub fn note(work: &mut Work) {
+    if work.packet.get(Field::Fragment) == FRAGMENT_MORE {
+        take(work);
+    }
+}
+
+#[inline(never)]
+fn take(work: &mut Work) {
+    verifier::frame();
+    set_key(work);
+    let expires = work.tick.wrapping_add(maps::ticks(Timeout::Fragment as u32));
+    work.pieces = Pieces::of_first(&work.packet, expires);
+}
+
+/// Keeps it, once the packet was accepted.
 #[inline(always)]
 pub fn remember(work: &mut Work) {
     if work.packet.get(Field::Fragment) == FRAGMENT_MORE {
@@ -61,28 +77,26 @@ pub fn remember(work: &mut Work) {
 #[inline(never)]
 fn keep(work: &mut Work) {
     verifier::frame();
-    let key = key(work);
-    let expires = work.tick.wrapping_add(maps::ticks(Timeout::Fragment as u32));
-    work.pieces = Pieces::of_first(&work.packet, expires);
     // The map forgets its oldest entry when it is full, so this cannot fail for want of room; if it fails, later
     // fragments are judged as fragments.
-    let _ = maps::FRAGMENTS.insert(&key, &work.pieces, 0);
+    let _ = maps::FRAGMENTS.insert(&work.fragment_key, &work.pieces, 0);
 }
 
-/// Addresses, protocol, zone and identification (RFC 791 section 3.2, RFC 8200 section 4.5).
+/// Addresses, protocol, zone and identification (RFC 791 section 3.2, RFC 8200 section 4.5); and the way: between the two
+/// the addresses may have been translated.
 #[inline(always)]
-fn key(work: &Work) -> [u64; 5] {
-    let half =
-        |field, at| u64::from(work.packet.get_at(field, at)) << 32 | u64::from(work.packet.get_at(field, at + 1));
+fn set_key(work: &mut Work) {
+    let half = |work: &Work, field, at| {
+        u64::from(work.packet.get_at(field, at)) << 32 | u64::from(work.packet.get_at(field, at + 1))
+    };
     let is_v4 = work.packet.get(Field::NfProto) == firewall_common::packet::NFPROTO_IPV4;
-    let wide = |field, at| if is_v4 { u64::from(work.packet.get(field)) } else { half(field, at) };
+    let wide = |work: &Work, field, at| if is_v4 { u64::from(work.packet.get(field)) } else { half(work, field, at) };
     let protocol = u64::from(work.packet.get(Field::L4Proto)) << 32;
     let zone = u64::from(crate::conntrack::zone(work)) << 40;
-    [
-        wide(Field::SourceAddress, 0),
-        wide(Field::SourceAddress, 2),
-        wide(Field::DestinationAddress, 0),
-        wide(Field::DestinationAddress, 2),
-        zone | protocol | u64::from(work.packet.fragment_id),
-    ]
+    let way = u64::from(work.path) << 56;
+    work.fragment_key[0] = wide(work, Field::SourceAddress, 0);
+    work.fragment_key[1] = wide(work, Field::SourceAddress, 2);
+    work.fragment_key[2] = wide(work, Field::DestinationAddress, 0);
+    work.fragment_key[3] = wide(work, Field::DestinationAddress, 2);
+    work.fragment_key[4] = way | zone | protocol | u64::from(work.packet.fragment_id);
 }

@@ -7,25 +7,29 @@
 //! The functions that are called are global ones, see [`crate::rules::walk_xdp`].
 
 mod enter;
+mod known;
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_FIB_LOOKUP_OUTPUT, BPF_FIB_LOOKUP_SRC, bpf_fib_lookup as FibLookup, xdp_md},
     helpers::generated::bpf_fib_lookup,
 };
 use firewall_common::{
+    conntrack as tracking,
     flow::Tuple,
     image::{Insn, Part, USES_NAT},
-    nat::{self, HAS_ADDRESS, HAS_PORT, Kind, Rewrite},
-    packet::{FRAGMENT_LATER, Field, L4_PRESENT, NFPROTO_IPV4},
+    nat::{self, HAS_ADDRESS, HAS_PORT, Kind, Quote, Rewrite},
+    packet::{FRAGMENT_LATER, Field, L4_PRESENT, NFPROTO_IPV4, Packet},
     parse::tagged,
-    table::{Bucket, Entry, Slot},
     verdict::{Reason, Verdict},
     wire::{icmp, sctp, tcp, udp},
 };
 
-pub use self::enter::{nat_enter, write_alias};
+pub use self::{
+    enter::{nat_enter, write_alias},
+    known::{nat_resolve, resolve_quoted},
+};
 use crate::{
-    bucket, conntrack, maps,
+    conntrack, fragment, maps,
     packet::{Frame, TcFrame, XdpFrame},
     pipeline::Path,
     rules,
@@ -42,12 +46,17 @@ pub const WANTED: u32 = 4;
 /// [`Work::nat`]: the connection of that key is another one.
 pub const CLASH: u32 = 8;
 
+/// [`Work::nat`]: the packet is an ICMP error about it.
+pub const ERROR: u32 = 16;
+
 /// [`Work::rewrite`]: the destination is to be written.
 const DESTINATION: u32 = 1;
 /// [`Work::rewrite`]: the source is to be written.
 const SOURCE: u32 = 2;
 /// [`Work::rewrite`]: with its port.
 const PORT: u32 = 4;
+/// [`Work::rewrite`]: and into the packet that an ICMP error quotes.
+const QUOTED: u32 = 8;
 
 /// Ports that are tried for a connection before it is refused.
 const TRIES: u32 = 128;
@@ -56,123 +65,6 @@ const TRIES: u32 = 128;
 #[inline(always)]
 pub fn is_used() -> bool {
     maps::USES.load() & USES_NAT != 0
-}
-
-fn place_of(bucket: u32, place: u32) -> Option<(*mut Bucket, &'static mut Entry, u64)> {
-    let bucket = maps::bucket(bucket)?;
-    // SAFETY: a place of the bucket; see the head of `conntrack.rs` for what another CPU can do to it meanwhile.
-    unsafe {
-        let word = bucket::slot_word(bucket, place).read_volatile();
-        Some((bucket, &mut *bucket::entry(bucket, place), word))
-    }
-}
-
-/// The connection that was found by one of its keys, as its first entry has it; sets [`Work::nat`].
-///
-/// `judged`: the packet is on its way in, or was made here. One that was judged already and leaves now is found by keys that
-/// nothing else may be found by.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn nat_resolve(path: u32, judged: u32) -> u32 {
-    verifier::frame();
-    if let Some(work) = maps::work_of(path) {
-        work.nat = 0;
-        work.nat_flags = 0;
-        work.nat_ports = 0;
-        if work.place != 0 && !resolve(work, judged != 0) {
-            work.place = 0;
-        }
-    }
-    0
-}
-
-/// `false` when it is no connection, or not that of this packet.
-#[inline(always)]
-fn resolve(work: &mut Work, judged: bool) -> bool {
-    let Some((bucket, found, word)) = place_of(forget(&work.bucket), forget(&work.place)) else { return false };
-    if !found.is_alias() {
-        return resolve_first(work, judged, found);
-    }
-    let is_reply = work.source_is_high != u32::from(found.is_from_high());
-    let (first_bucket, first_place) = found.partner();
-    work.first_bucket = first_bucket;
-    work.first_place = first_place;
-    let Some((_, first, first_word)) = place_of(forget(&work.first_bucket), forget(&work.first_place)) else {
-        return false;
-    };
-    let stands =
-        first_place != 0 && found.is_alias_of(&first.key) && !first.is_alias() && Slot(first_word).is_live(work.tick);
-    if !stands {
-        // The first entry has ended: so does its alias.
-        let place = forget(&work.place);
-        // SAFETY: an aligned word of a map value.
-        let _ = unsafe { verifier::compare_exchange(bucket::slot_word(bucket, place), word, 0) };
-        return false;
-    }
-    keep(bucket, forget(&work.place), word, first_word);
-    let is_answers = found.generation == 0;
-    work.bucket = first_bucket;
-    work.place = first_place;
-    work.slot = first_word;
-    work.key = first.key;
-    work.hash = u64::from(Slot(first_word).tag()) << 40;
-    work.source_is_high = u32::from(first.is_from_high() != is_reply);
-    work.nat = KNOWN | if is_reply { REPLY } else { 0 };
-    if !ends(work, first) {
-        return false;
-    }
-    if judged && !(is_answers && is_reply) {
-        work.nat = CLASH;
-        return false;
-    }
-    true
-}
-
-#[inline(always)]
-fn resolve_first(work: &mut Work, judged: bool, first: &Entry) -> bool {
-    if first.partner().1 == 0 {
-        return true;
-    }
-    let is_reply = work.source_is_high != u32::from(first.is_from_high());
-    work.nat = KNOWN | if is_reply { REPLY } else { 0 };
-    if !ends(work, first) {
-        work.nat = 0;
-        return false;
-    }
-    if judged && is_reply {
-        work.nat = CLASH;
-        return false;
-    }
-    true
-}
-
-/// Reads both ends as they are on either side of the translation. The alias of the answers must be there: it has them.
-#[inline(always)]
-fn ends(work: &mut Work, first: &Entry) -> bool {
-    let (bucket, place) = first.partner();
-    work.alias_bucket = bucket;
-    work.alias_place = place;
-    let Some((bucket, alias, word)) = place_of(forget(&work.alias_bucket), forget(&work.alias_place)) else {
-        return false;
-    };
-    if !alias.is_alias_of(&first.key) || !Slot(word).is_live(work.tick) {
-        return false;
-    }
-    keep(bucket, forget(&work.alias_place), word, work.slot);
-    work.original.read_key(&first.key, first.is_from_high());
-    work.translated.read_key(&alias.key, alias.is_from_high());
-    true
-}
-
-/// An alias lives as long as the first entry, and is worth as much.
-#[inline(always)]
-fn keep(bucket: *mut Bucket, place: u32, word: u64, first: u64) {
-    const TAG: u64 = 0xff_ffff << 40;
-    let wanted = word & TAG | first & !TAG;
-    if wanted != word {
-        // SAFETY: an aligned word of a map value.
-        let _ = unsafe { verifier::compare_exchange(bucket::slot_word(bucket, place), word, wanted) };
-    }
 }
 
 /// Behind prerouting: the destination, of a known connection or as the rules want it.
@@ -217,7 +109,8 @@ pub fn write<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     if !is_used() || forget(&work.rewrite) == 0 {
         return Verdict::PASS;
     }
-    if work.packet.get(Field::Fragment) != 0 {
+    if work.packet.get(Field::Fragment) != 0 && work.rewrite & QUOTED != 0 {
+        // The checksum of an error in pieces covers bytes that are not here.
         return Verdict::drop(Reason::NatFragment);
     }
     Verdict::stored(frame.nat_write(work.path))
@@ -280,11 +173,7 @@ fn begin(work: &mut Work) {
 #[inline(always)]
 fn choose_destination<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     if work.nat & KNOWN != 0 {
-        let is_reply = work.nat & REPLY != 0;
-        let from = if is_reply { &work.original } else { &work.translated };
-        let end = usize::from(!is_reply);
-        let (address, port) = (from.addresses[end], from.ports[end] as u16);
-        put(work, false, address, port, is_reply);
+        put_known(work, false);
         return 0;
     }
     let Some(insn) = wanted(work) else { return 0 };
@@ -314,11 +203,7 @@ fn choose_destination<F: Frame>(frame: &F, work: &mut Work) -> u32 {
 #[inline(always)]
 fn choose_source<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     if work.nat & KNOWN != 0 {
-        let is_reply = work.nat & REPLY != 0;
-        let from = if is_reply { &work.original } else { &work.translated };
-        let end = usize::from(is_reply);
-        let (address, port) = (from.addresses[end], from.ports[end] as u16);
-        put(work, true, address, port, !is_reply);
+        put_known(work, true);
         return 0;
     }
     if let Some(insn) = wanted(work) {
@@ -416,6 +301,46 @@ fn local_address<F: Frame>(frame: &F, work: &Work, peer: Field, ifindex: u32) ->
     (words != [0; 4]).then(|| nat::address(words, is_v4))
 }
 
+/// Puts an end of a known connection into the packet's words, as it is behind the translation.
+#[inline(always)]
+fn put_known(work: &mut Work, source: bool) {
+    let is_reply = work.nat & REPLY != 0;
+    let end = usize::from(source == is_reply);
+    let from = if is_reply { &work.original } else { &work.translated };
+    let (address, port) = (from.addresses[end], from.ports[end] as u16);
+    // The identifier of a ping is the port of the end that asks.
+    let with_id = end == 0;
+    if work.nat & ERROR == 0 {
+        put(work, source, address, port, with_id);
+    } else if is_other(work, end) {
+        put_quoted(work, source, address, port, with_id);
+    }
+}
+
+/// Is this end of the connection translated?
+#[inline(always)]
+fn is_other(work: &Work, end: usize) -> bool {
+    let (original, translated) = (&work.original, &work.translated);
+    let counts = end == 0 || !is_ping_protocol(work.key.protocol());
+    original.addresses[end] != translated.addresses[end] || (counts && original.ports[end] != translated.ports[end])
+}
+
+#[inline(always)]
+const fn is_ping_protocol(protocol: u8) -> bool {
+    matches!(protocol, icmp::PROTOCOL | icmp::PROTOCOL_V6)
+}
+
+/// The same of an ICMP error: what it quotes has the port, and what stands there will be found when it is written.
+#[inline(always)]
+fn put_quoted(work: &mut Work, source: bool, address: [u64; 2], port: u16, with_id: bool) {
+    let has_id = is_ping_protocol(work.key.protocol());
+    put(work, source, address, 0, false);
+    if (work.path == Path::Egress as u32) == source {
+        work.rewrite = QUOTED | if source { SOURCE } else { DESTINATION } | if !has_id || with_id { PORT } else { 0 };
+        work.ports = u32::from(port);
+    }
+}
+
 /// Puts an end into the packet's words, for the rules behind, and notes that it is to be written.
 #[inline(always)]
 fn put(work: &mut Work, source: bool, address: [u64; 2], port: u16, with_id: bool) {
@@ -463,23 +388,51 @@ fn write_ends<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     work.rewrite = 0;
     let ports = (how & PORT != 0).then_some(((work.ports >> 16) as u16, work.ports as u16));
     let change = Rewrite { source: how & SOURCE != 0, old: work.old, new: work.new, ports };
-    if nat::rewrite(frame, &work.packet, &change) { 0 } else { Reason::NatUnwritable as u32 }
+    let written = if how & QUOTED != 0 {
+        let quote = Quote { upper: work.quoted_upper, protocol: work.quoted_protocol as u8 };
+        nat::rewrite_error(frame, &work.packet, &change, quote)
+    } else {
+        nat::rewrite(frame, &work.packet, &change)
+    };
+    if written { 0 } else { Reason::NatUnwritable as u32 }
+}
+
+/// Is the packet an ICMP error?
+#[inline(always)]
+fn is_error(packet: &Packet) -> bool {
+    let kind = tracking::icmp_kind(packet);
+    let is_v4 = packet.get(Field::NfProto) == NFPROTO_IPV4;
+    match packet.get(Field::L4Proto) as u8 {
+        icmp::PROTOCOL => is_v4 && icmp::is_error(kind),
+        icmp::PROTOCOL_V6 => !is_v4 && icmp::is_error_v6(kind),
+        _ => false,
+    }
 }
 
 /// A packet that was judged where it came in, about to leave: the source.
 #[inline(always)]
 pub fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
-    if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 {
+    let verdict = fragment::restore(work);
+    if !verdict.is_pass() {
+        return verdict;
+    }
+    if work.packet.get(Field::Fragment) & FRAGMENT_LATER != 0 && work.packet.get(Field::L4Header) & L4_PRESENT == 0 {
         // Whose it is cannot be told, and it must not leave with an address that is not for there.
         return Verdict::drop(Reason::NatFragment);
     }
+    fragment::note(work);
+    fragment::remember(work);
     if work.packet.get(Field::NfProto) == 0 || work.packet.get(Field::L4Header) & L4_PRESENT == 0 {
         return Verdict::PASS;
     }
-    let (key, source_is_high) = Tuple::of(&work.packet).key(conntrack::zone(work));
-    conntrack::aim(work, key, source_is_high);
-    conntrack::find(work);
-    let _ = nat_resolve(work.path, 0);
+    if is_error(&work.packet) && work.packet.get(Field::Fragment) & FRAGMENT_LATER == 0 {
+        let _ = conntrack::find_quoted(frame, work);
+    } else {
+        let (key, source_is_high) = Tuple::of(&work.packet).key(conntrack::zone(work));
+        conntrack::aim(work, key, source_is_high);
+        conntrack::find(work);
+        let _ = nat_resolve(work.path, 0);
+    }
     if forget(&work.nat) & KNOWN == 0 {
         return Verdict::PASS;
     }

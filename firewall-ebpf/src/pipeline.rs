@@ -112,6 +112,7 @@ fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     if !verdict.is_pass() {
         return verdict;
     }
+    fragment::note(work);
     let verdict = before_connections(frame, work, path);
     if !verdict.is_pass() {
         return verdict;
@@ -125,10 +126,7 @@ fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     }
     marks::write(frame, work);
     if work.left == 0 {
-        // Those of a translated connection are not looked for by what was made of the first one.
-        if !nat::is_used() || work.nat == 0 {
-            fragment::remember(work);
-        }
+        fragment::remember(work);
         let verdict = conntrack::commit(frame, work);
         if !verdict.is_pass() {
             return verdict;

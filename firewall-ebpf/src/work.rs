@@ -56,6 +56,10 @@ pub struct Work {
     pub pending_timeout: u32,
     /// The connection that an ICMP error quotes a packet of: its place in the bucket, from 1; 0 for none.
     pub quoted: u32,
+    /// Where the upper layer of that packet is, and which one it is.
+    pub quoted_upper: u32,
+    /// As above.
+    pub quoted_protocol: u32,
     /// The packet's mark, before the rules.
     pub mark: u32,
     /// Its connection's mark, before the rules.
@@ -116,6 +120,8 @@ pub struct Work {
     pub left: u32,
     /// How far a SYN's options were read.
     pub scan: Scan,
+    /// Under which key fragments of the packet are kept.
+    pub fragment_key: [u64; 5],
     /// What is kept of a first fragment.
     pub pieces: Pieces,
     /// Chunks of an SCTP packet.

@@ -211,3 +211,97 @@ fn ports_are_kept_where_they_can_be() {
         (ports(1, 511), ports(600, 1023), ports(1024, 0xffff))
     );
 }
+
+/// An ICMP error about a packet, with every checksum as it should be.
+fn error_about(v4: bool, addresses: [u128; 2], quote: &[u8]) -> Vec<u8> {
+    let bytes =
+        |address: u128| if v4 { (address as u32).to_be_bytes().to_vec() } else { address.to_be_bytes().to_vec() };
+    let mut upper = vec![if v4 { 3 } else { 2 }, if v4 { 4 } else { 0 }, 0, 0, 0, 0, 5, 0];
+    upper.extend(quote);
+    let protocol = if v4 { icmp::PROTOCOL } else { icmp::PROTOCOL_V6 };
+    let pseudo = [
+        bytes(addresses[0]),
+        bytes(addresses[1]),
+        (upper.len() as u32).to_be_bytes().to_vec(),
+        vec![0, 0, 0, protocol],
+    ]
+    .concat();
+    let sum = if v4 { checksum_of(&[&upper]) } else { checksum_of(&[&pseudo, &upper]) };
+    upper[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut network = Vec::new();
+    if v4 {
+        network.extend([0x45, 0]);
+        network.extend(((20 + upper.len()) as u16).to_be_bytes());
+        network.extend([0, 9, 0, 0, 64, protocol, 0, 0]);
+    } else {
+        network.extend([0x60, 0, 0, 0]);
+        network.extend((upper.len() as u16).to_be_bytes());
+        network.extend([protocol, 64]);
+    }
+    network.extend(bytes(addresses[0]));
+    network.extend(bytes(addresses[1]));
+    if v4 {
+        let sum = checksum_of(&[&network]);
+        network[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+    let link = [&[2; 12][..], if v4 { &[8, 0] } else { &[0x86, 0xdd] }].concat();
+    [link, network, upper].concat()
+}
+
+proptest! {
+    /// An error about what the packet was made into becomes the error about the packet as it was, whole quotes and cut ones.
+    #[test]
+    fn an_error_about_the_translated_is_one_about_the_original(
+        v4: bool,
+        kind in 0..3_usize,
+        options in 0..4_usize,
+        payload in proptest::collection::vec(any::<u8>(), 0..40),
+        addresses: [u128; 2],
+        ports: [u16; 2],
+        (address, port) in any::<(u128, u16)>(),
+        // Whose answer it is: the error's destination is the quoted packet's source, or the error's source is some router.
+        (source, without) in any::<(bool, bool)>(),
+        router: u128,
+        cut in 0..64_usize,
+    ) {
+        let protocol = [tcp::PROTOCOL, udp::PROTOCOL, if v4 { icmp::PROTOCOL } else { icmp::PROTOCOL_V6 }][kind];
+        prop_assume!(kind != 2 || !source);
+        let end = usize::from(source);
+        let (mut others, mut other_ports) = (addresses, ports);
+        others[end] = address;
+        other_ports[end] = port;
+        let quote = |addresses, ports| {
+            let whole = frame(v4, protocol, options, &payload, addresses, ports, without);
+            let least = if v4 { 20 + options * 4 } else { 40 + if options > 0 { 8 } else { 0 } } + 8;
+            let length = (least + cut).min(whole.len() - 14);
+            (whole[14..14 + length].to_vec(), least - 8)
+        };
+        let ((about_others, header), (about_own, _)) = (quote(others, other_ports), quote(addresses, ports));
+        let (from, to) = if source { ([router, others[0]], [addresses[1], others[0]]) } else { ([router, others[0]], [router, addresses[0]]) };
+        let (before, after) = (error_about(v4, from, &about_others), error_about(v4, to, &about_own));
+        let mut packet = Packet::EMPTY;
+        prop_assert_eq!(parse::parse(&before[..], parse::Start::ETHERNET, &mut packet), Ok(()));
+        let (old, new) = if source { (router, addresses[1]) } else { (others[0], addresses[0]) };
+        let change = Rewrite {
+            source,
+            old: words_of(old, v4),
+            new: words_of(new, v4),
+            ports: Some((0, ports[end])),
+        };
+        let memory = Memory(RefCell::new(before));
+        let place = Quote { upper: packet.l4_offset + 8 + header as u32, protocol };
+        prop_assert!(rewrite_error(&memory, &packet, &change, place));
+        // A TCP header that was cut has no checksum to be brought in line: and what the error says of it differs.
+        let is_cut = kind == 0 && about_own.len() < header + 20;
+        let written = memory.0.borrow();
+        if is_cut && about_own.len() >= header + 18 {
+            let check = after.len() - about_own.len() + header + 16;
+            prop_assert_eq!(&written[..34], &after[..34]);
+            prop_assert_eq!(&written[check + 2..], &after[check + 2..]);
+        } else {
+            prop_assert_eq!(&*written, &after);
+        }
+        let whole_sum = if v4 { checksum_of(&[&written[34..]]) } else { 0 };
+        prop_assert_eq!(whole_sum, 0);
+    }
+}

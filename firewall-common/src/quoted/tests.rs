@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::tuple;
+use super::{Quoted, read};
 use crate::{
     flow::Tuple,
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6, Packet},
@@ -29,7 +29,7 @@ fn error_about(packet: &[u8], family: u32) -> (Vec<u8>, u32) {
 
 fn tuple_quoted(packet: &[u8], family: u32) -> Option<Tuple> {
     let (frame, at) = error_about(packet, family);
-    tuple(frame.as_slice(), at, family)
+    read(frame.as_slice(), at, family).map(|quoted| quoted.tuple)
 }
 
 /// What the packet's own tuple was when it passed.
@@ -131,7 +131,7 @@ proptest! {
         if let Some(first) = bytes.get_mut(at as usize) {
             *first = version;
         }
-        if let Some(tuple) = tuple(bytes.as_slice(), at, family) {
+        if let Some(Quoted { tuple, .. }) = read(bytes.as_slice(), at, family) {
             prop_assert_eq!(u32::from(tuple.family), family);
             let header = if family == NFPROTO_IPV4 { 20 } else { 40 };
             prop_assert!(at as usize + header <= bytes.len());

@@ -10,7 +10,7 @@ use firewall_common::{
     verdict::Reason,
 };
 
-use super::{TRIES, has_ports, is_ping, place_of, put};
+use super::{TRIES, has_ports, is_ping, known::place_of, put};
 use crate::{
     bucket, conntrack, maps,
     pipeline::Path,

@@ -1,0 +1,139 @@
+//! Known connections whose addresses are translated.
+
+use firewall_common::table::{Bucket, Entry, Slot};
+
+use super::{CLASH, ERROR, KNOWN, REPLY};
+use crate::{
+    bucket, maps,
+    pipeline::Path,
+    verifier::{self, forget},
+    work::Work,
+};
+
+/// An entry, and its slot word.
+pub(super) fn place_of(bucket: u32, place: u32) -> Option<(*mut Bucket, &'static mut Entry, u64)> {
+    let bucket = maps::bucket(bucket)?;
+    // SAFETY: a place of the bucket; see the head of `conntrack.rs` for what another CPU can do to it meanwhile.
+    unsafe {
+        let word = bucket::slot_word(bucket, place).read_volatile();
+        Some((bucket, &mut *bucket::entry(bucket, place), word))
+    }
+}
+
+/// The connection that was found by one of its keys, as its first entry has it; sets [`Work::nat`].
+///
+/// `judged`: the packet is on its way in, or was made here. One that was judged already and leaves now is found by keys that
+/// nothing else may be found by.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn nat_resolve(path: u32, judged: u32) -> u32 {
+    verifier::frame();
+    if let Some(work) = maps::work_of(path) {
+        work.nat = 0;
+        work.nat_flags = 0;
+        work.nat_ports = 0;
+        if work.place != 0 && !resolve(work, judged != 0) {
+            work.place = 0;
+        }
+    }
+    0
+}
+
+/// The connection of the packet that an ICMP error quotes: the error goes the other way. One that comes in is about packets
+/// that left this host, as they left it.
+#[inline(always)]
+pub fn resolve_quoted(work: &mut Work) {
+    work.source_is_high ^= 1;
+    let _ = nat_resolve(work.path, u32::from(work.path == Path::Ingress as u32));
+    work.source_is_high ^= 1;
+    work.nat = if work.place == 0 { 0 } else { forget(&work.nat) | ERROR };
+}
+
+/// `false` when it is no connection, or not that of this packet.
+#[inline(always)]
+fn resolve(work: &mut Work, judged: bool) -> bool {
+    let Some((bucket, found, word)) = place_of(forget(&work.bucket), forget(&work.place)) else { return false };
+    if !found.is_alias() {
+        return resolve_first(work, judged, found);
+    }
+    let is_reply = work.source_is_high != u32::from(found.is_from_high());
+    let (first_bucket, first_place) = found.partner();
+    work.first_bucket = first_bucket;
+    work.first_place = first_place;
+    let Some((_, first, first_word)) = place_of(forget(&work.first_bucket), forget(&work.first_place)) else {
+        return false;
+    };
+    let stands =
+        first_place != 0 && found.is_alias_of(&first.key) && !first.is_alias() && Slot(first_word).is_live(work.tick);
+    if !stands {
+        // The first entry has ended: so does its alias.
+        let place = forget(&work.place);
+        // SAFETY: an aligned word of a map value.
+        let _ = unsafe { verifier::compare_exchange(bucket::slot_word(bucket, place), word, 0) };
+        return false;
+    }
+    keep(bucket, forget(&work.place), word, first_word);
+    let is_answers = found.generation == 0;
+    work.bucket = first_bucket;
+    work.place = first_place;
+    work.slot = first_word;
+    work.key = first.key;
+    work.hash = u64::from(Slot(first_word).tag()) << 40;
+    work.source_is_high = u32::from(first.is_from_high() != is_reply);
+    work.nat = KNOWN | if is_reply { REPLY } else { 0 };
+    if !ends(work, first) {
+        return false;
+    }
+    if judged && !(is_answers && is_reply) {
+        work.nat = CLASH;
+        return false;
+    }
+    true
+}
+
+#[inline(always)]
+fn resolve_first(work: &mut Work, judged: bool, first: &Entry) -> bool {
+    if first.partner().1 == 0 {
+        return true;
+    }
+    let is_reply = work.source_is_high != u32::from(first.is_from_high());
+    work.nat = KNOWN | if is_reply { REPLY } else { 0 };
+    if !ends(work, first) {
+        work.nat = 0;
+        return false;
+    }
+    if judged && is_reply {
+        work.nat = CLASH;
+        return false;
+    }
+    true
+}
+
+/// Reads both ends as they are on either side of the translation. The alias of the answers must be there: it has them.
+#[inline(always)]
+fn ends(work: &mut Work, first: &Entry) -> bool {
+    let (bucket, place) = first.partner();
+    work.alias_bucket = bucket;
+    work.alias_place = place;
+    let Some((bucket, alias, word)) = place_of(forget(&work.alias_bucket), forget(&work.alias_place)) else {
+        return false;
+    };
+    if !alias.is_alias_of(&first.key) || !Slot(word).is_live(work.tick) {
+        return false;
+    }
+    keep(bucket, forget(&work.alias_place), word, work.slot);
+    work.original.read_key(&first.key, first.is_from_high());
+    work.translated.read_key(&alias.key, alias.is_from_high());
+    true
+}
+
+/// An alias lives as long as the first entry, and is worth as much.
+#[inline(always)]
+fn keep(bucket: *mut Bucket, place: u32, word: u64, first: u64) {
+    const TAG: u64 = 0xff_ffff << 40;
+    let wanted = word & TAG | first & !TAG;
+    if wanted != word {
+        // SAFETY: an aligned word of a map value.
+        let _ = unsafe { verifier::compare_exchange(bucket::slot_word(bucket, place), word, wanted) };
+    }
+}
