@@ -25,6 +25,7 @@
 //!
 //! No number can make anything but a segment's `ct state` wrong: nothing is indexed or bounded by them.
 
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use firewall_common::{
     conntrack::{
         self, Change, CtState, Direction, EVICT, Effect, Fresh, Keep, LIBERAL, Phase, Place, Segment, State, Terms,
@@ -46,7 +47,7 @@ use crate::{
     association,
     bucket::{Slots, aside, entry, slot_word},
     emit, maps, nat,
-    packet::Frame,
+    packet::{Frame, TcFrame, XdpFrame},
     verifier::{self, forget, forget_u64},
     work::Work,
 };
@@ -343,7 +344,7 @@ fn start(work: &mut Work) {
 /// that quotes somebody else's packet (`nf_conntrack_inet_error`, net/netfilter/nf_conntrack_proto_icmp.c).
 #[inline(always)]
 pub fn find_quoted<F: Frame>(frame: &F, work: &mut Work) -> bool {
-    if !look_for_quoted(frame, work) {
+    if frame.look_for_quoted(work.path) == 0 {
         return false;
     }
     if nat::is_used() {
@@ -354,9 +355,25 @@ pub fn find_quoted<F: Frame>(frame: &F, work: &mut Work) -> bool {
     work.quoted != 0
 }
 
+/// Looks for the connection of the packet that an ICMP error quotes; 0 if it quotes none that its receiver sent. Functions
+/// that the verifier looks at once, see [`crate::rules::walk_xdp`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn look_for_quoted<F: Frame>(frame: &F, work: &mut Work) -> bool {
+pub extern "C" fn quoted_xdp(context: *mut xdp_md, path: u32) -> u32 {
     verifier::frame();
+    maps::work_of(path).map_or(0, |work| u32::from(look_for_quoted(&XdpFrame::of_context(context.cast()), work)))
+}
+
+/// As above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn quoted_tc(context: *mut __sk_buff, path: u32) -> u32 {
+    verifier::frame();
+    maps::work_of(path).map_or(0, |work| u32::from(look_for_quoted(&TcFrame::of_context(context.cast()), work)))
+}
+
+#[inline(always)]
+fn look_for_quoted<F: Frame>(frame: &F, work: &mut Work) -> bool {
     let at = work.packet.l4_offset + icmp::HEADER as u32;
     let Some(quoted) = quoted::read(frame, at, work.packet.get(Field::NfProto)) else {
         return false;

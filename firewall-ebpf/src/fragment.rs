@@ -24,14 +24,23 @@ pub fn restore(work: &mut Work) -> Verdict {
         return Verdict::PASS;
     }
     work.outcome = Verdict::PASS.number();
-    join(work);
+    let _ = fragment_join(work.path);
     Verdict::stored(forget(&work.outcome))
 }
 
-/// Not inlined: few packets are fragments, and it is long when unrolled.
+/// Few packets are fragments, and it is long when unrolled: looked at once by the verifier, see [`crate::rules::walk_xdp`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn join(work: &mut Work) {
+pub extern "C" fn fragment_join(path: u32) -> u32 {
     verifier::frame();
+    if let Some(work) = maps::work_of(path) {
+        join(work);
+    }
+    0
+}
+
+#[inline(always)]
+fn join(work: &mut Work) {
     set_key(work);
     let pieces = maps::FRAGMENTS.get_ptr_mut(&work.fragment_key);
     // SAFETY: a value of the map. Being overwritten meanwhile, or used by two CPUs at once, is the price of a map without
@@ -54,32 +63,42 @@ fn join(work: &mut Work) {
 #[inline(always)]
 pub fn note(work: &mut Work) {
     if work.packet.get(Field::Fragment) == FRAGMENT_MORE {
-        take(work);
+        let _ = fragment_note(work.path);
     }
 }
 
+/// As [`fragment_join`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn take(work: &mut Work) {
+pub extern "C" fn fragment_note(path: u32) -> u32 {
     verifier::frame();
-    set_key(work);
-    let expires = work.tick.wrapping_add(maps::ticks(Timeout::Fragment as u32));
-    work.pieces = Pieces::of_first(&work.packet, expires);
+    if let Some(work) = maps::work_of(path) {
+        set_key(work);
+        let expires = work.tick.wrapping_add(maps::ticks(Timeout::Fragment as u32));
+        work.pieces = Pieces::of_first(&work.packet, expires);
+    }
+    0
 }
 
 /// Keeps it, once the packet was accepted.
 #[inline(always)]
 pub fn remember(work: &mut Work) {
     if work.packet.get(Field::Fragment) == FRAGMENT_MORE {
-        keep(work);
+        let _ = fragment_keep(work.path);
     }
 }
 
+/// As [`fragment_join`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn keep(work: &mut Work) {
+pub extern "C" fn fragment_keep(path: u32) -> u32 {
     verifier::frame();
-    // The map forgets its oldest entry when it is full, so this cannot fail for want of room; if it fails, later
-    // fragments are judged as fragments.
-    let _ = maps::FRAGMENTS.insert(&work.fragment_key, &work.pieces, 0);
+    if let Some(work) = maps::work_of(path) {
+        // The map forgets its oldest entry when it is full, so this cannot fail for want of room; if it fails, later
+        // fragments are judged as fragments.
+        let _ = maps::FRAGMENTS.insert(&work.fragment_key, &work.pieces, 0);
+    }
+    0
 }
 
 /// Addresses, protocol, zone and identification (RFC 791 section 3.2, RFC 8200 section 4.5); and the way: between the two

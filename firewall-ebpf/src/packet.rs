@@ -22,7 +22,7 @@ use firewall_common::{
 
 use crate::{
     act::Act,
-    answer, checks,
+    answer, checks, conntrack,
     edit::{self, Edit},
     nat,
     pipeline::{self, Path},
@@ -66,6 +66,8 @@ pub trait Frame: PacketBytes + Editor + Act + Edit {
     fn load(context: *mut core::ffi::c_void, at: u32, length: u32, into: &mut [u8; BUFFER]) -> bool;
     /// Looks for what settings say is wrong, [`crate::checks`]: the number of the reason to drop it.
     fn check(&self, path: u32) -> u32;
+    /// Looks for the connection that an ICMP error is about, [`crate::conntrack::quoted_xdp`]: 0 when there is none.
+    fn look_for_quoted(&self, path: u32) -> u32;
     /// Answers a refused packet, [`crate::answer`]: was an answer sent?
     fn answer(&self, path: u32) -> u32;
     /// Writes what the rule under the cursor says into a header, [`crate::edit`]: 0 when it is not there.
@@ -241,6 +243,11 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn edit(&self, path: u32) -> u32 {
         edit::edit_xdp(self.ctx.ctx, path)
+    }
+
+    #[inline(always)]
+    fn look_for_quoted(&self, path: u32) -> u32 {
+        conntrack::quoted_xdp(self.ctx.ctx, path)
     }
 
     #[inline(always)]
@@ -422,6 +429,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn edit(&self, path: u32) -> u32 {
         edit::edit_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn look_for_quoted(&self, path: u32) -> u32 {
+        conntrack::quoted_tc(self.skb, path)
     }
 
     #[inline(always)]
