@@ -78,7 +78,8 @@ fn snapshot() -> String {
         Cursor { at, rule, search }
         Probe { form, gone, tag, spread, buckets, keys, extras, place, expires, tick, gone_at, reserved }
         Scratch {
-            key, whole, extras, probe, set, shape, looked, shapes, phase, next, mine, operation, answer, looking
+            key, whole, extras, probe, set, shape, looked, shapes, phase, next, mine, operation, answer, looking,
+            asked, counting, counted, vacant, is_member, noted,
         }
         Search { at, tree, least, found, reserved }
         Root { trees, otherwise, rule, reserved }

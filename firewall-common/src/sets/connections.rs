@@ -107,3 +107,6 @@ pub fn take_out<S: Lines>(set: &S, which: u32, hash: u64) -> Option<()> {
     set.line(which / PER_LINE)?.exchange(word, hash, 0);
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,3 +78,6 @@ fn try_meter<S: Lines>(
     };
     Some(is_enough == (insn.extra & OVER == 0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,7 +72,7 @@ impl Numbers {
 }
 
 fn spec(kind: Kind, key_words: u32, room: u32) -> Spec {
-    Spec { kind, key_words, data_words: 0, counts: false, ends: true, limits: false, room, limit: room }
+    Spec { kind, key_words, data_words: 0, counts: false, ends: true, cells: 0, connections: 0, room, limit: room }
 }
 
 fn key(words: &[u32]) -> [u32; KEY_WORDS] {
@@ -103,7 +103,7 @@ fn a_hash_holds_what_a_map_holds() {
                     1 => tick += numbers.below(3),
                     _ => {
                         let expires = if number % 3 == 0 { NEVER } else { tick + 1 + numbers.below(300) };
-                        let extras = make::extras(form, &data, (0, 0), (0, 0));
+                        let extras = make::extras(form, (&data, &[]), (0, 0), (0, 0));
                         let element = Element { key: &key, extras: &extras, expires, refresh: true };
                         match put(&set, &element, tick) {
                             NEW => assert!(model.insert(number, (expires, data)).is_none()),
