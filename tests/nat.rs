@@ -5,6 +5,8 @@
 mod errors;
 #[path = "nat/fragments.rs"]
 mod fragments;
+#[path = "nat/maps.rs"]
+mod maps;
 
 use std::{
     io::{Read, Write},

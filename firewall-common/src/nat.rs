@@ -43,6 +43,16 @@ pub const HAS_PORT: u32 = 8;
 pub const RANDOM: u32 = 16;
 /// `persistent`
 pub const PERSISTENT: u32 = 32;
+/// `prefix`: the bits in which the first and the last address differ stay as they are.
+pub const PREFIX: u32 = 64;
+
+/// An address with the prefix of others, which begin with `first` and end with `last` (`nft_nat_setup_netmap`,
+/// `net/netfilter/nft_nat.c`).
+#[inline(always)]
+pub const fn mapped(address: [u64; 2], first: [u64; 2], last: [u64; 2]) -> [u64; 2] {
+    let rest = [first[0] ^ last[0], first[1] ^ last[1]];
+    [first[0] & !rest[0] | address[0] & rest[0], first[1] & !rest[1] | address[1] & rest[1]]
+}
 
 impl Entry {
     /// Did the packet that began the connection come from the higher end of the key?

@@ -48,6 +48,7 @@ use crate::{
     bucket::{Slots, aside, entry, slot_word},
     emit, maps, nat,
     packet::{Frame, TcFrame, XdpFrame},
+    pipeline::Path,
     verifier::{self, forget, forget_u64},
     work::Work,
 };
@@ -62,7 +63,7 @@ pub fn look_up<F: Frame>(frame: &F, work: &mut Work) {
         aim(work, key, source_is_high);
         find(work);
         if nat::is_used() {
-            let _ = nat::nat_resolve(work.path, 1);
+            let _ = nat::nat_resolve(work.path, nat::JUDGED);
         }
     }
     let place = forget(&work.place);
@@ -344,11 +345,15 @@ fn start(work: &mut Work) {
 /// that quotes somebody else's packet (`nf_conntrack_inet_error`, net/netfilter/nf_conntrack_proto_icmp.c).
 #[inline(always)]
 pub fn find_quoted<F: Frame>(frame: &F, work: &mut Work) -> bool {
-    if frame.look_for_quoted(work.path) == 0 {
-        return false;
+    let quotes = frame.look_for_quoted(work.path) != 0;
+    verifier::changed(work);
+    if quotes && nat::is_used() {
+        let _ =
+            nat::nat_resolve(work.path, nat::QUOTED | if work.path == Path::Ingress as u32 { nat::JUDGED } else { 0 });
+        verifier::changed(work);
     }
-    if nat::is_used() {
-        nat::resolve_quoted(work);
+    if !quotes {
+        return false;
     }
     work.quoted = forget(&work.place);
     work.place = 0;

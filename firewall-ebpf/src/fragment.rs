@@ -23,8 +23,8 @@ pub fn restore(work: &mut Work) -> Verdict {
     if work.packet.get(Field::Fragment) & FRAGMENT_LATER == 0 {
         return Verdict::PASS;
     }
-    work.outcome = Verdict::PASS.number();
     let _ = fragment_join(work.path);
+    verifier::changed(work);
     Verdict::stored(forget(&work.outcome))
 }
 
@@ -34,6 +34,7 @@ pub fn restore(work: &mut Work) -> Verdict {
 pub extern "C" fn fragment_join(path: u32) -> u32 {
     verifier::frame();
     if let Some(work) = maps::work_of(path) {
+        work.outcome = Verdict::PASS.number();
         join(work);
     }
     0

@@ -26,7 +26,7 @@ use firewall_common::{
 
 pub use self::{
     enter::{nat_enter, write_alias},
-    known::{nat_resolve, resolve_quoted},
+    known::{JUDGED, QUOTED, nat_resolve},
 };
 use crate::{
     conntrack, fragment, maps,
@@ -56,7 +56,7 @@ const SOURCE: u32 = 2;
 /// [`Work::rewrite`]: with its port.
 const PORT: u32 = 4;
 /// [`Work::rewrite`]: and into the packet that an ICMP error quotes.
-const QUOTED: u32 = 8;
+const IN_QUOTE: u32 = 8;
 
 /// Ports that are tried for a connection before it is refused.
 const TRIES: u32 = 128;
@@ -109,7 +109,7 @@ pub fn write<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     if !is_used() || forget(&work.rewrite) == 0 {
         return Verdict::PASS;
     }
-    if work.packet.get(Field::Fragment) != 0 && work.rewrite & QUOTED != 0 {
+    if work.packet.get(Field::Fragment) != 0 && work.rewrite & IN_QUOTE != 0 {
         // The checksum of an error in pieces covers bytes that are not here.
         return Verdict::drop(Reason::NatFragment);
     }
@@ -248,6 +248,11 @@ fn chosen_address(work: &Work, insn: &Insn) -> [u64; 2] {
     let (Some(first), Some(last)) = (maps::CONSTANTS.get(insn.low), maps::CONSTANTS.get(insn.low + 1)) else {
         return [0; 2];
     };
+    if insn.mask & nat::PREFIX != 0 {
+        let end = usize::from(insn.mask & 3 == Kind::Destination as u32);
+        let (first, last) = (constant(first, is_v4(work)), constant(last, is_v4(work)));
+        return nat::mapped(work.translated.addresses[end], first, last);
+    }
     // An IPv4 address is the last word of a constant.
     if is_v4(work) {
         let count = u64::from(last[3].wrapping_sub(first[3])) + 1;
@@ -257,8 +262,14 @@ fn chosen_address(work: &Work, insn: &Insn) -> [u64; 2] {
     let high = u64::from(first[0]) << 32 | u64::from(first[1]);
     let until = u64::from(last[2]) << 32 | u64::from(last[3]);
     let more = until.wrapping_sub(low);
-    let more = if more == 0 { 0 } else { mixed(work, insn) % (more & 0xffff_ffff).max(1) };
+    let more = mixed(work, insn) % ((more & 0xffff_ffff) + 1);
     [high, low.wrapping_add(more)]
+}
+
+/// An address that an instruction gives.
+#[inline(always)]
+const fn constant(words: &[u32; 4], is_v4: bool) -> [u64; 2] {
+    if is_v4 { [words[3] as u64, 0] } else { nat::address(*words, false) }
 }
 
 #[inline(always)]
@@ -336,7 +347,7 @@ fn put_quoted(work: &mut Work, source: bool, address: [u64; 2], port: u16, with_
     let has_id = is_ping_protocol(work.key.protocol());
     put(work, source, address, 0, false);
     if (work.path == Path::Egress as u32) == source {
-        work.rewrite = QUOTED | if source { SOURCE } else { DESTINATION } | if !has_id || with_id { PORT } else { 0 };
+        work.rewrite = IN_QUOTE | if source { SOURCE } else { DESTINATION } | if !has_id || with_id { PORT } else { 0 };
         work.ports = u32::from(port);
     }
 }
@@ -388,7 +399,7 @@ fn write_ends<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     work.rewrite = 0;
     let ports = (how & PORT != 0).then_some(((work.ports >> 16) as u16, work.ports as u16));
     let change = Rewrite { source: how & SOURCE != 0, old: work.old, new: work.new, ports };
-    let written = if how & QUOTED != 0 {
+    let written = if how & IN_QUOTE != 0 {
         let quote = Quote { upper: work.quoted_upper, protocol: work.quoted_protocol as u8 };
         nat::rewrite_error(frame, &work.packet, &change, quote)
     } else {

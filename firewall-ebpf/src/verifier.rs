@@ -118,6 +118,14 @@ pub fn forget(value: &u32) -> u32 {
     unsafe { core::ptr::read_volatile(value) }
 }
 
+/// Tells LLVM that a global function, which is given no pointer to it, has changed the work area.
+#[inline(always)]
+pub fn changed<T>(work: &mut T) {
+    // A move, as in `opaque`.
+    // SAFETY: nothing is done; what counts is that it could.
+    unsafe { asm!("{0} = {1}", out(reg) _, in(reg) core::ptr::from_mut(work), options(nostack)) };
+}
+
 /// [`forget`] for 64 bits.
 #[inline(always)]
 pub fn forget_u64(value: &u64) -> u64 {

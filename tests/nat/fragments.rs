@@ -56,6 +56,7 @@ fn a_router_that_cuts_packets_translates_the_pieces() {
     both(MASQUERADE, |field| {
         let (client, server) = (&field.routed.client, &field.routed.server);
         field.routed.router.ip("link set eth1 mtu 1000");
+        server.ip("link set eth0 mtu 1000");
         client.set_parameter("net/ipv4/ip_no_pmtu_disc", "1");
         command::run(
             Some(client),

@@ -5,7 +5,6 @@ use firewall_common::table::{Bucket, Entry, Slot};
 use super::{CLASH, ERROR, KNOWN, REPLY};
 use crate::{
     bucket, maps,
-    pipeline::Path,
     verifier::{self, forget},
     work::Work,
 };
@@ -22,32 +21,35 @@ pub(super) fn place_of(bucket: u32, place: u32) -> Option<(*mut Bucket, &'static
 
 /// The connection that was found by one of its keys, as its first entry has it; sets [`Work::nat`].
 ///
-/// `judged`: the packet is on its way in, or was made here. One that was judged already and leaves now is found by keys that
-/// nothing else may be found by.
+/// How: [`JUDGED`] and [`QUOTED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn nat_resolve(path: u32, judged: u32) -> u32 {
+pub extern "C" fn nat_resolve(path: u32, how: u32) -> u32 {
     verifier::frame();
     if let Some(work) = maps::work_of(path) {
         work.nat = 0;
         work.nat_flags = 0;
         work.nat_ports = 0;
-        if work.place != 0 && !resolve(work, judged != 0) {
+        // The error goes against the packet that it quotes.
+        let against = u32::from(how & QUOTED != 0);
+        work.source_is_high ^= against;
+        if work.place != 0 && !resolve(work, how & JUDGED != 0) {
             work.place = 0;
+        }
+        work.source_is_high ^= against;
+        if against != 0 {
+            work.nat = if forget(&work.place) == 0 { 0 } else { forget(&work.nat) | ERROR };
         }
     }
     0
 }
 
-/// The connection of the packet that an ICMP error quotes: the error goes the other way. One that comes in is about packets
-/// that left this host, as they left it.
-#[inline(always)]
-pub fn resolve_quoted(work: &mut Work) {
-    work.source_is_high ^= 1;
-    let _ = nat_resolve(work.path, u32::from(work.path == Path::Ingress as u32));
-    work.source_is_high ^= 1;
-    work.nat = if work.place == 0 { 0 } else { forget(&work.nat) | ERROR };
-}
+/// [`nat_resolve`]: the packet is on its way in, or was made here. One that was judged already and leaves now is found by keys
+/// that nothing else may be found by.
+pub const JUDGED: u32 = 1;
+/// [`nat_resolve`]: it is an ICMP error, and what was found is the connection of the packet that it quotes. One that comes in is
+/// about packets that left this host, as they left it.
+pub const QUOTED: u32 = 2;
 
 /// `false` when it is no connection, or not that of this packet.
 #[inline(always)]

@@ -356,7 +356,7 @@ impl<'a> Writer<'a> {
             }
             Statement::Nat(translation) => {
                 self.misplaced |= !nat::belongs(translation, self.part);
-                nat::write(&mut self.out, translation, way);
+                nat::write(&mut self.out, frame.table, translation, way);
             }
             Statement::NoTrack => {
                 self.out.uses |= USES_NOTRACK;

@@ -53,7 +53,7 @@ fn assign_field(out: &mut Assembler, table: &Table, (target, value): (Subject, &
     let count = if bits > 32 { bits.div_ceil(32) } else { 1 };
     let field = out.take_registers(count);
     match value {
-        Data::Constant(value) if bits > 32 => put(out, &[value << (32 * count - bits)], &[(field, count)], way),
+        Data::Constant(value) if bits > 32 => put(out, &[(value << (32 * count - bits), 0)], &[(field, count)], way),
         Data::Lookup(lookup) if bits > 32 => look_up(out, table, lookup, &[(field, count)], way),
         Data::Computed(Computed { subject, steps: _ }) if bits > 32 => copy_wide(out, *subject, (field, count), way),
         Data::Constant(_) | Data::Computed(_) | Data::Lookup(_) => {
@@ -138,6 +138,25 @@ fn load(out: &mut Assembler, table: &Table, (value, into): (&Data, u32), way: Wa
 /// Puts what a map gives into registers, from which on each part of the data has so many words. A packet whose key is not in
 /// the map goes to `way.fail`.
 pub(super) fn look_up(out: &mut Assembler, table: &Table, lookup: &Lookup, parts: &[(Field, usize)], way: Way) {
+    let done = out.label();
+    each(out, table, lookup, way, |out, data, is_last| {
+        put(out, data, parts, way);
+        if !is_last {
+            words::always(out, way.rule, Place::Label(done));
+        }
+    });
+    out.bind_here(done);
+}
+
+/// Writes what is to be done with whatever a map gives; but for the last it must lead away from there. A packet whose key is
+/// not in the map goes to `way.fail`.
+pub(super) fn each(
+    out: &mut Assembler,
+    table: &Table,
+    lookup: &Lookup,
+    way: Way,
+    then: impl Fn(&mut Assembler, &[(u128, u128)], bool),
+) {
     let Lookup { keys, map } = lookup;
     if let DataMap::Named(set) = map
         && let Some(state) = sets::of(&out.states, table, &table.sets[*set]).cloned()
@@ -151,7 +170,6 @@ pub(super) fn look_up(out: &mut Assembler, table: &Table, lookup: &Lookup, parts
     for key in keys.iter().filter(|_| default.is_some()) {
         words::write_presence(out, *key, Way { flags: 0, ..way });
     }
-    let done = out.label();
     for (data, alternatives) in groups {
         let (found, next) = (out.label(), out.label());
         for runs in alternatives {
@@ -162,15 +180,13 @@ pub(super) fn look_up(out: &mut Assembler, table: &Table, lookup: &Lookup, parts
         }
         words::always(out, way.rule, Place::Label(next));
         out.bind_here(found);
-        put(out, &data, parts, way);
-        words::always(out, way.rule, Place::Label(done));
+        then(out, &data, false);
         out.bind_here(next);
     }
     match default {
-        Some(data) => put(out, &data, parts, way),
+        Some(data) => then(out, &data, true),
         None => words::always(out, way.rule, way.fail),
     }
-    out.bind_here(done);
 }
 
 /// The same in a map that is state.
@@ -220,8 +236,8 @@ fn look_up_in_state(
 }
 
 /// Writes data into registers.
-fn put(out: &mut Assembler, data: &[u128], parts: &[(Field, usize)], way: Way) {
-    for (value, (field, words)) in data.iter().zip(parts) {
+fn put(out: &mut Assembler, data: &[(u128, u128)], parts: &[(Field, usize)], way: Way) {
+    for ((value, _), (field, words)) in data.iter().zip(parts) {
         for word in 0..*words {
             let low = (value >> (32 * (words - 1 - word))) as u32;
             let constant = Insn { low, ..compute((Field::Zero as u8, 0), *field as u32 + word as u32) };
@@ -230,12 +246,15 @@ fn put(out: &mut Assembler, data: &[u128], parts: &[(Field, usize)], way: Way) {
     }
 }
 
+/// What a map gives: of each part its lowest and highest value.
+pub(super) type Gives = Vec<(u128, u128)>;
+
 /// Keys by what the map gives for them.
-type Groups = Vec<(Vec<u128>, Vec<concat::Parts>)>;
+type Groups = Vec<(Gives, Vec<concat::Parts>)>;
 
 /// The elements of a map, by their data, in order of the first of each; and the data of `*`.
-fn groups(table: &Table, map: &DataMap) -> (Groups, Option<Vec<u128>>) {
-    let single = |values: &[Values]| values.iter().map(|value| value.low).collect::<Vec<u128>>();
+fn groups(table: &Table, map: &DataMap) -> (Groups, Option<Gives>) {
+    let single = |values: &[Values]| values.iter().map(|value| (value.low, value.high)).collect::<Gives>();
     let of = |given: Option<&Given>| match given {
         Some(Given::Values(values)) => Some(single(values)),
         Some(Given::Verdict(_)) | None => None,
@@ -260,11 +279,11 @@ fn groups(table: &Table, map: &DataMap) -> (Groups, Option<Vec<u128>>) {
 }
 
 /// What a map gives, and the runs of values of each part of the key.
-type Element = (Vec<u128>, Vec<(u128, u128)>);
+type Element = (Gives, Vec<(u128, u128)>);
 
 fn grouped(elements: Vec<Element>) -> Groups {
     let mut groups: Groups = Vec::new();
-    let mut index: HashMap<Vec<u128>, usize> = HashMap::new();
+    let mut index: HashMap<Gives, usize> = HashMap::new();
     for (data, key) in elements {
         let at = *index.entry(data.clone()).or_insert_with(|| {
             groups.push((data, Vec::new()));

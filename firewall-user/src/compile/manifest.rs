@@ -305,6 +305,7 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
         Statement::Assign { target: _, value } => {
             matches!(value, Data::Lookup(Lookup { keys: _, map: DataMap::Listed { .. } }))
         }
+        Statement::Nat(nat) => nat.lookups().any(|lookup| matches!(lookup.map, DataMap::Listed { .. })),
         Statement::Concat { keys, .. } | Statement::ConcatMap { keys, .. } => {
             matches!(keys, ConcatKeys::Listed { .. })
         }
@@ -320,7 +321,6 @@ fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
         | Statement::Flow(_)
         | Statement::Synproxy(_)
         | Statement::Reject(_)
-        | Statement::Nat(_)
         | Statement::Verdict(_) => false,
     });
     described.next_handle += sets.count() as u64;

@@ -2,16 +2,17 @@
 
 use firewall_common::{
     image::{Hook, Insn, Op, Part, USES_NAT},
-    nat::{HAS_ADDRESS, HAS_PORT, Kind, PERSISTENT, RANDOM},
+    nat::{HAS_ADDRESS, HAS_PORT, Kind, PERSISTENT, PREFIX, RANDOM},
 };
 
 use super::{
     assembler::{Assembler, Place},
+    data,
     words::{self, Way},
 };
 use crate::language::{
     Ruleset,
-    ruleset::{Base, ChainType, Nat, NatKind, Statement},
+    ruleset::{Base, ChainType, Nat, NatKind, NatTo, Statement, Table},
 };
 
 /// Where a translation is not taken.
@@ -62,15 +63,35 @@ fn has(ruleset: &Ruleset, base: Base, destination: bool) -> bool {
 }
 
 /// Writes a translation: then the packet is done with the nat chains of its hook.
-pub(super) fn write(out: &mut Assembler, nat: &Nat, way: Way) {
-    let Nat { kind, network, address, ports, random, fully_random, persistent } = nat;
+pub(super) fn write(out: &mut Assembler, table: &Table, nat: &Nat, way: Way) {
     out.uses |= USES_NAT;
-    if let Some(network) = network {
+    if let Some(network) = nat.network {
         let next = out.label();
-        words::network_test(out, *network, Way { flags: 0, pass: Place::Label(next), ..way });
+        words::network_test(out, network, Way { flags: 0, pass: Place::Label(next), ..way });
         out.bind_here(next);
     }
-    let kind = match kind {
+    let run = |to: &Option<NatTo>| match to {
+        Some(NatTo::Values(values)) => Some((values.low, values.high)),
+        Some(NatTo::Lookup(_)) | None => None,
+    };
+    let (address, ports) = (run(&nat.address), run(&nat.ports));
+    if let Some(NatTo::Lookup(lookup)) = &nat.address {
+        data::each(out, table, lookup, way, |out, given, _| {
+            finish(out, nat, (given.first().copied(), given.get(1).copied().or(ports)), way);
+        });
+    } else if let Some(NatTo::Lookup(lookup)) = &nat.ports {
+        data::each(out, table, lookup, way, |out, given, _| finish(out, nat, (address, given.first().copied()), way));
+    } else {
+        finish(out, nat, (address, ports), way);
+    }
+}
+
+/// A run of values: the first and the last one.
+type Run = Option<(u128, u128)>;
+
+/// Writes the instruction that translates.
+fn finish(out: &mut Assembler, nat: &Nat, (address, ports): (Run, Run), way: Way) {
+    let kind = match nat.kind {
         NatKind::Source => Kind::Source,
         NatKind::Destination => Kind::Destination,
         NatKind::Masquerade => Kind::Masquerade,
@@ -78,20 +99,15 @@ pub(super) fn write(out: &mut Assembler, nat: &Nat, way: Way) {
     };
     let mut mask = kind as u32;
     let mut insn = Insn { op: Op::Nat as u8, flags: way.flags, rule: way.rule, ..Insn::default() };
-    if let Some(values) = address {
+    if let Some(run) = address {
         mask |= HAS_ADDRESS;
-        insn.low = out.wide_intervals(&[(values.low, values.high)]);
+        insn.low = out.wide_intervals(&[run]);
     }
     if let Some((first, last)) = ports {
         mask |= HAS_PORT;
-        insn.high = u32::from(*last) << 16 | u32::from(*first);
+        insn.high = (last as u32) << 16 | first as u32 & 0xffff;
     }
-    if *random || *fully_random {
-        mask |= RANDOM;
-    }
-    if *persistent {
-        mask |= PERSISTENT;
-    }
-    insn.mask = mask;
+    let flags = [(nat.random || nat.fully_random, RANDOM), (nat.persistent, PERSISTENT), (nat.prefix, PREFIX)];
+    insn.mask = mask | flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum::<u32>();
     out.push(insn, Place::Accept, way.fail);
 }

@@ -273,6 +273,8 @@ pub(super) struct Nat {
     pub(super) kind: NatKind,
     /// `ip` or `ip6`
     pub(super) network: Option<Spanned>,
+    /// `prefix`
+    pub(super) prefix: Option<Span>,
     /// To which addresses.
     pub(super) address: Option<Expr>,
     /// To which ports.

@@ -12,8 +12,8 @@ use self::value::{
 use super::{
     print::{CounterRef, Object, Shown, hidden, statement_text},
     ruleset::{
-        Base, Chain, Comparison, ConcatKeys, Data, DataMap, Extras, Family, Flowtable, Form, Given, Lookup, MapElement,
-        Match, Nat, Network, Object as Named, Operand, Put, Quota, Rule, Ruleset, Set, SetElement, Statement, Subject,
+        Base, Chain, Comparison, ConcatKeys, Data, DataMap, Extras, Flowtable, Form, Given, Lookup, MapElement, Match,
+        Nat, NatTo, Network, Object as Named, Operand, Put, Quota, Rule, Ruleset, Set, SetElement, Statement, Subject,
         Table, Tuple, Update, Values, Verdict,
     },
     types::{Style, Type},
@@ -289,23 +289,34 @@ impl Printer<'_> {
     }
 
     fn nat(&self, nat: &Nat) -> Value {
-        let Nat { kind, network, address, ports, random, fully_random, persistent } = nat;
+        let Nat { kind, network, prefix, address, joined: _, ports, random, fully_random, persistent } = nat;
         let mut fields = Map::new();
-        if let (Some(network), Some(values)) = (network, address) {
+        if let (Some(network), Some(to)) = (network, address) {
             let (name, ty) = match network {
                 Network::Ip => ("ip", Type::Ipv4Addr),
                 Network::Ip6 => ("ip6", Type::Ipv6Addr),
             };
-            if self.table.family == Family::Inet {
+            if nat.names_network(self.table) {
                 fields.insert("family".to_owned(), name.into());
             }
-            fields.insert("addr".to_owned(), self.values(*values, ty));
+            let to = match to {
+                NatTo::Values(values) => self.values(*values, ty),
+                NatTo::Lookup(lookup) => self.lookup(lookup, nat.data_types()),
+            };
+            fields.insert("addr".to_owned(), to);
         }
-        if let Some((first, last)) = ports {
-            let port = if first == last { (*first).into() } else { json!({ "range": [first, last] }) };
+        if let Some(to) = ports {
+            let port = match to {
+                NatTo::Values(values) => self.values(*values, Type::InetService),
+                NatTo::Lookup(lookup) => self.lookup(lookup, &[Type::InetService]),
+            };
             fields.insert("port".to_owned(), port);
         }
-        let flags = [(*random, "random"), (*fully_random, "fully-random"), (*persistent, "persistent")];
+        if *prefix {
+            fields.insert("type_flags".to_owned(), "prefix".into());
+        }
+        let flags =
+            [(*random, "random"), (*fully_random, "fully-random"), (*persistent, "persistent"), (*prefix, "netmap")];
         let flags: Vec<Value> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| (*name).into()).collect();
         match &flags[..] {
             [] => {}

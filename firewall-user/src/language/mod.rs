@@ -18,6 +18,7 @@ mod hash;
 pub mod json;
 pub mod lexer;
 pub mod names;
+mod nat;
 mod parser;
 pub mod print;
 mod read_json;

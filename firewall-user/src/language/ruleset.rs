@@ -9,6 +9,7 @@ pub use super::{
     data::{Computed, Data, DataMap, Lookup, Step},
     flowtable::Flowtable,
     hash::{Hash as PacketHash, Interned},
+    nat::{Nat, NatKind, NatTo},
     selector::{Generator, Selector, Source, Transport},
     sets::{
         CatchAll, Concat, ConcatKeys, Extras, Given, MapData, OfElement, Put, Set, SetElement, Tuple, Update,
@@ -242,59 +243,6 @@ pub enum Statement {
     Reject(Reject),
     /// Decides.
     Verdict(Verdict),
-}
-
-/// How addresses are translated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NatKind {
-    /// `snat`
-    Source,
-    /// `dnat`
-    Destination,
-    /// `masquerade`
-    Masquerade,
-    /// `redirect`
-    Redirect,
-}
-
-impl NatKind {
-    /// The word nftables uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Source => "snat",
-            Self::Destination => "dnat",
-            Self::Masquerade => "masquerade",
-            Self::Redirect => "redirect",
-        }
-    }
-
-    /// Where it can stand.
-    pub const fn hooks(self) -> &'static [Hook] {
-        match self {
-            Self::Source => &[Hook::Postrouting, Hook::Input],
-            Self::Destination | Self::Redirect => &[Hook::Prerouting, Hook::Output],
-            Self::Masquerade => &[Hook::Postrouting],
-        }
-    }
-}
-
-/// A translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nat {
-    /// Which.
-    pub kind: NatKind,
-    /// Of which packets only, and what the addresses are.
-    pub network: Option<Network>,
-    /// To which addresses.
-    pub address: Option<Values>,
-    /// To which ports: first and last.
-    pub ports: Option<(u16, u16)>,
-    /// `random`
-    pub random: bool,
-    /// `fully-random`
-    pub fully_random: bool,
-    /// `persistent`
-    pub persistent: bool,
 }
 
 /// Where a rule was written.

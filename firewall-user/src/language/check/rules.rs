@@ -283,9 +283,10 @@ fn always_goes_on(statement: &Statement) -> bool {
         Statement::Counter { .. }
         | Statement::Log(_)
         | Statement::NoTrack
-        | Statement::Nat(_)
         | Statement::Verdict(_)
         | Statement::Reject(_) => true,
+        // What a map does not give is not translated to.
+        Statement::Nat(nat) => nat.lookups().next().is_none(),
     }
 }
 

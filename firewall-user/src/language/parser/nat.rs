@@ -11,41 +11,46 @@ impl Parser<'_> {
     /// `dnat ip to 192.0.2.1:80 random`
     pub(super) fn nat(&mut self, kind: NatKind) -> Parsed<StatementKind> {
         self.bump();
-        let mut nat = Nat { kind, network: None, address: None, port: None, flags: Vec::new() };
+        let mut nat = Nat { kind, network: None, prefix: None, address: None, port: None, flags: Vec::new() };
         if matches!(kind, NatKind::Source | NatKind::Destination) {
             if self.at_word("ip") || self.at_word("ip6") {
                 nat.network = Some(self.spanned());
             }
-            if self.at_word("prefix") || self.at_word("addr") || self.at_word("interval") {
-                let what = format!("`{}` in a translation", self.text(self.here()));
-                return Err(unsupported::feature(self.here(), &what));
-            }
+            self.nat_type(&mut nat)?;
             if self.take_word("to").is_none() {
                 return Err(self.unexpected("`to` and an address"));
             }
             self.nat_target(&mut nat)?;
         } else if self.take_word("to").is_some() {
             let _ = self.take_mark(Mark::Colon);
-            nat.port = Some(self.value()?);
+            nat.port = Some(self.data()?);
         }
         self.nat_flags(&mut nat)?;
         Ok(StatementKind::Nat(Box::new(nat)))
+    }
+
+    /// `prefix`; of `interval` and `addr . port` listings say nothing: what is translated to shows it.
+    fn nat_type(&mut self, nat: &mut Nat) -> Parsed<()> {
+        nat.prefix = self.take_word("prefix");
+        if nat.prefix.is_some() || self.take_word("interval").is_some() || self.take_word("addr").is_none() {
+            return Ok(());
+        }
+        if self.take_mark(Mark::Dot).is_some() && self.take_word("port").is_none() {
+            return Err(self.unexpected("`port` behind `addr .`"));
+        }
+        Ok(())
     }
 
     fn nat_target(&mut self, nat: &mut Nat) -> Parsed<()> {
         if !self.at_mark(Mark::Colon) {
             nat.address = Some(self.nat_address()?);
         }
-        if let Some(word @ ("map" | "offset")) = self.word() {
-            let what = format!("`{word}` in a translation");
-            return Err(unsupported::feature(self.here(), &what));
-        }
-        if self.at_mark(Mark::Dot) {
-            return Err(unsupported::feature(self.here(), "an address and a port joined by `.`"));
+        if self.at_word("offset") {
+            return Err(unsupported::feature(self.here(), "`offset` in a translation"));
         }
         if nat.network.is_none() || nat.address.is_some() {
-            if self.take_mark(Mark::Colon).is_some() {
-                nat.port = Some(self.value()?);
+            if nat.prefix.is_none() && self.take_mark(Mark::Colon).is_some() {
+                nat.port = Some(self.data()?);
             }
             return Ok(());
         }
@@ -55,10 +60,7 @@ impl Parser<'_> {
     /// An address, `[address]`, or a range of either.
     fn nat_address(&mut self) -> Parsed<Expr> {
         if !self.at_mark(Mark::BracketOpen) {
-            if self.at_selector() {
-                return Err(unsupported::feature(self.here(), "an address by a map or out of the packet"));
-            }
-            return self.value();
+            return self.data();
         }
         let first = self.bracketed()?;
         if self.take_mark(Mark::Minus).is_none() {
@@ -67,26 +69,6 @@ impl Parser<'_> {
         let last = if self.at_mark(Mark::BracketOpen) { self.bracketed()? } else { self.value()? };
         let span = first.span.to(last.span);
         Ok(Expr { kind: ExprKind::Range(Box::new(first), Box::new(last)), span })
-    }
-
-    /// Does a word stand here that an address cannot be?
-    fn at_selector(&self) -> bool {
-        matches!(
-            self.word(),
-            Some(
-                "ip" | "ip6"
-                    | "tcp"
-                    | "udp"
-                    | "th"
-                    | "meta"
-                    | "ct"
-                    | "numgen"
-                    | "jhash"
-                    | "symhash"
-                    | "iifname"
-                    | "ether"
-            )
-        )
     }
 
     fn bracketed(&mut self) -> Parsed<Expr> {

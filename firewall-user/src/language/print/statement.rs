@@ -5,9 +5,9 @@ use std::fmt::Write;
 use super::set::{extras, time};
 use crate::language::{
     ruleset::{
-        Comparison, Computed, ConcatKeys, Data, DataMap, Family, Form, Given, Lookup, MapElement, Match, Nat, Network,
-        OfElement, Operand, PacketHash, Put, Reject, Ruleset, Selector, Statement, Step, Subject, Table, Tuple, Update,
-        Values, Verdict,
+        Comparison, Computed, ConcatKeys, Data, DataMap, Family, Form, Given, Lookup, MapElement, Match, Nat, NatTo,
+        Network, OfElement, Operand, PacketHash, Put, Reject, Ruleset, Selector, Statement, Step, Subject, Table,
+        Tuple, Update, Values, Verdict,
     },
     stateful::{self, ICMP_CODES, ICMP_PORT, ICMP6_CODES, ICMP6_PORT, Unreachable},
     types::Type,
@@ -97,30 +97,39 @@ impl Names<'_> {
     }
 
     fn nat(&self, nat: &Nat) -> String {
-        let Nat { kind, network, address, ports, random, fully_random, persistent } = nat;
+        let Nat { kind, network, prefix, address, joined: _, ports, random, fully_random, persistent } = nat;
         let mut out = kind.name().to_owned();
-        if self.table.family == Family::Inet {
+        if nat.names_network(self.table) {
             out += network.map_or("", |network| if network == Network::Ip { " ip" } else { " ip6" });
+        }
+        if *prefix {
+            out += " prefix";
         }
         if address.is_some() || ports.is_some() {
             out += " to ";
         }
-        if let Some(values) = address {
-            let ty = if *network == Some(Network::Ip6) { Type::Ipv6Addr } else { Type::Ipv4Addr };
-            let text = self.values_text(*values, ty);
-            let bracketed = ports.is_some() && ty == Type::Ipv6Addr;
-            if bracketed {
-                let _ = write!(out, "[{}]", text.replace('-', "]-["));
-            } else {
-                out += &text;
+        match address {
+            Some(NatTo::Values(values)) => {
+                let ty = if *network == Some(Network::Ip6) { Type::Ipv6Addr } else { Type::Ipv4Addr };
+                let text = self.values_text(*values, ty);
+                if ports.is_some() && ty == Type::Ipv6Addr {
+                    let _ = write!(out, "[{}]", text.replace('-', "]-["));
+                } else {
+                    out += &text;
+                }
             }
+            Some(NatTo::Lookup(lookup)) => out += &self.lookup(lookup, nat.data_types()),
+            None => {}
         }
         match ports {
-            Some((first, last)) if first == last => {
-                let _ = write!(out, ":{first}");
+            Some(NatTo::Values(Values { low, high, form: _ })) if low == high => {
+                let _ = write!(out, ":{low}");
             }
-            Some((first, last)) => {
-                let _ = write!(out, ":{first}-{last}");
+            Some(NatTo::Values(Values { low, high, form: _ })) => {
+                let _ = write!(out, ":{low}-{high}");
+            }
+            Some(NatTo::Lookup(lookup)) => {
+                let _ = write!(out, ":{}", self.lookup(lookup, &[Type::InetService]));
             }
             None => {}
         }

@@ -151,6 +151,22 @@ pub(super) fn nat_type(out: &mut Writer, node: &Node) -> Made<()> {
     Ok(())
 }
 
+/// Flags of a translation; `netmap` is what `prefix` in front says.
+pub(super) fn nat_flags(out: &mut Writer, node: &Node) -> Made<()> {
+    let mut flags = Vec::new();
+    for flag in each(node) {
+        match text(flag, "flags")? {
+            "netmap" => {}
+            known @ ("random" | "fully-random" | "persistent") => flags.push(known),
+            other => {
+                return Err(Diagnostic::error(flag.span, format!("unknown flag `{}` of a translation", shown(other))));
+            }
+        }
+    }
+    out.glued(&flags.join(","), node.span);
+    Ok(())
+}
+
 /// ` device "eth0"`, or ` devices = { eth0, eth1 }`
 pub(super) fn device(out: &mut Writer, node: &Node) -> Made<()> {
     if node.items().is_some() {

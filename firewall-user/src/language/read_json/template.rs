@@ -215,6 +215,7 @@ impl Translator {
             "host" => self.host(node),
             "log" => leaf::log_flags(&mut self.out, node),
             "prefix" => leaf::nat_type(&mut self.out, node),
+            "nat" => leaf::nat_flags(&mut self.out, node),
             "dev" => leaf::device(&mut self.out, node),
             "devices" => leaf::devices(&mut self.out, node),
             "do" => self.statement_or_statements(node),
@@ -265,7 +266,7 @@ fn is_left_out(piece: &Piece<'_>, members: &[Member]) -> bool {
 pub(super) fn check_forms() {
     use super::forms::{EXPRESSIONS, OBJECTS, STATEMENTS};
     const KNOWN: &[&str] = &[
-        "", "q", "n", "w", ",", ".", "s", "ms", "host", "log", "prefix", "dev", "devices", "do", "state", "key",
+        "", "q", "n", "w", ",", ".", "s", "ms", "host", "log", "prefix", "nat", "dev", "devices", "do", "state", "key",
         "elements", "policy",
     ];
     for (name, _, form) in EXPRESSIONS.iter().chain(STATEMENTS).chain(OBJECTS) {
