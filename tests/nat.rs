@@ -3,6 +3,8 @@
 
 #[path = "nat/errors.rs"]
 mod errors;
+#[path = "nat/examples.rs"]
+mod examples;
 #[path = "nat/fragments.rs"]
 mod fragments;
 #[path = "nat/maps.rs"]
