@@ -29,7 +29,8 @@ fn home_router() {
         assert_eq!(seen, at(ROUTER_SECOND, 40_000), "{:?}", field.by);
         assert_eq!(ping(client, FAR_SERVER6, PATIENCE), Outcome::Connected);
         // Nobody comes in that was not asked.
-        let refused = server.run(|| std::net::TcpStream::connect_timeout(&at(CLIENT, 80), std::time::Duration::from_millis(300)));
+        let refused =
+            server.run(|| std::net::TcpStream::connect_timeout(&at(CLIENT, 80), std::time::Duration::from_millis(300)));
         assert!(refused.is_err(), "{:?}", field.by);
     });
 }
