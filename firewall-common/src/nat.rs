@@ -46,6 +46,13 @@ pub const PERSISTENT: u32 = 32;
 /// `prefix`: the bits in which the first and the last address differ stay as they are.
 pub const PREFIX: u32 = 64;
 
+/// The address is in registers: those before [`PORT_REGISTER`].
+pub const ADDRESS_COMPUTED: u32 = 128;
+/// The port is in register [`PORT_REGISTER`].
+pub const PORT_COMPUTED: u32 = 256;
+/// See [`PORT_COMPUTED`].
+pub const PORT_REGISTER: usize = 7;
+
 /// An address with the prefix of others, which begin with `first` and end with `last` (`nft_nat_setup_netmap`,
 /// `net/netfilter/nft_nat.c`).
 #[inline(always)]

@@ -190,7 +190,7 @@ fn choose_destination<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     };
     let old = work.translated.ports[1] as u16;
     let port = if insn.mask & HAS_PORT != 0 && has_ports(work) {
-        nat::port_within(old, insn.high, work.hash as u32 >> 3)
+        nat::port_within(old, chosen_ports(work, insn), work.hash as u32 >> 3)
     } else {
         old
     };
@@ -220,7 +220,7 @@ fn choose_source<F: Frame>(frame: &F, work: &mut Work) -> u32 {
         };
         work.translated.addresses[0] = address;
         work.nat_flags = insn.mask;
-        work.nat_ports = if insn.mask & HAS_PORT != 0 { insn.high } else { 0 };
+        work.nat_ports = if insn.mask & HAS_PORT != 0 { chosen_ports(work, insn) } else { 0 };
     } else {
         work.nat_flags = 0;
         work.nat_ports = 0;
@@ -245,6 +245,14 @@ fn is_ping(work: &Work) -> bool {
 /// An address of the range that a statement gives: the same for one client and server every time.
 #[inline(always)]
 fn chosen_address(work: &Work, insn: &Insn) -> [u64; 2] {
+    if insn.mask & nat::ADDRESS_COMPUTED != 0 {
+        let register = |number| work.packet.get(Field::register(nat::PORT_REGISTER - number));
+        return if is_v4(work) {
+            [u64::from(register(1)), 0]
+        } else {
+            nat::address([register(4), register(3), register(2), register(1)], false)
+        };
+    }
     let (Some(first), Some(last)) = (maps::CONSTANTS.get(insn.low), maps::CONSTANTS.get(insn.low + 1)) else {
         return [0; 2];
     };
@@ -264,6 +272,16 @@ fn chosen_address(work: &Work, insn: &Insn) -> [u64; 2] {
     let more = until.wrapping_sub(low);
     let more = mixed(work, insn) % ((more & 0xffff_ffff) + 1);
     [high, low.wrapping_add(more)]
+}
+
+/// The ports that a statement gives, as one number.
+#[inline(always)]
+fn chosen_ports(work: &Work, insn: &Insn) -> u32 {
+    if insn.mask & nat::PORT_COMPUTED == 0 {
+        return insn.high;
+    }
+    let port = work.packet.get(Field::register(nat::PORT_REGISTER)) & 0xffff;
+    port << 16 | port
 }
 
 /// An address that an instruction gives.

@@ -138,6 +138,9 @@ fn load(out: &mut Assembler, table: &Table, (value, into): (&Data, u32), way: Wa
 /// Puts what a map gives into registers, from which on each part of the data has so many words. A packet whose key is not in
 /// the map goes to `way.fail`.
 pub(super) fn look_up(out: &mut Assembler, table: &Table, lookup: &Lookup, parts: &[(Field, usize)], way: Way) {
+    if let Some((state, map)) = in_state(out, table, lookup) {
+        return look_up_in_state(out, (&state, map), &lookup.keys, parts, way);
+    }
     let done = out.label();
     each(out, table, lookup, way, |out, data, is_last| {
         put(out, data, parts, way);
@@ -158,11 +161,6 @@ pub(super) fn each(
     then: impl Fn(&mut Assembler, &[(u128, u128)], bool),
 ) {
     let Lookup { keys, map } = lookup;
-    if let DataMap::Named(set) = map
-        && let Some(state) = sets::of(&out.states, table, &table.sets[*set]).cloned()
-    {
-        return look_up_in_state(out, (&state, &table.sets[*set]), keys, parts, way);
-    }
     for key in keys {
         words::write_preconditions(out, *key, Way { flags: 0, ..way });
     }
@@ -189,8 +187,15 @@ pub(super) fn each(
     }
 }
 
-/// The same in a map that is state.
-fn look_up_in_state(
+/// The map that is looked into, if it is state.
+pub(super) fn in_state<'a>(out: &Assembler, table: &'a Table, lookup: &Lookup) -> Option<(StateSet, &'a Set)> {
+    let DataMap::Named(set) = &lookup.map else { return None };
+    let set = &table.sets[*set];
+    sets::of(&out.states, table, set).cloned().map(|state| (state, set))
+}
+
+/// [`look_up`] in a map that is state.
+pub(super) fn look_up_in_state(
     out: &mut Assembler,
     (state, map): (&StateSet, &Set),
     keys: &[Subject],
@@ -216,7 +221,7 @@ fn look_up_in_state(
     let default = map.catch_all.as_ref().and_then(|any| any.given.as_ref());
     match default {
         Some(Given::Values(values)) => {
-            put(out, &values.iter().map(|value| value.low).collect::<Vec<_>>(), parts, way);
+            put(out, &values.iter().map(|value| (value.low, value.high)).collect::<Vec<_>>(), parts, way);
             words::always(out, way.rule, Place::Label(done));
         }
         Some(Given::Verdict(_)) | None => words::always(out, way.rule, way.fail),

@@ -2,7 +2,8 @@
 
 use firewall_common::{
     image::{Hook, Insn, Op, Part, USES_NAT},
-    nat::{HAS_ADDRESS, HAS_PORT, Kind, PERSISTENT, PREFIX, RANDOM},
+    nat::{ADDRESS_COMPUTED, HAS_ADDRESS, HAS_PORT, Kind, PERSISTENT, PORT_COMPUTED, PORT_REGISTER, PREFIX, RANDOM},
+    packet::Field,
 };
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::language::{
     Ruleset,
-    ruleset::{Base, ChainType, Nat, NatKind, NatTo, Statement, Table},
+    ruleset::{Base, ChainType, Nat, NatKind, NatTo, Network, Statement, Table},
 };
 
 /// Where a translation is not taken.
@@ -75,6 +76,9 @@ pub(super) fn write(out: &mut Assembler, table: &Table, nat: &Nat, way: Way) {
         Some(NatTo::Lookup(_)) | None => None,
     };
     let (address, ports) = (run(&nat.address), run(&nat.ports));
+    if write_by_state(out, table, nat, way) {
+        return;
+    }
     if let Some(NatTo::Lookup(lookup)) = &nat.address {
         data::each(out, table, lookup, way, |out, given, _| {
             finish(out, nat, (given.first().copied(), given.get(1).copied().or(ports)), way);
@@ -86,18 +90,46 @@ pub(super) fn write(out: &mut Assembler, table: &Table, nat: &Nat, way: Way) {
     }
 }
 
+/// The same by a map that can change while the ruleset is in force: what it gives goes through registers. `false`: it has none.
+fn write_by_state(out: &mut Assembler, table: &Table, nat: &Nat, way: Way) -> bool {
+    let Some(lookup) = nat.lookups().next() else { return false };
+    let Some((state, map)) = data::in_state(out, table, lookup) else { return false };
+    let of_address = nat.address.as_ref().is_some_and(|to| to.lookup().is_some());
+    let port = (Field::register(PORT_REGISTER), 1);
+    let address = match nat.network {
+        Some(Network::Ip6) => (Field::register(PORT_REGISTER - 4), 4),
+        Some(Network::Ip) | None => (Field::register(PORT_REGISTER - 1), 1),
+    };
+    let (parts, flags) = match (of_address, nat.joined) {
+        (true, true) => (vec![address, port], HAS_ADDRESS | ADDRESS_COMPUTED | HAS_PORT | PORT_COMPUTED),
+        (true, false) => (vec![address], HAS_ADDRESS | ADDRESS_COMPUTED),
+        (false, _) => (vec![port], HAS_PORT | PORT_COMPUTED),
+    };
+    data::look_up_in_state(out, (&state, map), &lookup.keys, &parts, Way { flags: 0, ..way });
+    let constant = |to: &Option<NatTo>| match to {
+        Some(NatTo::Values(values)) => Some((values.low, values.high)),
+        Some(NatTo::Lookup(_)) | None => None,
+    };
+    finish_with(out, nat, (constant(&nat.address), constant(&nat.ports)), flags, way);
+    true
+}
+
 /// A run of values: the first and the last one.
 type Run = Option<(u128, u128)>;
 
 /// Writes the instruction that translates.
-fn finish(out: &mut Assembler, nat: &Nat, (address, ports): (Run, Run), way: Way) {
+fn finish(out: &mut Assembler, nat: &Nat, to: (Run, Run), way: Way) {
+    finish_with(out, nat, to, 0, way);
+}
+
+fn finish_with(out: &mut Assembler, nat: &Nat, (address, ports): (Run, Run), more: u32, way: Way) {
     let kind = match nat.kind {
         NatKind::Source => Kind::Source,
         NatKind::Destination => Kind::Destination,
         NatKind::Masquerade => Kind::Masquerade,
         NatKind::Redirect => Kind::Redirect,
     };
-    let mut mask = kind as u32;
+    let mut mask = kind as u32 | more;
     let mut insn = Insn { op: Op::Nat as u8, flags: way.flags, rule: way.rule, ..Insn::default() };
     if let Some(run) = address {
         mask |= HAS_ADDRESS;
