@@ -163,3 +163,20 @@ fn a_named_map_of_published_services() {
         }
     });
 }
+
+#[test]
+fn a_named_map_changes_while_it_is_in_force() {
+    let rules = "table ip t {
+        map backends { type ipv4_addr : ipv4_addr . inet_service; elements = { 192.0.2.254 : 198.51.100.1 . 80 }; }
+        chain d { type nat hook prerouting priority dstnat; tcp dport 8080 dnat ip to ip daddr map @backends; }
+    }";
+    let field = Field::new(super::By::Rampart, rules);
+    field.routed.server.ip(&format!("address add {SECOND}/24 dev {INTERFACE}"));
+    assert_eq!(backends(&field, &[any(CLIENT)], at(PUBLIC, 8080), 1), [at(FAR_SERVER, 80)]);
+    let rampart = firewall_tests::command::Rampart::on(&field.routed.router);
+    rampart.run(&["set", "delete", "t", "backends", "192.0.2.254"]).check();
+    // What the map has no more is left alone: the router does not listen.
+    let refused = field.routed.client.run(|| connect(any(CLIENT), at(PUBLIC, 8080))).expect_err("nobody listens");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    std::mem::forget(rampart);
+}
