@@ -85,6 +85,17 @@ fn rates_drops_and_connections_are_seen_as_they_happen() {
     screen.wait_for_end();
 }
 
+/// An ssh that is cut must not leave anything behind, least of all a loop.
+#[test]
+fn it_ends_with_its_terminal() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let screen = Screen::start(&top(&pair.server), (80, 24));
+    screen.until("the rules are there", |text| text.contains("generation 1, 4 rules"));
+    screen.hang_up();
+}
+
 #[test]
 fn a_program_gets_json_and_no_terminal_is_needed() {
     let pair = Pair::new();

@@ -55,6 +55,18 @@ impl Screen {
         self.tmux(&words);
     }
 
+    /// Takes the terminal away, and waits until its program has ended as well.
+    #[track_caller]
+    pub fn hang_up(self) {
+        let process = self.tmux(&["display-message", "-p", "#{pane_pid}"]).trim().to_owned();
+        self.tmux(&["kill-server"]);
+        let end = Instant::now() + PATIENCE;
+        while std::path::Path::new("/proc").join(&process).exists() {
+            assert!(Instant::now() < end, "process {process} goes on without its terminal");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Makes it another size.
     #[track_caller]
     pub fn resize(&self, (columns, lines): (u16, u16)) {

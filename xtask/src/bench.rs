@@ -19,6 +19,8 @@ enum What {
     Conntrack,
     /// Seconds until a ruleset is in force
     Apply,
+    /// Nanoseconds a packet of counters, logs, traces and captures
+    Observing,
     /// Seconds to read a ruleset, beside the kernel's nft
     Reading,
     /// Packets dropped a second over a veth pair: nothing but a drop, rampart, the kernel's nft
@@ -41,6 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Classify => "classify",
         What::Conntrack => "conntrack",
         What::Apply => "apply",
+        What::Observing => "observing",
         What::Reading => "reading",
         What::Drops => "drops",
     };

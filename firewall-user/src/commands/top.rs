@@ -3,19 +3,22 @@
 use std::{
     collections::HashMap,
     io,
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use firewall_common::{counter::Counter, flow::Secret};
-use nix::sys::{
-    signal::{SigSet, Signal},
-    signalfd::{SfdFlags, SignalFd},
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::read,
 };
-use ratatui::{
-    DefaultTerminal,
-    crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
-};
+use ratatui::DefaultTerminal;
 
 use super::{No, OUTPUT, Session, Status, counters, print_json};
 use crate::{
@@ -32,8 +35,8 @@ use crate::{
 const MOST: usize = 20;
 /// The share of the time that may be spent on reading connections, of which there may be a million: a tenth.
 const SHARE: u32 = 10;
-/// How soon a signal is noticed.
-const SOON: Duration = Duration::from_millis(200);
+/// How long the rest of a key may take, milliseconds.
+const REST: u8 = 30;
 
 pub(super) fn run(session: &Session<'_>, top: &Top) -> Result<Status> {
     kernel::require_privileges()?;
@@ -65,9 +68,10 @@ fn lines(eye: &mut Eye, top: &Top) -> Result<Status> {
     Ok(Status::Done)
 }
 
-/// The signals that end it, which would leave the terminal as it is.
+/// The signals that end it and would leave the terminal as it is, and that the terminal has another size. Not the one that
+/// says that the terminal is gone.
 fn signals() -> Result<SignalFd> {
-    let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGWINCH]);
     set.thread_block().context("cannot wait for signals")?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).context("cannot wait for signals")
 }
@@ -99,42 +103,68 @@ fn watch(terminal: &mut DefaultTerminal, eye: &mut Eye, signals: &SignalFd, top:
 
 /// Waits for a key, until it is time to look again. Is it the end?
 fn ends(view: &mut View, model: &Model, due: Instant, signals: &SignalFd) -> Result<bool> {
-    loop {
-        if signals.read_signal().context("waiting for signals")?.is_some() {
-            return Ok(true);
-        }
-        let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() && !view.paused {
-            return Ok(false);
-        }
-        let wait = if view.paused { SOON } else { left.min(SOON) };
-        match event::poll(wait).and_then(|ready| if ready { event::read().map(Some) } else { Ok(None) }) {
-            Ok(None) => {}
-            Ok(Some(Event::Key(key))) if key.kind != KeyEventKind::Release => {
-                let Some(press) = press(key) else { continue };
-                return Ok(view.press(press, &reasons(model, view)) == Action::Quit);
-            }
-            // Its size is another one, for instance.
-            Ok(Some(_)) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).context("reading keys"),
+    let left = due.saturating_duration_since(Instant::now());
+    if left.is_zero() && !view.paused {
+        return Ok(false);
+    }
+    match wait(signals, if view.paused { None } else { Some(left) })? {
+        Woken::Nothing => Ok(false),
+        Woken::End => Ok(true),
+        Woken::Keys(keys) => {
+            let press = |press: Press| view.press(press, &reasons(model, view)) == Action::Quit;
+            Ok(keys.into_iter().any(press))
         }
     }
 }
 
-fn press(key: KeyEvent) -> Option<Press> {
-    Some(match key.code {
-        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Press::Interrupt,
-        KeyCode::Char(character) => Press::Character(character),
-        KeyCode::Enter => Press::Enter,
-        KeyCode::Esc => Press::Escape,
-        KeyCode::Backspace => Press::Backspace,
-        KeyCode::Up => Press::Up,
-        KeyCode::Down => Press::Down,
-        KeyCode::Tab | KeyCode::Right => Press::Next,
-        KeyCode::BackTab | KeyCode::Left => Press::Previous,
-        _ => return None,
-    })
+/// Why a wait is over.
+enum Woken {
+    /// It is time, or the terminal has another size.
+    Nothing,
+    /// A signal says so, or the terminal is gone.
+    End,
+    /// Keys were pressed.
+    Keys(Vec<Press>),
+}
+
+/// Waits for keys and signals; without a time, for ever. Keys are read here because crossterm 0.29 reads the end of a
+/// terminal that is gone again and again, and forgets a key that comes together with another size.
+fn wait(signals: &SignalFd, time: Option<Duration>) -> Result<Woken> {
+    let input = io::stdin();
+    let mut both = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    // A wait that is a little too short shows nothing new, one that is too long keeps the user waiting.
+    let time = time.map_or(Ok(PollTimeout::NONE), PollTimeout::try_from).unwrap_or(PollTimeout::MAX);
+    match poll(&mut both, time) {
+        Ok(_) => {}
+        Err(Errno::EINTR) => return Ok(Woken::Nothing),
+        Err(errno) => return Err(errno).context("waiting for keys"),
+    }
+    let [_, keys] = both.map(|one| one.revents().unwrap_or(PollFlags::empty()));
+    if let Some(signal) = signals.read_signal().context("waiting for signals")? {
+        return Ok(if signal.ssi_signo == Signal::SIGWINCH as u32 { Woken::Nothing } else { Woken::End });
+    }
+    if keys.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+        return Ok(Woken::End);
+    }
+    if keys.is_empty() { Ok(Woken::Nothing) } else { read_keys() }
+}
+
+fn read_keys() -> Result<Woken> {
+    let input = io::stdin();
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 256]);
+    loop {
+        match read(input.as_fd(), &mut chunk) {
+            Ok(0) => return Ok(Woken::End),
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(errno) => return Err(errno).context("reading keys"),
+        }
+        let mut more = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+        // The rest of a key that sends several bytes is on its way.
+        if !Press::is_cut(&bytes) || poll(&mut more, REST).unwrap_or(0) == 0 {
+            return Ok(Woken::Keys(Press::read(&bytes)));
+        }
+    }
 }
 
 /// Who looks.

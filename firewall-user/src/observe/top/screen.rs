@@ -66,6 +66,49 @@ pub enum Press {
     Interrupt,
 }
 
+impl Press {
+    /// The keys that a terminal sent. What has no meaning here is nothing.
+    pub fn read(bytes: &[u8]) -> Vec<Self> {
+        let mut keys = Vec::new();
+        let text = String::from_utf8_lossy(bytes);
+        let mut rest = text.chars();
+        while let Some(character) = rest.next() {
+            keys.extend(match character {
+                '\u{1b}' => Self::escaped(&mut rest),
+                '\u{3}' => Some(Self::Interrupt),
+                '\r' | '\n' => Some(Self::Enter),
+                '\t' => Some(Self::Next),
+                '\u{7f}' | '\u{8}' => Some(Self::Backspace),
+                other => (!other.is_control()).then_some(Self::Character(other)),
+            });
+        }
+        keys
+    }
+
+    /// What begins with an escape: `ESC [ A` and the like, or the key itself.
+    fn escaped(rest: &mut std::str::Chars<'_>) -> Option<Self> {
+        let behind = rest.as_str();
+        if !behind.starts_with(['[', 'O']) {
+            return Some(Self::Escape);
+        }
+        rest.next();
+        // Parameters, and the letter that ends them (ECMA-48 section 5.4).
+        let end = rest.find(|character| ('@'..='~').contains(character))?;
+        match end {
+            'A' => Some(Self::Up),
+            'B' => Some(Self::Down),
+            'C' => Some(Self::Next),
+            'D' | 'Z' => Some(Self::Previous),
+            _ => None,
+        }
+    }
+
+    /// Is there an escape at the end that may be the beginning of a key?
+    pub fn is_cut(bytes: &[u8]) -> bool {
+        bytes.ends_with(b"\x1b") || bytes.ends_with(b"\x1b[") || bytes.ends_with(b"\x1bO")
+    }
+}
+
 /// What is to be done besides showing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {

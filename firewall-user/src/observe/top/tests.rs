@@ -187,6 +187,24 @@ fn it_stands_still_and_ends_when_told() {
 }
 
 #[test]
+fn keys_are_read_as_terminals_send_them() {
+    use Press::{Backspace, Character, Down, Enter, Escape, Interrupt, Next, Previous, Up};
+    for (bytes, keys) in [
+        (&b"q/"[..], &[Character('q'), Character('/')][..]),
+        (b"\x1b[A\x1b[B\x1bOC\x1b[D\t\x1b[Z", &[Up, Down, Next, Previous, Next, Previous]),
+        (b"\x1b", &[Escape]),
+        (b"\x1bq", &[Escape, Character('q')]),
+        (b"\r\x7f\x03", &[Enter, Backspace, Interrupt]),
+        ("ä".as_bytes(), &[Character('ä')]),
+        (b"\x1b[1;5A\x1b[3~x", &[Up, Character('x')]),
+        (b"\x01", &[]),
+    ] {
+        assert_eq!(Press::read(bytes), keys, "{bytes:?}");
+    }
+    assert!(Press::is_cut(b"a\x1b") && Press::is_cut(b"\x1b[") && !Press::is_cut(b"\x1b[A"));
+}
+
+#[test]
 fn what_somebody_else_wrote_is_safe_for_the_terminal() {
     let mut model = model();
     model.manifest.rules[0].comment = Some("a\u{1b}[31mb".to_owned());
