@@ -103,7 +103,7 @@ mod tests {
         let drop = Drop::new(&dropped, None);
         let text = drop.text(Clock::new(3_000_000_000));
         assert!(text.starts_with("198.51.100.7: 3 packets dropped\n"), "{text}");
-        assert!(text.contains("to tcp port 443\n  why    tcp_flags (transport): a combination"), "{text}");
+        assert!(text.contains("to tcp port 443\n  why    tcp_flags (transport): TCP flags"), "{text}");
         assert_eq!(drop.json(Clock::new(0))["reason"], "tcp_flags");
     }
 }
