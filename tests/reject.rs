@@ -6,3 +6,5 @@ mod support;
 mod answers;
 #[path = "reject/clients.rs"]
 mod clients;
+#[path = "reject/cookies.rs"]
+mod cookies;

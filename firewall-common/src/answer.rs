@@ -159,6 +159,54 @@ pub fn reset6(answer: &mut Answer, packet: &Packet) {
     answer.header_length = 60;
 }
 
+/// What is sent in a server's place: its number, a cookie, and the largest segment it takes (0: nothing is said of that).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// The sequence number.
+    pub cookie: u32,
+    /// The maximum segment size.
+    pub mss: u32,
+}
+
+/// The window that is offered: what a listening socket of Linux has room for, whatever its settings.
+const WINDOW: u16 = 0xffff;
+
+/// Writes the headers of a segment with SYN and ACK over IPv4.
+#[inline(always)]
+pub fn promise(answer: &mut Answer, packet: &Packet, promise: Promise) {
+    let length = if promise.mss == 0 { 20 } else { 24 };
+    ipv4(answer, packet, (TCP, length, 0), 0x4000);
+    let sum = pseudo(answer, TCP, length, 1);
+    handshake(&mut answer.header, packet, (20, length), promise);
+    let sum = sum + words(&answer.header, 20, 12);
+    put(&mut answer.header, 36, !fold(sum));
+    answer.header_length = 20 + length;
+}
+
+/// The same over IPv6.
+#[inline(always)]
+pub fn promise6(answer: &mut Answer, packet: &Packet, promise: Promise) {
+    let length = if promise.mss == 0 { 20 } else { 24 };
+    ipv6(answer, packet, TCP, length);
+    let sum = pseudo(answer, TCP, length, 4);
+    handshake(&mut answer.header, packet, (40, length), promise);
+    let sum = sum + words(&answer.header, 40, 12);
+    put(&mut answer.header, 56, !fold(sum));
+    answer.header_length = 40 + length;
+}
+
+#[inline(always)]
+fn handshake(header: &mut [u8; HEADER], packet: &Packet, (at, length): (usize, u32), promise: Promise) {
+    put(header, at, packet.get(Field::DestinationPort) as u16);
+    put(header, at + 2, packet.get(Field::SourcePort) as u16);
+    put_word(header, at + 4, promise.cookie);
+    put_word(header, at + 8, packet.tcp_seq.wrapping_add(1));
+    put(header, at + 12, ((length / 4) << 12 | SYN | ACK) as u16);
+    put(header, at + 14, WINDOW);
+    put_word(header, at + 16, 0);
+    put_word(header, at + 20, if promise.mss == 0 { 0 } else { 0x0204_0000 | promise.mss });
+}
+
 /// Writes the headers of an ICMP error; `quote` is the sum of the quote's 16-bit words, `id` is for the IP header.
 #[inline(always)]
 pub fn error(answer: &mut Answer, packet: &Packet, code: u32, (quote, id): (u16, u16)) {

@@ -189,6 +189,25 @@ impl Target {
 
     const REJECT: u32 = 0x8001_0000;
 
+    /// The handshake is made in the server's place, which takes segments of so many bytes (0: nothing is said of that).
+    pub const fn synproxy(mss: u16) -> Self {
+        Self(Self::SYNPROXY | mss as u32)
+    }
+
+    /// Is this [`Self::synproxy`]?
+    #[inline(always)]
+    pub const fn is_synproxy(self) -> bool {
+        self.0 & 0xffff_0000 == Self::SYNPROXY
+    }
+
+    /// The segment size of [`Self::synproxy`].
+    #[inline(always)]
+    pub const fn segment_size(self) -> u32 {
+        self.0 & 0xffff
+    }
+
+    const SYNPROXY: u32 = 0x8002_0000;
+
     /// Another instruction.
     pub const fn at(index: u32) -> Self {
         Self(index)
@@ -432,6 +451,8 @@ pub const USES_FETCH: u32 = 1 << 15;
 pub const USES_CELLS: u32 = 1 << 21;
 /// [`Settings::uses`]: some rule rejects.
 pub const USES_REJECT: u32 = 1 << 22;
+/// Some rule has handshakes made in a server's place.
+pub const USES_SYNPROXY: u32 = 1 << 23;
 
 /// [`Settings::uses`]: some rule reads bytes: [`Op::Read`].
 pub const USES_READINGS: u32 = 1 << 16;

@@ -27,6 +27,7 @@
 //! | [`eval`] | one step of running a ruleset image over a packet |
 //! | [`verdict`] | verdicts and drop reasons, numbered for ever |
 //! | [`answer`] | what a refused packet's sender is told |
+//! | [`cookie`] | handshakes that are answered in a server's place |
 //! | [`counter`] | per-interface and per-rule counters |
 //! | [`event`] | the records that leave through the ring buffer |
 //! | [`ledger`] | who was dropped lately, and why |
@@ -45,6 +46,7 @@ pub mod checks;
 pub mod classify;
 pub mod conntrack;
 pub mod control;
+pub mod cookie;
 pub mod counter;
 pub mod edit;
 pub mod eval;

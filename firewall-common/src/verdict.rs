@@ -124,6 +124,8 @@ reasons! {
     NatFragment = 94, "nat_fragment", Internal, "a fragment of a packet whose addresses are translated";
     Rejected = 100, "rejected", Ruleset, "a rule refused it, and its sender is told as far as senders are";
     Banned = 102, "banned", Ruleset, "its source is banned for a time (`rampart bans`)";
+    SynAnswered = 103, "syn_answered", Ruleset, "the first segment of a connection was answered with a SYN cookie (`synproxy`)";
+    CookieWrong = 104, "cookie_wrong", Ruleset, "it does not bring back a SYN cookie that was sent (`synproxy`)";
 }
 
 /// One more than the highest reason number: the size of tables indexed by reason.

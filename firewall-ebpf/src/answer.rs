@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use firewall_common::{
-    answer::{self, Answer, Answers, HEADER, LIMITS, LINK, QUOTE},
-    image::{Hook, Target, USES_REJECT},
+    answer::{self, Answer, Answers, HEADER, LIMITS, LINK, Promise, QUOTE},
+    image::{Hook, Target, USES_REJECT, USES_SYNPROXY},
     interface::{GENERIC, TC_INGRESS},
     limit,
     packet::{Field, NFPROTO_IPV6},
@@ -21,7 +21,7 @@ use firewall_common::{
 };
 
 use crate::{
-    maps,
+    cookie, maps,
     packet::{Frame, TcFrame, XdpFrame},
     pipeline::Path,
     route,
@@ -38,7 +38,7 @@ const MOST: u32 = QUOTE as u32 - 4;
 const SENT: u32 = 1;
 
 /// A packet that can be made into another one.
-trait Rewrite: Frame {
+pub trait Rewrite: Frame {
     /// Copies bytes of the packet.
     fn read(&self, at: u32, to: *mut u8, length: u32) -> bool;
     /// Makes the packet `length` bytes long behind a link header of `link`, of which the first `room` are new.
@@ -116,7 +116,8 @@ impl Rewrite for TcFrame {
 /// Answers what was refused, if anybody is to be told: the verdict, with a note that the packet is to be sent.
 #[inline(always)]
 pub fn verdict<F: Frame>(frame: &F, work: &Work, verdict: Verdict) -> Verdict {
-    if maps::USES.load() & USES_REJECT == 0 || verdict.number() != Reason::Rejected as u32 || work.interface == 0 {
+    let is_rejected = maps::USES.load() & USES_REJECT != 0 && verdict.number() == Reason::Rejected as u32;
+    if !(is_rejected || cookie::is_asked(verdict)) || work.interface == 0 {
         return verdict;
     }
     if frame.answer(work.path) == SENT { verdict.answered() } else { verdict }
@@ -146,7 +147,11 @@ fn answer<F: Rewrite>(context: *mut c_void, path: u32) -> u32 {
     // SAFETY: this CPU's value, of programs of one kind.
     let answer = unsafe { &mut *answer };
     let frame = F::of_context(context);
-    let (asked, code) = Target(forget(&work.cursor.at.0)).answer();
+    let at = Target(forget(&work.cursor.at.0));
+    if maps::USES.load() & USES_SYNPROXY != 0 && at.is_synproxy() {
+        return promise(&frame, work, answer, at.segment_size());
+    }
+    let (asked, code) = at.answer();
     let counters = maps::ANSWERS.get_ptr_mut(work.interface);
     let Some(counters) = counters else { return 0 };
     // SAFETY: this CPU's value.
@@ -180,6 +185,30 @@ fn answer<F: Rewrite>(context: *mut c_void, path: u32) -> u32 {
     } else {
         counters.resets += 1
     }
+    SENT
+}
+
+/// Sends the second segment of a handshake. It is not among those answers that are counted: the reason of the first one is.
+#[inline(always)]
+fn promise<F: Rewrite>(frame: &F, work: &Work, answer: &mut Answer, mss: u32) -> u32 {
+    if !fetch(frame, work, answer, 1) || !source(frame, work, answer, 1) || !answer::is_to_one(answer) {
+        return 0;
+    }
+    let is_v6 = work.packet.get(Field::NfProto) == NFPROTO_IPV6;
+    let settings = maps::ANSWERING.load();
+    answer.hops = if is_v6 { settings.hop_limit } else { settings.ttl };
+    answer::turn(answer);
+    let promise = Promise { cookie: work.cookie, mss };
+    if is_v6 {
+        answer::promise6(answer, &work.packet, promise);
+    } else {
+        answer::promise(answer, &work.packet, promise);
+    }
+    let to = destination(work, answer, Path::Ingress);
+    if !put(frame, answer) {
+        return 0;
+    }
+    frame.send(Path::Ingress, to);
     SENT
 }
 

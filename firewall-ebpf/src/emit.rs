@@ -7,31 +7,13 @@ use firewall_common::{
     verdict::{Reason, Verdict},
 };
 
-use crate::{maps, work::Work};
-
-/// When and where an event happens.
-#[derive(Clone, Copy)]
-pub struct Moment {
-    /// `CLOCK_MONOTONIC`, ns.
-    pub now_ns: u64,
-    /// The same in ticks.
-    pub tick: u32,
-    /// [`firewall_common::image::Hook`].
-    pub hook: u32,
-}
-
-impl Moment {
-    #[inline(always)]
-    const fn of(work: &Work) -> Self {
-        Self { now_ns: work.now_ns, tick: work.tick, hook: work.hook }
-    }
-}
+use crate::{maps, verifier, work::Work};
 
 /// Tells of a drop. Packets by no registered interface are the probes of an apply, of which nobody wants to know.
 #[inline(always)]
 pub fn verdict(work: &Work, verdict: Verdict) {
     if !verdict.is_pass() && work.interface != 0 && is_news(work, verdict) {
-        emit(&work.packet, Moment::of(work), Kind::Dropped, verdict, work.cursor.rule, 0);
+        emit((work.path, work.tick), Kind::Dropped, work.cursor.rule, 0);
     }
 }
 
@@ -55,56 +37,62 @@ fn is_news(work: &Work, verdict: Verdict) -> bool {
 
 /// Tells of a rule's log statement.
 #[inline(always)]
-pub fn logged(packet: &Packet, moment: Moment, rule: u32, log: u32) {
-    emit(packet, moment, Kind::Logged, Verdict::PASS, rule, log);
+pub fn logged(path: u32, tick: u32, rule: u32, log: u32) {
+    emit((path, tick), Kind::Logged, rule, log);
 }
 
 /// Tells of a new connection.
 #[inline(always)]
 pub fn new_flow(work: &Work) {
-    emit(&work.packet, Moment::of(work), Kind::New, Verdict::PASS, work.cursor.rule, 0);
+    emit((work.path, work.tick), Kind::New, work.cursor.rule, 0);
 }
 
 #[inline(always)]
-fn emit(packet: &Packet, moment: Moment, kind: Kind, verdict: Verdict, rule: u32, log: u32) {
-    if !maps::is_listening(moment.tick) {
-        return;
+fn emit((path, tick): (u32, u32), kind: Kind, rule: u32, log: u32) {
+    if maps::is_listening(tick) {
+        tell(path, kind as u32, rule, log);
     }
-    let Some(budget) = maps::BUDGET.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: this CPU's value; an event that is lost between XDP and tc on one CPU costs a count, nothing else.
-    let budget = unsafe { &mut *budget };
-    let Some(own) = maps::AUTHORS.get_ptr_mut(event::author(kind as u32, verdict.number(), rule)) else {
-        return;
-    };
-    // SAFETY: as above.
-    let own = unsafe { &mut *own };
-    if !own.take_of(moment.tick, EVENTS_PER_AUTHOR) {
-        return budget.refuse();
+}
+
+/// Sends an event, if there is room for it. A function that the verifier looks at once, whoever calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell(path: u32, kind: u32, rule: u32, log: u32) -> u32 {
+    verifier::frame();
+    let (Some(work), Some(budget)) = (maps::work_of(path), maps::BUDGET.get_ptr_mut(0)) else { return 0 };
+    let reason = if kind == Kind::Dropped as u32 { work.outcome } else { 0 };
+    let Some(own) = maps::AUTHORS.get_ptr_mut(event::author(kind, reason, rule)) else { return 0 };
+    // SAFETY: this CPU's values; an event that is lost between XDP and tc on one CPU costs a count, nothing else.
+    let (budget, own) = unsafe { (&mut *budget, &mut *own) };
+    if !own.take_of(work.tick, EVENTS_PER_AUTHOR) {
+        budget.refuse();
+        return 0;
     }
-    if !budget.take(moment.tick) {
-        return own.refuse();
+    if !budget.take(work.tick) {
+        own.refuse();
+        return 0;
     }
     let Some(mut record) = maps::EVENTS.reserve::<Event>(0) else {
         own.refuse();
-        return budget.refuse();
+        budget.refuse();
+        return 0;
     };
     // SAFETY: the record is ours to fill until it is submitted, and every field is written.
     let event = unsafe { &mut *record.as_mut_ptr() };
-    event.time_ns = moment.now_ns;
+    event.time_ns = work.now_ns;
     event.suppressed = budget.suppressed;
     event.more = own.suppressed;
-    event.kind = kind as u32;
+    event.kind = kind;
     event.generation = maps::GENERATION.load();
-    event.reason = verdict.number();
+    event.reason = reason;
     event.rule = rule;
     event.log = log;
-    event.hook = moment.hook;
-    fill(event, packet);
+    event.hook = work.hook;
+    fill(event, &work.packet);
     budget.suppressed = 0;
     own.suppressed = 0;
     record.submit(0);
+    1
 }
 
 #[inline(always)]

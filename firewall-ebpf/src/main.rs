@@ -17,6 +17,7 @@ mod bucket;
 mod checks;
 mod connection;
 mod conntrack;
+mod cookie;
 mod count;
 mod edit;
 mod emit;

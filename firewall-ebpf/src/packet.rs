@@ -22,7 +22,7 @@ use firewall_common::{
 
 use crate::{
     act::Act,
-    answer, checks, conntrack,
+    answer, checks, conntrack, cookie,
     edit::{self, Edit},
     nat,
     pipeline::{self, Path},
@@ -68,6 +68,8 @@ pub trait Frame: PacketBytes + Editor + Act + Edit {
     fn check(&self, path: u32) -> u32;
     /// Looks for the connection that an ICMP error is about, [`crate::conntrack::quoted_xdp`]: 0 when there is none.
     fn look_for_quoted(&self, path: u32) -> u32;
+    /// Makes a handshake in a server's place, [`crate::cookie`]: the number of the reason to drop the packet.
+    fn cookie(&self, path: u32) -> u32;
     /// Answers a refused packet, [`crate::answer`]: was an answer sent?
     fn answer(&self, path: u32) -> u32;
     /// Writes what the rule under the cursor says into a header, [`crate::edit`]: 0 when it is not there.
@@ -276,6 +278,11 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn cookie(&self, path: u32) -> u32 {
+        cookie::cookie_xdp(self.ctx.ctx, path)
+    }
+
+    #[inline(always)]
     fn answer(&self, path: u32) -> u32 {
         answer::answer_xdp(self.ctx.ctx, path)
     }
@@ -459,6 +466,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn check(&self, path: u32) -> u32 {
         checks::check_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn cookie(&self, path: u32) -> u32 {
+        cookie::cookie_tc(self.skb, path)
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use crate::{
-    answer, bans, checks, connection, conntrack, count, emit, explain, fragment, maps, marks, nat,
+    answer, bans, checks, connection, conntrack, cookie, count, emit, explain, fragment, maps, marks, nat,
     packet::{Frame, TcFrame},
     route, rules, sets,
     verifier::{self, forget},
@@ -185,6 +185,10 @@ fn chains<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     }
     // One copy of the rules' code for all hooks.
     let verdict = rules::run(frame, work, hook.into());
+    if cookie::is_asked(verdict) {
+        // As with nftables, no further chain sees the packet.
+        return cookie::verdict(frame, work);
+    }
     if !verdict.is_pass() {
         verdict
     } else if forget(&work.hook) != Hook::Input as u32 {

@@ -9,7 +9,9 @@ use aya_ebpf::{
 use firewall_common::{
     classify::{self, Narrow, Node, Root, Wide},
     eval::{Cursor, Store, step, step_range},
-    image::{HAS_EXTRAS, HAS_SHAPES, Insn, Interval, NO_ANSWER, POLICY, Part, Target, USES_SHAPES, USES_TREES},
+    image::{
+        HAS_EXTRAS, HAS_SHAPES, Insn, Interval, NO_ANSWER, POLICY, Part, Target, USES_SHAPES, USES_SYNPROXY, USES_TREES,
+    },
     limit,
     limits::MAX_STEPS,
     packet::{Field, NFPROTO_IPV6, Packet},
@@ -151,6 +153,8 @@ fn verdict(cursor: Cursor) -> Verdict {
         Verdict::PASS
     } else if cursor.at.is_reject() {
         Verdict::drop(Reason::Rejected)
+    } else if maps::USES.load() & USES_SYNPROXY != 0 && cursor.at.is_synproxy() {
+        Verdict::drop(Reason::SynAnswered)
     } else if cursor.at != Target::DROP {
         Verdict::drop(Reason::RulesetTooLong)
     } else if cursor.rule == NO_ANSWER {
@@ -210,9 +214,7 @@ fn search<F: Frame>(frame: &F, work: &mut Work) -> bool {
 /// A ruleset image in maps.
 struct MapStore<'a, F> {
     frame: &'a F,
-    now_ns: u64,
     tick: u32,
-    hook: u32,
     sets: *mut Scratch,
     path: u32,
 }
@@ -220,8 +222,8 @@ struct MapStore<'a, F> {
 impl<'a, F: Frame> MapStore<'a, F> {
     #[inline(always)]
     fn of(frame: &'a F, work: &Work) -> Self {
-        let Work { now_ns, tick, hook, path, .. } = *work;
-        Self { frame, now_ns, tick, hook, sets: work.sets.pointer(), path }
+        let Work { tick, path, .. } = *work;
+        Self { frame, tick, sets: work.sets.pointer(), path }
     }
 }
 
@@ -303,8 +305,8 @@ impl<F: Frame> Store for MapStore<'_, F> {
     }
 
     #[inline(always)]
-    fn log(&mut self, index: u32, rule: u32, packet: &Packet) {
-        emit::logged(packet, emit::Moment { now_ns: self.now_ns, tick: self.tick, hook: self.hook }, rule, index);
+    fn log(&mut self, index: u32, rule: u32, _: &Packet) {
+        emit::logged(self.path, self.tick, rule, index);
     }
 
     #[inline(always)]

@@ -132,6 +132,8 @@ pub struct Work {
     pub way_back: aya_ebpf::bindings::bpf_fib_lookup,
     /// Bytes that a rule asks for, see [`firewall_common::read`].
     pub scanned: read::Scan,
+    /// What a first segment is answered with.
+    pub cookie: u32,
     /// An IPv4 header, zeros behind it.
     pub header: [u8; checks::HEADER],
     /// A walk over its options.

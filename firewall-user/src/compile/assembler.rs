@@ -20,6 +20,8 @@ pub(super) enum Place {
     Drop,
     /// The packet is dropped and answered, see [`Target::reject`].
     Reject(u8, u8),
+    /// The handshake is made in the server's place, see [`Target::synproxy`].
+    Synproxy(u16),
     /// Wherever this label will be bound.
     Label(Label),
 }
@@ -44,6 +46,7 @@ impl Place {
             Self::Accept => Target::ACCEPT,
             Self::Drop => Target::DROP,
             Self::Reject(kind, code) => Target::reject(kind, code),
+            Self::Synproxy(mss) => Target::synproxy(mss),
             Self::Label(Label(number)) => Target(LABEL_BIT | number),
         }
     }

@@ -373,8 +373,9 @@ impl<'a> Writer<'a> {
                 let nth = Nth::next(&mut nth.connections);
                 self.connections((&record.identity, nth), (*over, *count), way);
             }
-            Statement::Flow(_) | Statement::Synproxy(_) => {
-                return Err(self.not_yet(frame, statement));
+            Statement::Synproxy(proxy) => self.synproxy(frame, *proxy, way)?,
+            Statement::Flow(_) => {
+                return Err(self.not_yet(frame));
             }
             // Taken off the rule's end, or says nothing.
             Statement::Verdict(_) | Statement::Reject(_) => {}

@@ -15,7 +15,7 @@ use firewall_common::{
 };
 
 use super::{
-    Attached, Instance, KernelError, Lock, attach,
+    Attached, Instance, KernelError, Lock, attach, cookies,
     generation::Generation,
     host, instance,
     interfaces::{self, Interface},
@@ -86,6 +86,7 @@ impl Instance {
             check_index(interface)?;
         }
         way_back::check(&compiled.image)?;
+        cookies::check(compiled.image.settings.uses)?;
         Self::refuse_large_sets(compiled)?;
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
         self.make_sets(compiled)?;

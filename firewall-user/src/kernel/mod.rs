@@ -10,6 +10,7 @@ mod bans;
 mod batch;
 mod clocks;
 mod confirm;
+mod cookies;
 mod counts;
 #[cfg(feature = "debug-log")]
 mod debug_log;
@@ -48,6 +49,7 @@ mod way_back;
 pub use apply::{Applied, ApplyOptions};
 pub use attach::{Attached, Egress, Ingress};
 pub use bans::{Ban, Banned};
+pub use cookies::takes_cookies;
 pub use error::KernelError;
 pub use events::Events;
 pub use examine::{Candidate, Machine, candidates, other_rulesets};

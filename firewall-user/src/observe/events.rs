@@ -63,6 +63,7 @@ impl<'a> Seen<'a> {
     pub fn peer_sees(&self) -> Option<&'static str> {
         const TCP: u8 = 6;
         (self.kind == Kind::Dropped).then_some(match self.packet.protocol {
+            _ if self.reason == Reason::SynAnswered => "the server's answer",
             _ if self.reason == Reason::Rejected => "that it is refused",
             Some(TCP) => "connection timed out",
             Some(_) | None => "no answer",

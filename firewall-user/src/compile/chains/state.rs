@@ -2,13 +2,19 @@
 
 use std::collections::HashMap;
 
-use firewall_common::image::{DECIDES, Insn, Op, Target, USES_REJECT};
+use firewall_common::{
+    image::{DECIDES, Hook, Insn, Op, Target, USES_REJECT, USES_SYNPROXY},
+    packet::Field,
+};
 
 use super::{
     super::{CompileError, assembler::Place, stateful, words::Way},
     Frame, Writer,
 };
-use crate::language::ruleset::{Content, MapElement, Reject, Rule, Statement, Verdict};
+use crate::language::ruleset::{Content, MapElement, Reject, Rule, Statement, Synproxy, Verdict};
+
+/// The number of TCP.
+const TCP: u32 = 6;
 
 impl Writer<'_> {
     /// Goes there, whatever the packet is.
@@ -28,7 +34,7 @@ impl Writer<'_> {
             }
             Content::Limit(limit) => stateful::limit(&mut self.out, limit, cell, way),
             Content::Quota(quota) => stateful::quota(&mut self.out, quota, cell, way),
-            Content::Synproxy(proxy) => return Err(self.not_yet(frame, &Statement::Synproxy(*proxy))),
+            Content::Synproxy(proxy) => self.synproxy(frame, *proxy, way)?,
         }
         Ok(())
     }
@@ -38,14 +44,48 @@ impl Writer<'_> {
         (stateful::reject(reject), DECIDES)
     }
 
-    pub(super) fn not_yet(&self, frame: &Frame<'_>, statement: &Statement) -> CompileError {
-        let (what, reason) = if matches!(statement, Statement::Flow(_)) {
-            ("flow add", "there is no way past the rules yet")
-        } else {
-            ("synproxy", "handshakes are not answered in the place of a server")
+    /// Takes the packet if it is a TCP segment with SYN or ACK; another one goes on with the rule, another protocol leaves it
+    /// (`nft_synproxy_do_eval`, `net/netfilter/nft_synproxy.c`).
+    pub(super) fn synproxy(&mut self, frame: &Frame<'_>, proxy: Synproxy, way: Way) -> Result<(), CompileError> {
+        if self.part.hook() != Hook::Input {
+            return Err(self.no_data_plane(
+                frame,
+                "synproxy",
+                "only what this host serves itself has its handshakes made",
+            ));
+        }
+        if proxy.timestamp {
+            let reason = "the kernel keeps to itself by how much it shifts timestamps (net.ipv4.tcp_timestamps=1)";
+            return Err(self.no_data_plane(frame, "synproxy timestamp", reason));
+        }
+        self.out.uses |= USES_SYNPROXY;
+        let is = |field: Field, (low, high): (u32, u32), mask: u32, flags: u8| Insn {
+            op: Op::Range as u8,
+            field: field as u8,
+            flags,
+            rule: way.rule,
+            mask,
+            low,
+            high,
+            ..Insn::default()
         };
+        let next = self.out.label();
+        self.out.push(is(Field::L4Proto, (TCP, TCP), u32::MAX, 0), Place::Label(next), way.fail);
+        self.out.bind_here(next);
+        let (syn, ack) = (0x02, 0x10);
+        let tag = TCP << 16;
+        let test = is(Field::TcpFlags, (tag | syn, tag | syn | ack), 0xffff_0000 | syn | ack, way.flags);
+        self.out.push(test, Place::Synproxy(proxy.mss.unwrap_or(0)), way.pass);
+        Ok(())
+    }
+
+    fn no_data_plane(&self, frame: &Frame<'_>, what: &str, reason: &'static str) -> CompileError {
         let record = &self.manifest.rules[frame.number as usize];
         CompileError::NoDataPlane { file: record.file.clone(), line: record.line, what: what.to_owned(), reason }
+    }
+
+    pub(super) fn not_yet(&self, frame: &Frame<'_>) -> CompileError {
+        self.no_data_plane(frame, "flow add", "there is no way past the rules yet")
     }
 }
 
