@@ -188,6 +188,7 @@ impl Target {
     }
 
     const REJECT: u32 = 0x8001_0000;
+    const SYNPROXY: u32 = 0x8002_0000;
 
     /// The handshake is made in the server's place, which takes segments of so many bytes (0: nothing is said of that).
     pub const fn synproxy(mss: u16) -> Self {
@@ -205,8 +206,6 @@ impl Target {
     pub const fn segment_size(self) -> u32 {
         self.0 & 0xffff
     }
-
-    const SYNPROXY: u32 = 0x8002_0000;
 
     /// Another instruction.
     pub const fn at(index: u32) -> Self {
