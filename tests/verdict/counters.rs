@@ -138,3 +138,34 @@ fn a_drop_is_noted_with_the_system_s_time() {
     let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).expect("a resolution").tv_nsec() as u64;
     assert!(noted.last_ns + tick >= before && noted.last_ns <= after + tick, "{before} {noted:?} {after}");
 }
+
+#[test]
+fn maps_choose_the_object() {
+    let firewall = Firewall::new(
+        "table inet t {
+            counter web { }
+            counter rest { }
+            quota used { over 1 bytes; }
+            chain c {
+                type filter hook input priority 0; policy accept;
+                counter name tcp dport map { 80-90 : \"web\", 22 : \"rest\" } counter comment \"in the map\"
+                counter name udp dport map { 53 : \"web\", * : \"rest\" } counter comment \"udp\"
+                quota name ip saddr . udp dport map { 192.0.2.1 . 9 : \"used\" } drop
+            }
+        }",
+    );
+    for text in ["tcp:22", "tcp:80", "tcp:90", "tcp:23", "udp:53", "udp:54"] {
+        assert_eq!(firewall.ingress(&word(text)), Ok(()), "{text}");
+    }
+    assert!(firewall.ingress(&word("udp:9")).is_err(), "the quota is used up at once");
+    assert_eq!((firewall.rule("in the map").0, firewall.rule("udp").0), (3, 3));
+    let named = |name: &str| {
+        firewall.open(|instance| {
+            let manifest = instance.manifest().expect("a manifest");
+            let object = manifest.objects.iter().find(|object| object.name == name).expect("an object");
+            let slot = object.counter.as_ref().expect("a counter").slot;
+            instance.rule_counters([slot]).expect("counts")[&slot].packets
+        })
+    };
+    assert_eq!((named("web"), named("rest")), (3, 3));
+}

@@ -369,6 +369,7 @@ impl<'a> Writer<'a> {
                 stateful::quota(&mut self.out, quota, record.quotas[Nth::next(&mut nth.quota)].slot, way);
             }
             Statement::Object(object) => self.object(frame, *object, way)?,
+            Statement::ObjectMap(_, lookup) => self.object_map(frame, lookup, way)?,
             Statement::Connections { over, count } => {
                 let nth = Nth::next(&mut nth.connections);
                 self.connections((&record.identity, nth), (*over, *count), way);

@@ -255,10 +255,10 @@ fn put(out: &mut Assembler, data: &[(u128, u128)], parts: &[(Field, usize)], way
 pub(super) type Gives = Vec<(u128, u128)>;
 
 /// Keys by what the map gives for them.
-type Groups = Vec<(Gives, Vec<concat::Parts>)>;
+pub(super) type Groups = Vec<(Gives, Vec<concat::Parts>)>;
 
 /// The elements of a map, by their data, in order of the first of each; and the data of `*`.
-fn groups(table: &Table, map: &DataMap) -> (Groups, Option<Gives>) {
+pub(super) fn groups(table: &Table, map: &DataMap) -> (Groups, Option<Gives>) {
     let single = |values: &[Values]| values.iter().map(|value| (value.low, value.high)).collect::<Gives>();
     let of = |given: Option<&Given>| match given {
         Some(Given::Values(values)) => Some(single(values)),

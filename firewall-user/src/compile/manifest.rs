@@ -301,7 +301,7 @@ impl Builder<'_> {
 fn fresh_handle(described: &mut Described<'_>, rule: &Rule) -> u64 {
     let sets = rule.statements.iter().filter(|statement| match statement {
         Statement::Match(held) => matches!(held.operand, Operand::Set(_)),
-        Statement::Map { .. } => true,
+        Statement::Map { .. } | Statement::ObjectMap(..) => true,
         Statement::Assign { target: _, value } => {
             matches!(value, Data::Lookup(Lookup { keys: _, map: DataMap::Listed { .. } }))
         }

@@ -254,6 +254,8 @@ pub(super) enum StatementKind {
     },
     /// `counter name "x"`
     Object(ObjectKind, Spanned),
+    /// `counter name ip saddr map { .. }`
+    ObjectMap(ObjectKind, Left, Expr),
     /// `synproxy ...`
     Synproxy(Synproxy),
     /// `flow add @f`

@@ -211,6 +211,7 @@ impl Printer<'_> {
                     let object = &self.table.objects[*object];
                     json!({ object.kind().name(): object.name })
                 }
+                Statement::ObjectMap(kind, lookup) => json!({ kind.name(): self.object_map(lookup) }),
                 Statement::Flow(at) => {
                     json!({ "flow": { "op": "add", "flowtable": format!("@{}", self.table.flowtables[*at].name) } })
                 }
@@ -265,6 +266,29 @@ impl Printer<'_> {
             Data::Computed(computed) => computed_value(computed),
             Data::Lookup(lookup) => self.lookup(lookup, &[ty]),
         }
+    }
+
+    /// The names of objects by key.
+    fn object_map(&self, Lookup { keys, map }: &Lookup) -> Value {
+        let key = if let [only] = keys[..] { left(only) } else { concat_left(keys) };
+        let types: Vec<Type> = keys.iter().map(|key| key.selector.value_type()).collect();
+        let DataMap::Listed { tuples, default } = map else { return Value::Null };
+        let name = |values: &[Values]| {
+            let object = values.first().and_then(|one| self.table.objects.get(one.low as usize));
+            object.map_or(Value::Null, |object| object.name.as_str().into())
+        };
+        let element = |tuple: &Tuple| {
+            let parts: Vec<Value> =
+                tuple.key.iter().zip(&types).map(|(values, ty)| self.values(*values, *ty)).collect();
+            let key = if let [only] = &parts[..] { only.clone() } else { json!({ "concat": parts }) };
+            match &tuple.given {
+                Some(Given::Values(values)) => json!([key, name(values)]),
+                Some(Given::Verdict(_)) | None => key,
+            }
+        };
+        let mut elements: Vec<Value> = tuples.iter().map(element).collect();
+        elements.extend(default.iter().map(|values| json!(["*", name(values)])));
+        json!({ "map": { "key": key, "data": { "set": elements } } })
     }
 
     fn lookup(&self, Lookup { keys, map }: &Lookup, types: &[Type]) -> Value {

@@ -235,6 +235,9 @@ pub enum Statement {
     },
     /// What an object of the table does, by its index in [`Table::objects`].
     Object(usize),
+    /// What the object does that a map in the rule gives for a key; ends the rule when it gives none. Its data are indexes in
+    /// [`Table::objects`].
+    ObjectMap(ObjectKind, Lookup),
     /// Answers handshakes in the place of a server.
     Synproxy(Synproxy),
     /// Takes the connection past the rules, by a flowtable's index in [`Table::flowtables`].
@@ -243,6 +246,21 @@ pub enum Statement {
     Reject(Reject),
     /// Decides.
     Verdict(Verdict),
+}
+
+impl Statement {
+    /// Does it do what this object of the table does, perhaps?
+    pub fn uses_object(&self, number: usize) -> bool {
+        match self {
+            Self::Object(object) => *object == number,
+            Self::ObjectMap(_, Lookup { keys: _, map: DataMap::Listed { tuples, default } }) => {
+                let of = |values: &[Values]| values.iter().any(|one| one.low == number as u128);
+                let given = |tuple: &Tuple| matches!(&tuple.given, Some(Given::Values(values)) if of(values));
+                tuples.iter().any(given) || default.as_ref().is_some_and(|values| of(values))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Where a rule was written.

@@ -8,10 +8,15 @@ use firewall_common::{
 };
 
 use super::{
-    super::{CompileError, assembler::Place, stateful, words::Way},
+    super::{
+        CompileError,
+        assembler::Place,
+        concat, data, stateful,
+        words::{self, Way},
+    },
     Frame, Writer,
 };
-use crate::language::ruleset::{Content, MapElement, Reject, Rule, Statement, Synproxy, Verdict};
+use crate::language::ruleset::{Content, Lookup, MapElement, Reject, Rule, Statement, Synproxy, Verdict};
 
 /// The number of TCP.
 const TCP: u32 = 6;
@@ -20,6 +25,40 @@ impl Writer<'_> {
     /// Goes there, whatever the packet is.
     pub(super) fn always(&mut self, rule: u32, flags: u8, place: Place) {
         self.out.push(Insn::always(rule, flags, Target::ACCEPT), place, place);
+    }
+
+    /// Each object's keys lead to it, and from there on with the rule; a key that is not in the map ends it.
+    pub(super) fn object_map(&mut self, frame: &Frame<'_>, lookup: &Lookup, way: Way) -> Result<(), CompileError> {
+        let tests = Way { flags: 0, ..way };
+        for key in &lookup.keys {
+            words::write_preconditions(&mut self.out, *key, tests);
+        }
+        let (groups, default) = data::groups(frame.table, &lookup.map);
+        for key in lookup.keys.iter().filter(|_| default.is_some()) {
+            words::write_presence(&mut self.out, *key, tests);
+        }
+        for (object, alternatives) in groups {
+            let (found, next) = (self.out.label(), self.out.label());
+            for runs in alternatives {
+                let another = self.out.label();
+                let here = Way { pass: Place::Label(found), fail: Place::Label(another), ..tests };
+                concat::write(&mut self.out, &lookup.keys, runs, here);
+                self.out.bind_here(another);
+            }
+            words::always(&mut self.out, way.rule, Place::Label(next));
+            self.out.bind_here(found);
+            self.given(frame, &object, way)?;
+            self.out.bind_here(next);
+        }
+        match default {
+            Some(object) => self.given(frame, &object, way)?,
+            None => words::always(&mut self.out, way.rule, way.fail),
+        }
+        Ok(())
+    }
+
+    fn given(&mut self, frame: &Frame<'_>, object: &data::Gives, way: Way) -> Result<(), CompileError> {
+        object.first().map_or(Ok(()), |(object, _)| self.object(frame, *object as usize, way))
     }
 
     /// What an object of the table does.

@@ -380,6 +380,7 @@ impl Run<'_> {
                 | Statement::Quota(_)
                 | Statement::Connections { .. }
                 | Statement::Object(_)
+                | Statement::ObjectMap(..)
                 | Statement::Flow(_)
                 | Statement::Synproxy(_) => panic!("what these say depends on the packets before"),
                 Statement::Map { subject, elements } => {

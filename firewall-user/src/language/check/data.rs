@@ -9,12 +9,12 @@ use super::{
     values::{in_range, mismatch},
 };
 use crate::language::{
-    ast::{Binary, Element, Expr, ExprKind, Given, Hash, Left},
+    ast::{Binary, Element, Expr, ExprKind, Given, Hash, Left, Spanned},
     diagnostic::Diagnostic,
     reading::{Place, Reading},
     ruleset::{
-        self, Computed, CtField, Data, DataMap, Extras, Form, Interned, Lookup, PacketHash, Selector, Statement, Step,
-        Subject, Transport, Tuple, Values,
+        self, Computed, CtField, Data, DataMap, Extras, Form, Interned, Lookup, ObjectKind, PacketHash, Selector,
+        Statement, Step, Subject, Transport, Tuple, Values,
     },
     source::Span,
     types::Type,
@@ -201,6 +201,52 @@ impl Checker<'_> {
             return Err(Diagnostic::error(span, "an empty map gives nothing"));
         }
         Ok(DataMap::Listed { tuples: in_order(tuples, keys)?, default })
+    }
+
+    /// `counter name ip saddr map { 192.0.2.1 : "a" }`: names are kept as the numbers of objects.
+    pub(super) fn object_map(
+        &mut self,
+        table: usize,
+        kind: ObjectKind,
+        (key, map): (&Left, &Expr),
+        context: &mut Context,
+    ) -> Checked<Lookup> {
+        let keys = self.subjects(key, context)?;
+        let types: Vec<Type> = keys.iter().map(|key| key.selector.value_type()).collect();
+        let ExprKind::Set(elements) = &map.resolved().kind else {
+            let error = Diagnostic::error(map.span, "expected `{ key : \"name\", .. }` behind `map`");
+            return Err(
+                error.help("a map to objects stands in its rule, with its elements: `map { 192.0.2.1 : \"a\" }`")
+            );
+        };
+        let (mut tuples, mut default) = (Vec::with_capacity(elements.len()), None);
+        for Element { key, given, options: _ } in elements {
+            self.budget.spend(1, key.span)?;
+            let name = match given {
+                Some(Given::Value(value)) => match &value.resolved().kind {
+                    ExprKind::Text(name) | ExprKind::Word(name) => Spanned { text: name.clone(), span: value.span },
+                    _ => return Err(Diagnostic::error(value.span, format!("expected the name of a {}", kind.name()))),
+                },
+                Some(Given::Verdict(verdict)) => {
+                    return Err(Diagnostic::error(verdict.span, "a verdict in a map of objects"));
+                }
+                None => return Err(Diagnostic::error(key.span, "an element of a map needs what it gives")),
+            };
+            let values = vec![Values::single(self.tables[table].object(kind, &name)? as u128)];
+            if matches!(key.kind, ExprKind::Any) {
+                if default.replace(values).is_some() {
+                    return Err(Diagnostic::error(key.span, "a second `*` in the map"));
+                }
+                continue;
+            }
+            let key_values = if let [ty] = types[..] { vec![self.values(key, ty)?] } else { self.tuple(key, &types)? };
+            let given = Some(ruleset::Given::Values(values));
+            tuples.push((Tuple { key: key_values, given, extras: Extras::default() }, key.span));
+        }
+        if tuples.is_empty() && default.is_none() {
+            return Err(Diagnostic::error(map.span, "an empty map gives nothing"));
+        }
+        Ok(Lookup { keys, map: DataMap::Listed { tuples: in_order(tuples, &types)?, default } })
     }
 
     /// What a packet has and what is done to it; `None` for what is the same for every packet.

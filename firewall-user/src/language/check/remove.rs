@@ -41,7 +41,7 @@ impl Checker<'_> {
                     || table.sets.iter().any(|set| jumped_to(&set.jumps))
             }
             Part::Set => table.chains.iter().any(|chain| chain.sets.contains(&number)),
-            Part::Object(_) => table.any_statement(&|statement| *statement == Statement::Object(number)),
+            Part::Object(_) => table.any_statement(&|statement| statement.uses_object(number)),
             Part::Flowtable => table.any_statement(&|statement| *statement == Statement::Flow(number)),
         };
         if is_used {

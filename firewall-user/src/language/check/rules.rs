@@ -113,6 +113,9 @@ impl Checker<'_> {
             StatementKind::Quota(quota) => Statement::Quota(*quota),
             StatementKind::Connections { over, count } => Statement::Connections { over: *over, count: *count },
             StatementKind::Object(kind, name) => Statement::Object(self.tables[place.table].object(*kind, name)?),
+            StatementKind::ObjectMap(kind, key, map) => {
+                Statement::ObjectMap(*kind, self.object_map(place.table, *kind, (key, map), context)?)
+            }
             StatementKind::Synproxy(proxy) => Statement::Synproxy(*proxy),
             StatementKind::Flow(name) => {
                 Statement::Flow(self.tables[place.table].flowtable(place.chain, name, written.span)?)
@@ -273,6 +276,7 @@ fn always_goes_on(statement: &Statement) -> bool {
         | Statement::Quota(_)
         | Statement::Connections { .. }
         | Statement::Object(_)
+        | Statement::ObjectMap(..)
         | Statement::Flow(_)
         | Statement::Synproxy(_) => false,
         // What is read, or the header that is written to, may not be there.
@@ -311,6 +315,7 @@ fn is_final(statement: &Statement) -> bool {
         | Statement::Quota(_)
         | Statement::Connections { .. }
         | Statement::Object(_)
+        | Statement::ObjectMap(..)
         | Statement::Flow(_)
         | Statement::Synproxy(_)
         | Statement::Log(_) => false,

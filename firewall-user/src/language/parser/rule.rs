@@ -64,6 +64,7 @@ fn ends_rule(statement: &Statement) -> bool {
         | StatementKind::Quota(_)
         | StatementKind::Connections { .. }
         | StatementKind::Object(..)
+        | StatementKind::ObjectMap(..)
         | StatementKind::Flow(_)
         | StatementKind::Synproxy(_) => false,
     }

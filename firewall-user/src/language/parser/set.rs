@@ -114,7 +114,9 @@ impl Parser<'_> {
             return Ok(());
         }
         if let Some(word @ ("counter" | "quota" | "limit" | "secmark" | "synproxy")) = self.word() {
-            return Err(unsupported::feature(self.here(), &format!("a map to objects (`{word}`)")));
+            let what = format!("a map to objects (`{word}`) by name");
+            let reason = "its elements stand in the rule: `counter name ip saddr map { 192.0.2.1 : \"a\" }`";
+            return Err(unsupported::refusal(self.here(), &what, reason));
         }
         let interval = self.take_word("interval").is_some();
         body.data = Some(MapData::Values(self.set_key(by_example)?, interval));

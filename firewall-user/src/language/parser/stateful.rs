@@ -172,9 +172,11 @@ impl Parser<'_> {
     /// `name "x"` behind `counter`, `quota`, `limit` or `synproxy`.
     pub(super) fn object_use(&mut self, kind: ObjectKind) -> Parsed<StatementKind> {
         self.bump();
-        if let Some(left) = self.selector()? {
-            let what = format!("`{} name` with a map, as `{}`", kind.name(), self.text(left.span));
-            return Err(super::unsupported::feature(left.span, &what));
+        if let Some(left) = self.left_side()? {
+            if self.take_word("map").is_none() {
+                return Err(self.unexpected("`map` and `{ key : \"name\" }`"));
+            }
+            return Ok(StatementKind::ObjectMap(kind, left, self.primary()?));
         }
         if self.at_mark(Mark::Dollar) {
             let value = self.variable()?;

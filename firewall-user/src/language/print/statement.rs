@@ -49,6 +49,7 @@ impl Names<'_> {
                 let object = &self.table.objects[*object];
                 format!("{} name \"{}\"", object.kind().name(), object.name)
             }
+            Statement::ObjectMap(kind, lookup) => self.object_map(kind.name(), lookup),
             Statement::Synproxy(proxy) => proxy.text(),
             Statement::Flow(at) => format!("flow add @{}", self.table.flowtables[*at].name),
             Statement::Reject(reject) => self.reject(*reject),
@@ -94,6 +95,24 @@ impl Names<'_> {
             }
         };
         format!("{} map {map}", concat_text(keys))
+    }
+
+    /// `counter name ip saddr map { 192.0.2.1 : "a" }`
+    fn object_map(&self, kind: &str, Lookup { keys, map }: &Lookup) -> String {
+        let DataMap::Listed { tuples, default } = map else { return String::new() };
+        let types: Vec<Type> = keys.iter().map(|key| key.selector.value_type()).collect();
+        let name = |values: &[Values]| {
+            let object = values.first().and_then(|one| self.table.objects.get(one.low as usize));
+            object.map_or_else(String::new, |object| format!(" : \"{}\"", object.name))
+        };
+        let given = |tuple: &Tuple| match &tuple.given {
+            Some(Given::Values(values)) => name(values),
+            Some(Given::Verdict(_)) | None => String::new(),
+        };
+        let mut elements: Vec<String> =
+            tuples.iter().map(|tuple| self.parts(&tuple.key, &types) + &given(tuple)).collect();
+        elements.extend(default.iter().map(|values| format!("*{}", name(values))));
+        format!("{kind} name {} map {{ {} }}", concat_text(keys), elements.join(", "))
     }
 
     fn nat(&self, nat: &Nat) -> String {
