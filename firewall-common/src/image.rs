@@ -458,9 +458,9 @@ pub const USES_READINGS: u32 = 1 << 16;
 /// [`Settings::uses`]: some rule asks the routing table: [`Op::Fib`].
 pub const USES_FIB: u32 = 1 << 17;
 /// [`Settings::uses`]: some rule writes into TCP options: [`Op::Option`].
-pub const USES_OPTIONS: u32 = 1 << 25;
+pub const USES_OPTIONS: u32 = 1 << 30;
 /// [`Settings::uses`]: some rule asks for the largest segment: [`Op::Mtu`].
-pub const USES_MTU: u32 = 1 << 26;
+pub const USES_MTU: u32 = 1 << 31;
 /// [`Settings::uses`]: addresses are translated.
 pub const USES_NAT: u32 = 1 << 9;
 
