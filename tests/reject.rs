@@ -8,3 +8,7 @@ mod answers;
 mod clients;
 #[path = "reject/cookies.rs"]
 mod cookies;
+#[path = "reject/floods.rs"]
+mod floods;
+#[path = "reject/scans.rs"]
+mod scans;

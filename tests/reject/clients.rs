@@ -117,7 +117,7 @@ fn a_connection_is_reset_in_the_middle() {
     close_door(&pair.client);
 }
 
-fn in_force<'a>(namespace: &'a Namespace, rules: &str, ours: bool) -> Option<Live<'a>> {
+pub(super) fn in_force<'a>(namespace: &'a Namespace, rules: &str, ours: bool) -> Option<Live<'a>> {
     if ours {
         return Some(Live::apply(namespace, rules));
     }

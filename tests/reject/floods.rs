@@ -1,0 +1,136 @@
+//! Floods over a real wire: every packet that arrives is counted once, as passed or under the one reason it was dropped for, and
+//! whoever was there before goes on.
+
+use std::{net::Ipv4Addr, process::Command, time::Duration};
+
+use firewall_common::verdict::Reason;
+use firewall_tests::{
+    inject::Wire,
+    netns::Namespace,
+    packet::{Frame, Icmp, IcmpVersion, Ipv4, Tcp, Udp, Upper, flag},
+    sockets::{Outcome, PATIENTLY, Talk, TcpEcho, ping},
+    topology::{INTERFACE, Neighbours, Pair, SERVER},
+};
+
+use firewall_user::kernel::{Side, interface_index};
+
+use crate::support::Firewall;
+
+const RULES: &str = "table inet t {
+    chain c {
+        type filter hook input priority 0; policy drop
+        ct state established,related accept
+        tcp dport 22 accept
+        tcp dport 80 counter drop comment \"syn\"
+        udp dport 53 counter drop comment \"udp\"
+    }
+}";
+
+/// Frames of each kind.
+const FLOOD: u32 = 20_000;
+
+/// Addresses of the benchmarking network (RFC 2544), as many as there are numbers.
+fn source(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0xc612_0000 | (number & 0x1_ffff))
+}
+
+fn to_server(number: u32) -> Ipv4 {
+    Ipv4::new(source(number), SERVER)
+}
+
+/// Bytes as no generator of packets makes them, the same in every run.
+fn noise(number: u32) -> Vec<u8> {
+    let mut state = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    let mut frame = Frame::new(to_server(number), Udp::new(1, 2)).bytes();
+    let length = 14 + usize::from(next() % 100);
+    frame.truncate(14);
+    frame[13] = if next() & 1 == 0 { 0 } else { 0xdd };
+    frame[12] = if frame[13] == 0 { 8 } else { 0x86 };
+    frame.resize_with(length, next);
+    frame
+}
+
+type Kind = (&'static str, fn(u32) -> Vec<u8>);
+
+const KINDS: [Kind; 5] = [
+    ("SYN", |number| Frame::new(to_server(number), Tcp::new(number as u16, 80, flag::SYN)).bytes()),
+    ("UDP", |number| Frame::new(to_server(number), Udp::new(number as u16, 53)).payload(&[0; 64]).bytes()),
+    ("ICMP", |number| Frame::new(to_server(number), Icmp::echo_request(IcmpVersion::V4, number as u16, 1)).bytes()),
+    ("fragments", |number| {
+        let network = Ipv4 { fragment_offset: 1000, id: number as u16, ..to_server(number) };
+        Frame::new(network, Upper::Raw(17, vec![0; 64])).bytes()
+    }),
+    ("noise", noise),
+];
+
+/// Packets that an interface of a namespace sent.
+fn sent(namespace: &Namespace) -> u64 {
+    let output = namespace.run(|| Command::new("ip").args(["-s", "-j", "link", "show", INTERFACE]).output());
+    let text = String::from_utf8(output.expect("ip (iproute2) is installed").stdout).expect("text");
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    value[0]["stats64"]["tx"]["packets"].as_u64().expect("a number")
+}
+
+/// An answer to a frame with VLAN tags has the same ones.
+#[test]
+fn tags_stay_as_they_were() {
+    let pair = Pair::with(Neighbours::Known);
+    let firewall = Firewall::on(
+        pair,
+        "table inet t { chain c { type filter hook input priority 0; policy accept; meta l4proto tcp reject with tcp reset; meta l4proto udp reject; }; }",
+    );
+    let udp = Frame::new(to_server(9), Udp::new(7, 7));
+    let tcp = Frame::new(to_server(9), Tcp::new(7, 7, flag::SYN));
+    for (frame, kind, length) in [(tcp, 6, 40), (udp, 1, 56)] {
+        for tags in [&[][..], &[7], &[7, 4095]] {
+            let sent = frame.clone().tagged(tags).bytes();
+            let back = firewall.open(|instance| {
+                let ifindex = interface_index(INTERFACE).expect("interface");
+                instance.judge(Side::Xdp, &sent, ifindex, 1).expect("judged").bytes
+            });
+            let link = 14 + 4 * tags.len();
+            assert_eq!((&back[..6], &back[6..12]), (&sent[6..12], &sent[..6]), "{tags:?}");
+            assert_eq!(back[12..link], sent[12..link], "{tags:?}");
+            assert_eq!((back[link + 9], back.len() - link), (kind, length), "{tags:?}");
+        }
+    }
+}
+
+#[test]
+fn floods_add_up_and_a_session_goes_on() {
+    let pair = Pair::with(Neighbours::Known);
+    for namespace in [&pair.client, &pair.server] {
+        namespace.set_parameter(&format!("net/ipv6/conf/{INTERFACE}/disable_ipv6"), "1");
+    }
+    let firewall = Firewall::on(pair, RULES);
+    let _server = TcpEcho::start(&firewall.pair.server, (SERVER, 22));
+    let mut session = Talk::open(&firewall.pair.client, (SERVER, 22), PATIENTLY).expect("a session");
+    let wire = Wire::open(&firewall.pair.client, INTERFACE);
+    let memory = firewall.flows().len();
+    for (name, frame) in KINDS {
+        let (sent_before, seen_before) = (sent(&firewall.pair.client), firewall.seen().0);
+        for number in 0..FLOOD {
+            wire.send(&frame(number));
+            if number % 2000 == 0 {
+                assert_eq!(session.echo(PATIENTLY), Outcome::Connected, "{name} after {number}");
+            }
+        }
+        assert_eq!(session.echo(PATIENTLY), Outcome::Connected, "{name}");
+        let (arrived, seen) = (sent(&firewall.pair.client) - sent_before, firewall.seen().0 - seen_before);
+        // What the wire had no room for was not sent; what was sent is in one of the counters.
+        assert_eq!(seen, arrived, "{name}");
+    }
+    let counted = |comment| firewall.rule(comment).0;
+    assert!(counted("syn") > 0 && counted("udp") > 0);
+    assert_eq!(counted("syn") + counted("udp"), firewall.dropped(Reason::Rule), "by rule");
+    assert_eq!(firewall.flows().len(), memory, "nothing that was dropped is remembered");
+    assert_eq!(ping(&firewall.pair.client, SERVER, Duration::from_millis(200)), Outcome::TimedOut);
+    let again = Talk::open(&firewall.pair.client, (SERVER, 22), PATIENTLY);
+    assert!(again.is_ok_and(|mut talk| talk.echo(PATIENTLY) == Outcome::Connected), "a new one as well");
+}
