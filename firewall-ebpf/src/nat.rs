@@ -438,9 +438,17 @@ fn is_error(packet: &Packet) -> bool {
     }
 }
 
-/// A packet that was judged where it came in, about to leave: the source.
+/// A packet that was judged where it came in, about to leave: the source. The number of the reason to drop it, 0 for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn nat_forwarded_tc(context: *mut __sk_buff, path: u32) -> u32 {
+    verifier::frame();
+    maps::work_of(path)
+        .map_or(Reason::Internal as u32, |work| forwarded(&TcFrame::of_context(context.cast()), work).number())
+}
+
 #[inline(always)]
-pub fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
+fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     let verdict = fragment::restore(work);
     if !verdict.is_pass() {
         return verdict;

@@ -78,6 +78,8 @@ pub trait Frame: PacketBytes + Editor + Act + Edit {
     fn nat_destination(&self, path: u32) -> u32;
     /// The same with the source.
     fn nat_source(&self, path: u32) -> u32;
+    /// Finds and writes its translated source when it was judged where it came in.
+    fn nat_forwarded(&self, path: u32) -> u32;
     /// Writes what was found.
     fn nat_write(&self, path: u32) -> u32;
     /// The context, for helpers that want it.
@@ -255,6 +257,12 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn nat_destination(&self, path: u32) -> u32 {
         nat::nat_destination_xdp(self.ctx.ctx, path)
+    }
+
+    /// Nothing leaves by XDP.
+    #[inline(always)]
+    fn nat_forwarded(&self, _: u32) -> u32 {
+        0
     }
 
     #[inline(always)]
@@ -446,6 +454,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn nat_destination(&self, path: u32) -> u32 {
         nat::nat_destination_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn nat_forwarded(&self, path: u32) -> u32 {
+        nat::nat_forwarded_tc(self.skb, path)
     }
 
     #[inline(always)]

@@ -100,7 +100,7 @@ fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     marks::read(frame, work);
     name_interfaces(work, Path::Egress);
     if nat::is_used() {
-        return nat::forwarded(frame, work);
+        return Verdict::stored(frame.nat_forwarded(work.path));
     }
     Verdict::PASS
 }
