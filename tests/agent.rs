@@ -190,6 +190,27 @@ fn events_are_written_and_new_interfaces_are_filtered() {
     until("the new interface is filtered", || rampart.run(&["status"]).stdout.contains("late"));
 }
 
+/// What the file of settings says holds, until something else is typed.
+#[test]
+fn settings_are_read_and_overruled() {
+    let pair = Pair::new();
+    pair.server.ip("link set lo up");
+    let (rampart, files) = (Rampart::on(&pair.server), Scratch::new());
+    rampart.apply(RULES).check();
+    let config = files.write("rampart.toml", "[agent]\nlisten = \"127.0.0.1:9700\"\nrules = 1\n");
+    let config = config.to_string_lossy().into_owned();
+    let scraped = |port: u16| request_at(&pair.server, port, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let agent = rampart.start(&["agent", "--config", &config]);
+    until("it listens where the settings say", || scraped(9700).contains("rampart_rules_told 0\n"));
+    drop(agent);
+    let _agent = rampart.start(&["agent", "--config", &config, "--listen", "127.0.0.1:9701", "--rules", "5"]);
+    until("what is typed is stronger", || scraped(9701).contains("rampart_rules_told 1\n"));
+    let wrong = files.write("wrong.toml", "[agent]\nport = 1\n");
+    let refused = rampart.run(&["agent", "--config", &wrong.to_string_lossy()]);
+    assert_eq!(refused.status, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("wrong.toml:2:1: error: unknown field `port`"), "{}", refused.stderr);
+}
+
 /// What is shipped for Prometheus and Grafana asks for metrics that exist, and the alerts do what their tests say.
 #[test]
 fn alerts_and_dashboard_ask_for_metrics_that_exist() {

@@ -81,24 +81,24 @@ Requests whose Host header is neither an address of this machine nor one of --ho
 Example:
   rampart agent --events-file /var/log/rampart/events.jsonl --follow-interfaces")]
 pub struct Agent {
-    /// Where to listen
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9630")]
-    pub listen: std::net::SocketAddr,
+    /// Where to listen, instead of 127.0.0.1:9630
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<std::net::SocketAddr>,
     /// Answer requests for this host name too (repeatable)
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
-    /// Tell rules with counters one by one unless they are more than this
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub rules: usize,
+    /// Tell rules with counters one by one unless they are more than this, instead of 200
+    #[arg(long, value_name = "N")]
+    pub rules: Option<usize>,
     /// Attach to interfaces that come up while it runs
     #[arg(long)]
     pub follow_interfaces: bool,
     /// Write events to this file, a JSON object a line
     #[arg(long, value_name = "FILE")]
     pub events_file: Option<PathBuf>,
-    /// Begin the file anew at this size, MiB; four old ones are kept
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
-    pub events_file_size: u64,
+    /// Begin the file anew at this size, MiB, instead of 64; four old ones are kept
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub events_file_size: Option<u64>,
     /// Send events to the system's log (`/dev/log`)
     #[arg(long)]
     pub syslog: bool,

@@ -15,9 +15,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{
     Session, Status, complain,
     monitor::{Source, Until},
+    ruleset,
 };
 use crate::{
     cli::observing::Agent,
+    config::Chosen,
     kernel::{self, Instance, KernelError},
     observe::status::attachment,
 };
@@ -28,12 +30,13 @@ const PULSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(session: &Session<'_>, agent: &Agent) -> Result<Status> {
     kernel::require_privileges()?;
+    let Some(config) = ruleset::settings(session)? else { return Ok(Status::No) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(work(session, agent))?;
+    runtime.block_on(work(session, &config.agent.with(agent)))?;
     Ok(Status::Done)
 }
 
-async fn work(session: &Session<'_>, agent: &Agent) -> Result<()> {
+async fn work(session: &Session<'_>, agent: &Chosen) -> Result<()> {
     let listener = std::net::TcpListener::bind(agent.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", agent.listen))?;
     let address = listener.local_addr().context("the address listened on")?;

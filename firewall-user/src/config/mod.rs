@@ -1,8 +1,9 @@
 //! Settings that are no rules: `/etc/rampart/rampart.toml`.
 //!
-//! They take effect with the next `apply`, become constants of its generation, and are kept in its manifest: `status`
+//! But for the agent's, they take effect with the next `apply`, become constants of its generation, and are kept in its manifest: `status`
 //! shows what is in force, whatever the file says by now. docs/SETTINGS.md has every key.
 
+mod agent;
 mod checks;
 mod conntrack;
 
@@ -10,6 +11,7 @@ use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+pub use agent::{Agent, Chosen};
 pub use checks::Checks;
 pub use conntrack::{Conntrack, Timeouts, WhenFull};
 
@@ -29,6 +31,9 @@ pub struct Config {
     pub conntrack: Conntrack,
     /// What is wrong with packets.
     pub checks: Checks,
+    /// What the agent does: no part of a ruleset, and not kept with one.
+    #[serde(skip_serializing)]
+    pub agent: Agent,
 }
 
 /// Reads the settings. Without a name they are those of [`DEFAULT_CONFIG`], or the defaults when there is no such file;

@@ -60,7 +60,7 @@ fn a_short_life_stays_short() {
 #[rstest]
 #[case::no_section(
     "[contrack]\n",
-    "rampart.toml:1:2: error: unknown field `contrack`, expected `conntrack` or `checks`"
+    "rampart.toml:1:2: error: unknown field `contrack`, expected one of `conntrack`, `checks`, `agent`"
 )]
 #[case::no_key("[conntrack]\nfull = 1\n", "rampart.toml:2:1: error: unknown field `full`")]
 #[case::a_near_lifetime(
@@ -103,4 +103,45 @@ fn the_document_has_every_lifetime() {
     }
     let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     read(example);
+}
+
+#[test]
+fn what_is_typed_for_the_agent_overrules_its_settings() {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Verb};
+
+    let typed = |line: &str| match Cli::try_parse_from(line.split(' ')).expect(line).verb {
+        Verb::Agent(agent) => agent,
+        _ => panic!("{line}"),
+    };
+    let config = read(
+        "[agent]
+listen = \"127.0.0.1:9700\"
+hosts = [\"fw.example\"]
+rules = 10
+follow_interfaces = true
+events_file = \"/var/log/events.jsonl\"
+events_file_size = 5
+journald = true
+filters = [\"dropped\", \"dport=22\"]
+",
+    );
+    let set = config.agent.with(&typed("rampart agent"));
+    assert_eq!((set.listen.port(), set.rules, set.events_file_size, set.filters.len()), (9700, 10, 5, 2));
+    assert!(set.follow_interfaces && set.journald && !set.syslog && set.hosts == ["fw.example"]);
+    let line = "rampart agent --listen [::1]:1 --rules 3 --host other --events-file-size 7 --syslog --filter new";
+    let overruled = config.agent.with(&typed(line));
+    assert_eq!((overruled.listen.port(), overruled.rules, overruled.events_file_size), (1, 3, 7));
+    assert!(overruled.syslog && overruled.hosts == ["other"] && overruled.filters.len() == 1);
+    let defaults = Config::default().agent.with(&typed("rampart agent"));
+    assert_eq!((defaults.listen.to_string(), defaults.rules), ("127.0.0.1:9630".to_owned(), 200));
+    for (wrong, said) in
+        [("filters = [\"colour=red\"]", "colour"), ("listen = \"here\"", "socket"), ("port = 1", "port")]
+    {
+        let errors = parse("r.toml", format!("[agent]\n{wrong}\n")).expect_err(wrong).render(false);
+        assert!(errors.contains("r.toml:2:") && errors.contains(said), "{errors}");
+    }
+    let kept = serde_json::to_string(&config).expect("serializes");
+    assert!(!kept.contains("agent"), "{kept}");
 }

@@ -19,9 +19,9 @@ use super::{
     state::State,
 };
 use crate::{
-    cli::observing::Agent,
     commands::{metrics, why},
     compile::SCHEMA,
+    config::Chosen,
     kernel::{Instance, KernelError},
     observe::metrics::Format,
 };
@@ -42,7 +42,7 @@ struct Served {
 }
 
 /// Serves for as long as the process lives.
-pub(super) fn start(listener: TcpListener, agent: &Agent) -> io::Result<()> {
+pub(super) fn start(listener: TcpListener, agent: &Chosen) -> io::Result<()> {
     let served = Arc::new(Served {
         hosts: agent.hosts.clone(),
         rules: agent.rules,

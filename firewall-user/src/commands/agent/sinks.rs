@@ -12,9 +12,10 @@ use anyhow::{Context, Result};
 use firewall_common::event::Event;
 
 use crate::{
-    cli::{observing::Agent, values::EventFilter},
+    cli::values::EventFilter,
     commands::monitor::Follower,
     compile::Manifest,
+    config::Chosen,
     kernel,
     observe::{clock::Clock, events::Seen},
 };
@@ -39,7 +40,7 @@ pub(super) struct Sinks {
 
 impl Sinks {
     /// Those that were asked for; none if none were.
-    pub(super) fn open(agent: &Agent) -> Result<Option<Self>> {
+    pub(super) fn open(agent: &Chosen) -> Result<Option<Self>> {
         let file =
             agent.events_file.as_deref().map(|path| Lines::open(path, agent.events_file_size << 20)).transpose()?;
         let syslog = agent.syslog.then(|| Datagrams::to(DEV_LOG)).transpose()?;
