@@ -56,3 +56,37 @@ impl Image {
         self.insns.iter().filter_map(number).max().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::image::*;
+
+    #[test]
+    fn no_two_features_share_a_bit() {
+        let all = [
+            USES_NAMES,
+            USES_LOG,
+            USES_SETS,
+            USES_TREES,
+            USES_REGISTERS,
+            USES_CT_MARK,
+            USES_MARK,
+            USES_NOTRACK,
+            USES_FETCH,
+            USES_CELLS,
+            USES_REJECT,
+            USES_SYNPROXY,
+            USES_READINGS,
+            USES_FIB,
+            USES_OPTIONS,
+            USES_MTU,
+            USES_NAT,
+            USES_NAMED,
+            USES_CHANGES,
+            USES_SHAPES,
+            USES_METERS,
+            USES_CONNECTIONS,
+        ];
+        assert_eq!(all.iter().fold(0, |bits, bit| bits | bit).count_ones() as usize, all.len());
+    }
+}

@@ -118,7 +118,7 @@ pub enum CompileError {
     #[error("more than {} named sets", firewall_common::sets::MAX_NAMED_SETS)]
     TooManySets,
     /// What the language has and the programs do not do yet.
-    #[error("{} `{name}` of table `{table}`: {what} not supported yet", .kind)]
+    #[error("{} `{name}` of table `{table}`: {what} not supported here", .kind)]
     NotYet {
         /// The table.
         table: String,

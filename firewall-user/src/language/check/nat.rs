@@ -135,7 +135,8 @@ impl Checker<'_> {
 
     fn nat_values(&mut self, value: &Expr, ty: Type) -> Checked<Values> {
         if let Some(span) = super::data::first_selector(value) {
-            return Err(Diagnostic::error(span, "a translation to what the packet itself has is not supported yet"));
+            let error = Diagnostic::error(span, "a translation to what the packet itself has is not supported");
+            return Err(error.help("a map says what becomes what: `dnat to ip daddr map { 192.0.2.1 : 198.51.100.1 }`"));
         }
         self.values(value, ty)
     }

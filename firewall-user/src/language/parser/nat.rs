@@ -46,7 +46,8 @@ impl Parser<'_> {
             nat.address = Some(self.nat_address()?);
         }
         if self.at_word("offset") {
-            return Err(unsupported::feature(self.here(), "`offset` in a translation"));
+            let reason = "nft 1.0.6 has no such word; a map says which port becomes which: `redirect to tcp dport map { 8080 : 80 }`";
+            return Err(unsupported::refusal(self.here(), "`offset` in a translation", reason));
         }
         if nat.network.is_none() || nat.address.is_some() {
             if nat.prefix.is_none() && self.take_mark(Mark::Colon).is_some() {

@@ -186,11 +186,6 @@ pub(super) fn refusal(span: Span, what: &str, reason: &str) -> Diagnostic {
     Diagnostic::error(span, format!("{what} is not supported")).help(reason)
 }
 
-/// A refusal of something that nftables has.
-pub(super) fn feature(span: Span, what: &str) -> Diagnostic {
-    Diagnostic::error(span, format!("{what} is not supported yet"))
-}
-
 /// The refusal of a statement or match by its first word, when nftables has such a one.
 pub(super) fn statement(word: &str, span: Span) -> Option<Diagnostic> {
     let (_, reason) = STATEMENTS.iter().chain(SELECTORS).find(|(known, _)| *known == word)?;

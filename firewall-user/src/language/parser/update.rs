@@ -140,7 +140,9 @@ impl Parser<'_> {
                     OfElement::Connections { over, count }
                 }
                 Some(word @ ("last" | "ct")) => {
-                    return Err(unsupported::feature(self.here(), &format!("`{word}` on an element")));
+                    let what = format!("`{word}` on an element");
+                    let reason = "an element keeps `counter`, `limit`, `quota` and `ct count`; nft 1.0.6 lists nothing else again";
+                    return Err(unsupported::refusal(self.here(), &what, reason));
                 }
                 Some(_) | None => return Ok(()),
             };
