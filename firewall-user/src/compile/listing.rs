@@ -44,6 +44,7 @@ fn target(target: Target) -> String {
     match target {
         Target::ACCEPT => "accept".to_owned(),
         Target::DROP => "drop".to_owned(),
+        target if target.is_synproxy() => format!("synproxy {}", target.segment_size()),
         target if target.is_reject() => {
             let (kind, code) = target.answer();
             format!("reject {kind}:{code}")
