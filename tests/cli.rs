@@ -16,6 +16,8 @@ mod output;
 mod processes;
 #[path = "cli/reset.rs"]
 mod reset;
+#[path = "cli/sets.rs"]
+mod sets;
 #[path = "cli/typed.rs"]
 mod typed;
 

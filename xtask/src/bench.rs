@@ -17,6 +17,8 @@ enum What {
     Classify,
     /// Nanoseconds a packet, by number of connections, and connections a second
     Conntrack,
+    /// Look-ups in large sets, changes of one element, seconds to fill one
+    Sets,
     /// Seconds until a ruleset is in force
     Apply,
     /// Nanoseconds a packet of counters, logs, traces and captures
@@ -42,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Program => "program",
         What::Classify => "classify",
         What::Conntrack => "conntrack",
+        What::Sets => "sets",
         What::Apply => "apply",
         What::Observing => "observing",
         What::Reading => "reading",

@@ -3,6 +3,7 @@
 use std::{fmt::Write, io::Read};
 
 use anyhow::{Context, Result, bail};
+use firewall_common::sets::{self, meter};
 use serde_json::{Value, json};
 
 use super::{Session, Status, open};
@@ -13,7 +14,7 @@ use crate::{
     language::{
         Options, parse_text,
         print::time_text,
-        ruleset::{Form, OfElement, Set, Table, Values},
+        ruleset::{Form, OfElement, Quota, Set, Table, Values},
     },
 };
 
@@ -40,7 +41,7 @@ pub(super) fn run(session: &Session<'_>, command: &SetCommand) -> Result<Status>
 }
 
 /// All sets that can be changed.
-fn sets(manifest: &Manifest) -> Result<Vec<Found>> {
+fn all_sets(manifest: &Manifest) -> Result<Vec<Found>> {
     let ruleset = manifest.ruleset().map_err(|_| anyhow::anyhow!("the ruleset kept in the kernel cannot be read"))?;
     let slot = |table: &Table, set: &Set| {
         let same = manifest
@@ -60,7 +61,7 @@ fn sets(manifest: &Manifest) -> Result<Vec<Found>> {
 
 /// The set that the first words name, `[FAMILY] [TABLE] SET`, and the words behind.
 fn named<'a>(manifest: &Manifest, words: &'a [String]) -> Result<(Found, &'a [String])> {
-    let all = sets(manifest)?;
+    let all = all_sets(manifest)?;
     let matches = |found: &Found, name: &[String]| match name {
         [set] => found.state.name == *set,
         [table, set] => found.state.name == *set && found.state.table == *table,
@@ -89,8 +90,8 @@ fn full_name(set: &StateSet) -> String {
     format!("{} {} {}", set.family, set.table, set.name)
 }
 
-/// Elements as written, read as the set's own text would be.
-fn elements(found: &Found, name: &str, lines: &str) -> Result<Vec<StateElement>> {
+/// Elements as written, read as the set's own text would be; of a map with what they give (`keys_only`: without).
+fn elements(found: &Found, name: &str, (lines, keys_only): (&str, bool)) -> Result<Vec<StateElement>> {
     let Found { state, declared } = found;
     let mut flags = Vec::new();
     if declared.interval {
@@ -100,18 +101,29 @@ fn elements(found: &Found, name: &str, lines: &str) -> Result<Vec<StateElement>>
         flags.push("timeout");
     }
     let flags = if flags.is_empty() { String::new() } else { format!("flags {};", flags.join(",")) };
-    let merge = if declared.interval { "auto-merge;" } else { "" };
+    // What is nothing but intervals is joined; others keep what stands beside them.
+    let merge = if declared.interval && state.kind == sets::Kind::Ranges { "auto-merge;" } else { "" };
     let counter = declared.statements.iter().map(OfElement::text).collect::<Vec<_>>().join(" ");
     let counter = if counter.is_empty() { counter } else { counter + ";" };
     let types = state.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
+    let has_data = !state.data.is_empty() && !keys_only;
+    let data = state.data.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
+    let (kind, data, merge) = if has_data { ("map", format!(" : {data}"), "") } else { ("set", String::new(), merge) };
     let text = format!(
-        "table {} t {{ set s {{ type {types}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",
+        "table {} t {{ {kind} s {{ type {types}{data}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",
         state.family
     );
     let parsed = parse_text(name, &text, &Options::default())
         .map_err(|problems| anyhow::anyhow!("{}", problems.render(false)))?;
     let table = &parsed.ruleset.tables()[0];
     let mut set = table.sets[0].clone();
+    let alone = set.elements.iter().map(|one| &one.extras);
+    let tuples = set.concat.iter().flat_map(|concat| &concat.tuples).map(|one| &one.extras);
+    if let Some(comment) = alone.chain(tuples).find_map(|extras| extras.comment.as_deref()) {
+        bail!(
+            "comment `{comment}`: comments are kept with the elements of the ruleset's own text, not with those added later"
+        );
+    }
     set.timeout = declared.timeout;
     Ok(StateSet::of(table, &set, state.slot).elements)
 }
@@ -141,11 +153,10 @@ fn change(
     if rest.is_empty() {
         bail!("no elements: `rampart set add {} ELEMENT..`", found.state.name);
     }
-    let wanted = elements(&found, "elements", &joined(rest))?;
+    let wanted = elements(&found, "elements", (&joined(rest), !adds))?;
     let _lock = instance.lock()?;
     let count = if adds {
-        instance.add_to_set(&found.state, &wanted)?;
-        wanted.len()
+        instance.add_to_set(&found.state, &wanted)?
     } else {
         instance.remove_from_set(&found.state, &wanted)?
     };
@@ -179,9 +190,9 @@ fn flush(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), wo
 
 fn get(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), words: &[String]) -> Result<Status> {
     let (found, rest) = named(manifest, words)?;
-    let wanted = elements(&found, "elements", &joined(rest))?;
+    let wanted = elements(&found, "elements", (&joined(rest), true))?;
     let memory = instance.set_memory(&found.state)?;
-    let inside = |one: &StateElement| found.state.contains(&memory.lines(), one, kernel::tick());
+    let inside = |one: &StateElement| found.state.covers(&memory.lines(), one, kernel::tick());
     let all = wanted.iter().all(inside);
     session.answer(
         || json!({ "schema": SCHEMA, "set": full_name(&found.state), "found": all }),
@@ -210,19 +221,30 @@ fn load(
     let bare = |line: &str| line.split('#').next().unwrap_or_default().trim().trim_end_matches(',').to_owned();
     // Line by line as in the file, so that messages name its lines.
     let lines = text.lines().map(bare).map(|line| if line.is_empty() { line } else { format!("{line},") });
-    let wanted = elements(&found, file, &lines.collect::<Vec<_>>().join("\n"))?;
+    let wanted = elements(&found, file, (&lines.collect::<Vec<_>>().join("\n"), false))?;
     let _lock = instance.lock()?;
-    if replace {
+    let added = if replace {
         instance.replace_set(&found.state, &wanted)?;
+        wanted.len()
     } else {
-        instance.add_to_set(&found.state, &wanted)?;
-    }
-    told(session, &found.state, "loaded", wanted.len())
+        instance.add_to_set(&found.state, &wanted)?
+    };
+    let name = full_name(&found.state);
+    let bytes = instance.set_memory(&found.state)?.bytes();
+    session.answer(
+        || json!({ "schema": SCHEMA, "set": name, "loaded": wanted.len(), "added": added, "memory": bytes }),
+        || {
+            let kept =
+                if replace { "all others removed".to_owned() } else { format!("{} were there", wanted.len() - added) };
+            format!("set {name}: {} loaded, {added} added, {kept}, {} KiB\n", wanted.len(), bytes.div_ceil(1024))
+        },
+    )?;
+    Ok(Status::Done)
 }
 
 fn list(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), words: &[String]) -> Result<Status> {
     if words.is_empty() {
-        let all = sets(manifest)?;
+        let all = all_sets(manifest)?;
         let names = || all.iter().map(|found| full_name(&found.state));
         session.answer(
             || json!({ "schema": SCHEMA, "sets": names().collect::<Vec<_>>() }),
@@ -250,7 +272,7 @@ fn list(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), wor
 
 /// The element of a set, by its slot, that has this value in its only part.
 pub(super) fn member(instance: &Instance, manifest: &Manifest, slot: u32, value: u128) -> Option<String> {
-    let found = sets(manifest).ok()?.into_iter().find(|found| found.state.slot == slot)?;
+    let found = all_sets(manifest).ok()?.into_iter().find(|found| found.state.slot == slot)?;
     let memory = instance.set_memory(&found.state).ok()?;
     let elements = found.state.elements(&memory.lines(), kernel::tick());
     let has = |element: &&StateElement| matches!(element.parts[..], [(low, high)] if (low..=high).contains(&value));
@@ -272,15 +294,37 @@ fn text(set: &StateSet, element: &StateElement) -> String {
         out
     };
     let mut out = set.types.iter().zip(&element.parts).map(part).collect::<Vec<_>>().join(" . ");
-    if set.counts {
-        let (packets, bytes) = element.counter;
-        let _ = write!(out, " counter packets {packets} bytes {bytes}");
-    }
+    statements(set, element, &mut out);
     if let Some(timeout) = element.timeout {
         let _ = write!(out, " timeout {}", time_text(timeout));
     }
     if let Some(expires) = element.expires {
         let _ = write!(out, " expires {}", time_text(expires));
     }
+    for (nth, (ty, value)) in set.data.iter().zip(&element.data).enumerate() {
+        out.push_str(if nth == 0 { " : " } else { " . " });
+        ty.print(Values { low: *value, high: *value, form: Form::Single }, &mut out);
+    }
     out
+}
+
+/// What an element keeps for itself, with what became of it.
+fn statements(set: &StateSet, element: &StateElement, out: &mut String) {
+    let mut cells = element.cells.iter();
+    for statement in &set.statements {
+        let _ = match statement {
+            OfElement::Counter(..) => {
+                let (packets, bytes) = element.counter;
+                write!(out, " counter packets {packets} bytes {bytes}")
+            }
+            OfElement::Limit(_) | OfElement::Quota(_) => match (statement, cells.next()) {
+                (_, Some(&meter::NONE) | None) => Ok(()),
+                (OfElement::Quota(quota), Some(used)) => {
+                    write!(out, " {}", OfElement::Quota(Quota { used: *used, ..*quota }).text())
+                }
+                (other, Some(_)) => write!(out, " {}", other.text()),
+            },
+            OfElement::Connections { .. } => write!(out, " {}", statement.text()),
+        };
+    }
 }

@@ -8,6 +8,7 @@ use firewall_common::sets::{
     make::{self, Memory, Spec},
     make_ranges, make_shapes, meter,
     run::Scratch,
+    shapes,
 };
 
 pub(super) use self::kept::rule_statements;
@@ -130,7 +131,8 @@ impl StateSet {
         let plain = !set.timeouts && statements.is_empty() && !set.dynamic && data.is_empty() && types.len() == 1;
         let bits = types[0].bits();
         let kind = match set.interval {
-            false if plain && bits <= 16 => Kind::Ranges,
+            // Ranges do not know how many elements they were.
+            false if plain && bits <= 16 && set.size.is_none() => Kind::Ranges,
             false => Kind::Hash,
             true if plain && bits <= 32 => Kind::Ranges,
             true => Kind::Shapes,
@@ -364,7 +366,18 @@ impl StateSet {
         memory
     }
 
-    /// Is a value in the set?
+    /// Would a packet with this value be in the set? Ranges are, when they are elements themselves.
+    pub fn covers<S: Lines>(&self, set: &S, element: &StateElement, tick: u32) -> bool {
+        if self.kind != Kind::Shapes || element.parts.iter().any(|(low, high)| low != high) {
+            return self.contains(set, element, tick);
+        }
+        let mut scratch = self.scratch([0; KEY_WORDS], element, tick);
+        let words = self.types.iter().zip(&element.parts).flat_map(|(ty, (low, _))| value_words(*ty, *low));
+        scratch.whole[1..].iter_mut().zip(words).for_each(|(to, word)| *to = word);
+        shapes::find(set, &mut scratch).is_some() && scratch.probe.place != hash::NOWHERE
+    }
+
+    /// Is it an element of the set?
     pub fn contains<S: Lines>(&self, set: &S, element: &StateElement, tick: u32) -> bool {
         if self.kind == Kind::Ranges {
             let (low, high) = element.parts[0];

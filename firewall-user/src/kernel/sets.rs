@@ -8,7 +8,7 @@ use std::{
 };
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
-use firewall_common::sets::{LINE, LINE_WORDS, make::Spec};
+use firewall_common::sets::{Kind, LINE, LINE_WORDS, make::Spec};
 
 use super::{Instance, KernelError, host, maps, raw::bpf};
 use crate::compile::{Compiled, NoRoom, StateElement, StateSet};
@@ -124,7 +124,27 @@ pub(super) fn fill(ebpf: &aya::Ebpf, sets: &[StateSet]) -> Result<(), KernelErro
 
 /// Says which set it was that had no room.
 fn no_room(set: &StateSet) -> impl Fn(NoRoom) -> KernelError + '_ {
-    |reason| KernelError::Limit(format!("set `{}` of table `{} {}`: {reason}", set.name, set.family, set.table))
+    |reason| {
+        let size = match (reason, set.size) {
+            (NoRoom::Full, Some(size)) => format!(": its size is {size}"),
+            _ => String::new(),
+        };
+        KernelError::Limit(format!("set `{}` of table `{} {}`: {reason}{size}", set.name, set.family, set.table))
+    }
+}
+
+/// Refuses memory for a set beyond what all may take together, before any is taken.
+fn refuse_large(set: &StateSet, spec: &Spec) -> Result<(), KernelError> {
+    let most = super::instance::memory() / SHARE;
+    if spec.bytes() <= most {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let (wanted, most) = (mib(spec.bytes()), mib(most));
+    Err(KernelError::Limit(format!(
+        "set `{}` of table `{} {}` would need {wanted} MiB, more than the {most} MiB that sets may take (1/{SHARE} of memory)",
+        set.name, set.family, set.table
+    )))
 }
 
 impl Instance {
@@ -137,9 +157,20 @@ impl Instance {
 
     /// Gives a set other elements, all at once: packets meet the old ones or the new ones.
     pub fn replace_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
+        if let Some(size) = set.size.filter(|size| set.count(elements) > *size as usize) {
+            return Err(KernelError::Limit(format!(
+                "set `{}` of table `{} {}`: {} elements, and its size is {size}",
+                set.name,
+                set.family,
+                set.table,
+                set.count(elements)
+            )));
+        }
+        let spec = set.spec(elements);
+        refuse_large(set, &spec)?;
         let map = maps::open(&self.pins.state(), maps::NAMED_SETS)?;
-        let (fd, memory) = make(&set.spec(elements))?;
-        set.spec(elements).begin(&memory.lines(), secret()?);
+        let (fd, memory) = make(&spec)?;
+        spec.begin(&memory.lines(), secret()?);
         set.fill(&memory.lines(), elements, host::tick()).map_err(no_room(set))?;
         put(map.fd().as_fd(), set.slot, fd.as_fd()).map_err(KernelError::system(maps::NAMED_SETS))
     }
@@ -171,26 +202,40 @@ impl Instance {
                     .chain(&manifest.counts)
                     .any(|one| one.slot == Some(set.slot) && one.declaration == set.declaration())
             });
-            if is_kept { self.add_to_set(set, &set.elements)? } else { self.replace_set(set, &set.elements)? }
+            if is_kept {
+                self.add_to_set(set, &set.elements)?;
+            } else {
+                self.replace_set(set, &set.elements)?;
+            }
         }
         Ok(())
     }
 
-    /// Adds elements; a set without a size of its own that has no more room gets more.
-    pub fn add_to_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
+    /// Adds elements, how many are new; a set without a size of its own that has no more room gets more.
+    pub fn add_to_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<usize, KernelError> {
         if elements.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let memory = self.set_memory(set)?;
+        let tick = host::tick();
+        let new = elements.iter().filter(|one| !set.contains(&memory.lines(), one, tick)).count();
+        if let Some(size) = set.size.filter(|_| set.kind == Kind::Ranges) {
+            let mut all = set.elements(&memory.lines(), tick);
+            all.extend_from_slice(elements);
+            if set.count(&all) > size as usize {
+                return Err(no_room(set)(NoRoom::Full));
+            }
+        }
         match set.add_all(&memory.lines(), elements, host::tick()) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(new),
             Err(NoRoom::Full) if !set.dynamic => {
                 let mut all = set.elements(&memory.lines(), host::tick());
                 all.extend_from_slice(elements);
                 if set.size.is_some_and(|size| set.count(&all) > size as usize) {
                     return Err(no_room(set)(NoRoom::Full));
                 }
-                self.replace_set(set, &all)
+                self.replace_set(set, &all)?;
+                Ok(new)
             }
             Err(reason) => Err(no_room(set)(reason)),
         }

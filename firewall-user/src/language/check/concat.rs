@@ -172,6 +172,9 @@ pub(super) fn type_names(types: &[Type]) -> String {
 
 /// Elements in nftables' order: those without ranges sorted, others as written. None may overlap another.
 pub(super) fn arranged(tuples: Vec<(Tuple, Span)>, types: &[Type], interval: bool) -> Checked<Vec<Tuple>> {
+    if !interval && tuples.len() > MAX_TUPLES && tuples.iter().all(|(tuple, _)| tuple.key.iter().all(is_single)) {
+        return single(tuples, types);
+    }
     if let Some((_, span)) = tuples.get(MAX_TUPLES) {
         let message = format!("more than {MAX_TUPLES} elements in a set of concatenations");
         return Err(Diagnostic::error(*span, message).help("split it by its first part, with a jump for each"));
@@ -192,6 +195,21 @@ pub(super) fn arranged(tuples: Vec<(Tuple, Span)>, types: &[Type], interval: boo
         kept.sort_by_cached_key(|(tuple, _)| sort_key(&tuple.key, types));
     }
     Ok(kept.into_iter().map(|(tuple, _)| tuple).collect())
+}
+
+fn is_single(part: &Values) -> bool {
+    part.form == Form::Single
+}
+
+/// The same for many single values, of which each is compared with its neighbours only.
+fn single(mut tuples: Vec<(Tuple, Span)>, types: &[Type]) -> Checked<Vec<Tuple>> {
+    tuples.sort_by_cached_key(|(tuple, _)| sort_key(&tuple.key, types));
+    let other = |(a, b): (&(Tuple, Span), &(Tuple, Span))| a.0.key == b.0.key && a.0.given != b.0.given;
+    if let Some((_, second)) = tuples.iter().zip(tuples.iter().skip(1)).find(|(a, b)| other((a, b))) {
+        return Err(Diagnostic::error(second.1, "this element overlaps another one of the set"));
+    }
+    tuples.dedup_by(|(a, _), (b, _)| a.key == b.key);
+    Ok(tuples.into_iter().map(|(tuple, _)| tuple).collect())
 }
 
 fn overlap(a: &[Values], b: &[Values]) -> bool {

@@ -1,0 +1,68 @@
+//! `rampart set`: elements of sets and maps, while packets come.
+
+use firewall_tests::{
+    command::Rampart,
+    sockets::{Outcome, PATIENTLY, ping},
+    topology::{CLIENT, Pair, SERVER},
+};
+
+const RULES: &str = "table inet t {
+	set blocked { type ipv4_addr; flags interval,timeout; counter; }
+	set few { type inet_service; size 2; }
+	map marks { type ipv4_addr : mark; }
+	set logins { type ipv4_addr; flags dynamic; }
+	chain input {
+		type filter hook input priority filter; policy accept;
+		ip saddr @blocked drop
+		tcp dport @few drop
+		meta mark set ip saddr map @marks meta mark 7 drop
+		tcp dport 1 add @logins { ip saddr limit rate 5/second }
+	}
+}
+";
+
+fn told(rampart: &Rampart<'_>, arguments: &[&str]) -> String {
+    rampart.run(arguments).success().stdout
+}
+
+fn refused(rampart: &Rampart<'_>, arguments: &[&str]) -> String {
+    let output = rampart.run(arguments);
+    assert_ne!(output.status, 0, "{arguments:?}");
+    output.stderr
+}
+
+#[test]
+fn elements_of_sets_and_maps() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let client = CLIENT.to_string();
+    let answers = || ping(&pair.client, SERVER, PATIENTLY);
+    assert_eq!(answers(), Outcome::Connected);
+    // A set.
+    told(&rampart, &["set", "add", "blocked", &client, "timeout", "1h", "203.0.113.0/24"]);
+    assert_ne!(answers(), Outcome::Connected);
+    let listed = told(&rampart, &["set", "list", "t", "blocked"]);
+    assert!(listed.contains(&format!("{client} counter packets ")), "{listed}");
+    assert!(listed.contains("timeout 1h expires 59m"), "{listed}");
+    told(&rampart, &["set", "get", "blocked", "203.0.113.77"]);
+    told(&rampart, &["set", "delete", "inet", "t", "blocked", &client]);
+    assert_eq!(answers(), Outcome::Connected);
+    told(&rampart, &["set", "flush", "blocked"]);
+    assert_eq!(told(&rampart, &["set", "list", "blocked"]), "");
+    // A map.
+    told(&rampart, &["set", "add", "marks", &format!("{client} : 7")]);
+    assert_ne!(answers(), Outcome::Connected);
+    assert_eq!(told(&rampart, &["set", "list", "marks"]), format!("{client} : 0x00000007\n"));
+    told(&rampart, &["set", "delete", "marks", &client]);
+    assert_eq!(answers(), Outcome::Connected);
+    // What is refused, and why.
+    let message = refused(&rampart, &["set", "add", "few", "1", "2", "3"]);
+    assert!(message.contains("its size is 2"), "{message}");
+    let message = refused(&rampart, &["set", "add", "blocked", "192.0.2.300"]);
+    assert!(message.contains("192.0.2.300"), "{message}");
+    let message = refused(&rampart, &["set", "add", "blocked", "192.0.2.3 comment \"x\""]);
+    assert!(message.contains("comments are kept"), "{message}");
+    let message = refused(&rampart, &["set", "list", "blokced"]);
+    assert!(message.contains("inet t blocked"), "{message}");
+}
