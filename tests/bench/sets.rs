@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "shared with other measurements")]
 mod bare;
 #[path = "classify/driver.rs"]
+#[allow(dead_code, reason = "shared with other measurements")]
 mod driver;
 #[path = "../support/mod.rs"]
 mod support;
@@ -43,6 +44,9 @@ const PART: u32 = 512;
 /// Elements added and removed one by one.
 const CHANGES: u32 = 10_000;
 
+/// An element as text, and the ends of its parts.
+type Element = (String, Vec<(u128, u128)>);
+
 /// A kind of set.
 struct Kind {
     name: &'static str,
@@ -51,7 +55,7 @@ struct Kind {
     count: u32,
     is_v6: bool,
     /// Element number so and so, as text and as the ends of its parts.
-    element: fn(u32) -> (String, Vec<(u128, u128)>),
+    element: fn(u32) -> Element,
     /// An address in it, and a port.
     inside: fn(u32) -> (IpAddr, u16),
 }
@@ -159,7 +163,7 @@ fn trace(kind: &Kind) -> Vec<[u8; FRAME]> {
                 IpAddr::V6(address) => (Ipv6Addr::from_bits(address.to_bits() ^ 1 << 90).into(), port),
             };
         }
-        let from =
+        let from: IpAddr =
             if kind.is_v6 { Ipv6Addr::from_bits(V6 | 1).into() } else { Ipv4Addr::from_bits(0xc000_0201).into() };
         padded(&between(from, to, Tcp::new(40_000, port, flag::SYN)))
     };
@@ -182,7 +186,8 @@ fn with_rules<T: Send>(pair: &Pair, rules: &str, work: impl FnOnce(&Instance) ->
         instance.apply(&lock, &compiled(rules, None), &options).unwrap_or_else(|error| panic!("{error}"));
         drop(lock);
         let answer = work(&instance);
-        instance.stop(instance.lock().expect("lock")).expect("stop");
+        let lock = instance.lock().expect("lock");
+        instance.stop(lock).expect("stop");
         answer
     })
 }
@@ -214,8 +219,8 @@ fn state(instance: &Instance) -> StateSet {
     StateSet::of(table, &table.sets[0], manifest.sets[0].slot.expect("it is state"))
 }
 
-fn processor() -> Duration {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("usage");
+fn processor(whose: UsageWho) -> Duration {
+    let usage = getrusage(whose).expect("usage");
     let of = |time: nix::sys::time::TimeVal| {
         Duration::from_secs(time.tv_sec() as u64) + Duration::from_micros(time.tv_usec() as u64)
     };
@@ -228,11 +233,11 @@ fn changes(kind: &Kind, instance: &Instance, set: &StateSet) -> (f64, f64) {
     let step = (kind.count / 10).clamp(1, CHANGES);
     let each = |work: &dyn Fn(&[StateElement])| {
         let elements: Vec<_> = (0..step).map(one).collect();
-        let before = processor();
+        let before = processor(UsageWho::RUSAGE_SELF);
         for element in &elements {
             work(element);
         }
-        (processor() - before).as_secs_f64() * 1e6 / f64::from(step)
+        processor(UsageWho::RUSAGE_SELF).saturating_sub(before).as_secs_f64() * 1e6 / f64::from(step)
     };
     let add = each(&|element| {
         instance.add_to_set(set, element).expect("added");
@@ -256,16 +261,13 @@ fn load(kind: &Kind) -> (f64, f64) {
     }
     let file = std::env::temp_dir().join(format!("rampart-bench-{}.txt", std::process::id()));
     std::fs::write(&file, text).expect("a file");
-    let usage = || getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage");
-    let (before, started) = (usage().user_time(), Instant::now());
+    let (before, started) = (processor(UsageWho::RUSAGE_CHILDREN), Instant::now());
     let mut command = Command::new(rampart_path());
     command.args(["set", "load", "--replace", "s", "--file"]).arg(&file).stdout(Stdio::null());
     assert!(command.status().expect("rampart").success(), "rampart set load");
     let took = started.elapsed().as_secs_f64();
-    let after = usage().user_time();
     std::fs::remove_file(&file).expect("the file");
-    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    (took, seconds(after) - seconds(before))
+    (took, processor(UsageWho::RUSAGE_CHILDREN).saturating_sub(before).as_secs_f64())
 }
 
 fn main() {
