@@ -492,14 +492,3 @@ pub(super) fn ticks(milliseconds: u64) -> u32 {
 const fn milliseconds(ticks: u32) -> u64 {
     ((ticks as u64) << TICK_NS_SHIFT) / 1_000_000
 }
-
-impl StateSet {
-    /// What must stay the same for its elements to stay.
-    pub fn declaration(&self) -> String {
-        let types = self.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
-        let data = self.data.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
-        let statements = self.statements.iter().map(OfElement::text).collect::<Vec<_>>().join(" ");
-        let Self { kind, size, ends, timeout, dynamic, all_have_them, .. } = self;
-        format!("{types} : {data}; {kind:?}; size {size:?}; {ends} {timeout:?}; {statements} {all_have_them} {dynamic}")
-    }
-}

@@ -2,7 +2,7 @@
 
 use firewall_common::sets::meter;
 
-use super::StateElement;
+use super::{StateElement, StateSet};
 use crate::language::ruleset::{OfElement, Set, Statement, Table, UpdateOperation};
 
 /// What elements keep for themselves: as the set says, or else as the rules do that make them.
@@ -52,4 +52,15 @@ pub(super) fn joined(elements: &[StateElement]) -> Vec<(u32, u32)> {
         }
     }
     kept
+}
+
+impl StateSet {
+    /// What must stay the same for its elements to stay.
+    pub fn declaration(&self) -> String {
+        let types = self.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
+        let data = self.data.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
+        let statements = self.statements.iter().map(OfElement::text).collect::<Vec<_>>().join(" ");
+        let Self { kind, size, ends, timeout, dynamic, all_have_them, .. } = self;
+        format!("{types} : {data}; {kind:?}; size {size:?}; {ends} {timeout:?}; {statements} {all_have_them} {dynamic}")
+    }
 }
