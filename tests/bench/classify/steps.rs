@@ -115,6 +115,14 @@ impl Store for Counting<'_> {
         firewall_common::sets::run::NO
     }
 
+    fn meter(&mut self, _: &Insn, _: &Packet) -> u32 {
+        firewall_common::sets::run::YES
+    }
+
+    fn connections(&mut self, _: &Insn, _: &Packet) -> u32 {
+        firewall_common::sets::run::YES
+    }
+
     fn fetch(&mut self, _: &Insn, _: &mut Packet) -> bool {
         false
     }
