@@ -81,7 +81,7 @@ fn as_many_connections_as_allowed() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let hash = (random >> 33) % u64::from(limit * 2 + 3) + 1;
             let tick = 10 + step / 10;
-            if random >> 20 & 3 == 0 {
+            if (random >> 20).is_multiple_of(4) {
                 counter.there.0.remove(&hash);
                 // It is over, and its packets are not noted any more once they were longer ago than two ticks.
                 continue;

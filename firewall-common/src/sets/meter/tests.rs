@@ -51,7 +51,7 @@ fn two_threads_share_a_bucket() {
     // A packet every 0.1 ms for two seconds: ten times what is allowed.
     let run = |nth: u64| {
         let times = (0..20_000_u64).filter(|step| step % 2 == nth);
-        times.filter(|step| passes(&memory, &insn, &numbers, (40, 1 << 40 | step * 100_000), &scratch)).count()
+        times.filter(|step| passes(&memory, &insn, &numbers, (40, (1 << 40) | (step * 100_000)), &scratch)).count()
     };
     let taken: usize = thread::scope(|scope| {
         let threads = [0, 1].map(|nth| scope.spawn(move || run(nth)));
@@ -69,7 +69,7 @@ fn a_bucket_gives_its_burst_and_its_rate() {
     let numbers = packets(1000, 1_000_000_000, 50);
     let insn = Insn { high: PACKETS, ..Insn::default() };
     let taken = (0..20_000_u64)
-        .filter(|step| passes(&memory, &insn, &numbers, (40, 1 << 40 | step * 100_000), &scratch))
+        .filter(|step| passes(&memory, &insn, &numbers, (40, (1 << 40) | (step * 100_000)), &scratch))
         .count();
     assert!((2049..=2050).contains(&taken), "{taken}");
 }
