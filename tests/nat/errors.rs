@@ -140,7 +140,7 @@ fn path_mtu_discovery_works_for_a_published_server() {
             let listener = client.run(|| listen(inner));
             let answering = thread::spawn(move || {
                 let (mut stream, _) = accept(&listener);
-                stream.write_all(&[7; 200_000]).expect("written");
+                stream.write_all(&vec![7; 200_000]).expect("written");
             });
             let mut stream = host.run(|| connect(own, public)).expect("connected");
             stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
