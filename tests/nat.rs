@@ -1,6 +1,10 @@
 //! Translation of addresses between real hosts: the same rulesets to rampart and to the kernel's `nft`, the same conversations,
 //! the same addresses seen at the other end.
 
+mod support;
+
+#[path = "nat/crowd.rs"]
+mod crowd;
 #[path = "nat/errors.rs"]
 mod errors;
 #[path = "nat/examples.rs"]
@@ -9,6 +13,8 @@ mod examples;
 mod fragments;
 #[path = "nat/maps.rs"]
 mod maps;
+#[path = "nat/telling.rs"]
+mod telling;
 
 use std::{
     io::{Read, Write},

@@ -53,6 +53,14 @@ impl Firewall {
         firewall
     }
 
+    /// The same with room for so many connections.
+    pub fn with_room(pair: Pair, rules: &str, flows: u32) -> Self {
+        let firewall = Self { pair };
+        let applied = firewall.apply_all(rules, &ApplyOptions::default(), &Config::default(), flows);
+        drop(applied);
+        firewall
+    }
+
     /// Puts other rules in force.
     pub fn apply(&self, rules: &str) -> Applied {
         self.try_apply(rules, &ApplyOptions::default())
@@ -62,17 +70,17 @@ impl Firewall {
     pub fn apply_set(&self, rules: &str, settings: &str) -> Applied {
         let config = config::parse("rampart.toml", settings.to_owned());
         let config = config.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
-        self.apply_all(rules, &ApplyOptions::default(), &config)
+        self.apply_all(rules, &ApplyOptions::default(), &config, FLOWS)
     }
 
     /// As above, with options.
     pub fn try_apply(&self, rules: &str, options: &ApplyOptions) -> Applied {
-        self.apply_all(rules, options, &Config::default())
+        self.apply_all(rules, options, &Config::default(), FLOWS)
     }
 
-    fn apply_all(&self, rules: &str, options: &ApplyOptions, config: &Config) -> Applied {
+    fn apply_all(&self, rules: &str, options: &ApplyOptions, config: &Config, flows: u32) -> Applied {
         self.pair.server.run(|| {
-            let instance = Instance::open_or_create(&StateOptions { flows: Some(FLOWS) }).expect("instance");
+            let instance = Instance::open_or_create(&StateOptions { flows: Some(flows) }).expect("instance");
             let previous = instance.manifest().ok();
             let mut compiled = compiled(rules, previous.as_ref());
             compiled.manifest.config = config.clone();
@@ -169,6 +177,11 @@ impl Firewall {
     /// Packets that came in and were dropped for this reason.
     pub fn dropped(&self, reason: Reason) -> u64 {
         self.open(|instance| instance.traffic(place(instance)).expect("traffic").ingress[reason as usize].packets)
+    }
+
+    /// The same of packets that were about to leave.
+    pub fn dropped_leaving(&self, reason: Reason) -> u64 {
+        self.open(|instance| instance.traffic(place(instance)).expect("traffic").egress[reason as usize].packets)
     }
 
     /// All live connections.

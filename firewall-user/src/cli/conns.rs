@@ -118,6 +118,9 @@ pub struct Filter {
     /// Only with this connection mark: a number, or a number and a mask (0x10/0xf0)
     #[arg(short, long, value_name = "MARK")]
     pub mark: Option<values::Mark>,
+    /// Only those whose addresses are translated
+    #[arg(long)]
+    pub nat: bool,
     /// Only those that began longer ago (60s, 5m, 2h)
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub older_than: Option<Duration>,

@@ -149,7 +149,7 @@ fn up_to(
     let mut looked_at = 0;
     for flow in instance.flows()? {
         let flow = flow?;
-        let conn = Conn::new(flow.slot, &flow.entry, kernel::tick());
+        let conn = Conn::new(flow.slot, &flow.entry, kernel::tick()).behind(flow.answers.as_ref());
         if !conn.is_wanted(filter) {
             continue;
         }

@@ -12,6 +12,8 @@ pub struct Flow {
     pub slot: Slot,
     /// The rest.
     pub entry: Entry,
+    /// Of a translated connection, what its answers are found by.
+    pub answers: Option<Entry>,
     /// Where it is: the bucket, and which place of it.
     pub(super) bucket: u32,
     pub(super) way: usize,
@@ -48,11 +50,30 @@ impl Flows {
         self.bucket = if buckets.is_empty() { self.buckets } else { self.bucket + buckets.len() as u32 };
         for (bucket, words) in (first..).zip(&buckets) {
             let live = (0..WAYS).map(|way| (way, Slot(words[way]))).filter(|(_, slot)| slot.is_live(self.now));
-            let flows = live.map(|(way, slot)| Flow { slot, entry: entry(words, way), bucket, way });
+            let flows = live.map(|(way, slot)| Flow { slot, entry: entry(words, way), answers: None, bucket, way });
             // What a translated connection is found by elsewhere is no connection of its own.
             self.found.extend(flows.filter(|flow| !flow.entry.is_alias()));
         }
+        for at in 0..self.found.len() {
+            let flow = self.found[at];
+            self.found[at].answers = self.answers(&flow.entry, (first, &buckets))?;
+        }
         Ok(())
+    }
+
+    /// What the answers of a translated connection are found by. It may be in another part of the table.
+    fn answers(&self, flow: &Entry, (first, read): (u32, &[Words])) -> Result<Option<Entry>, KernelError> {
+        let (bucket, place) = flow.partner();
+        if place == 0 || bucket >= self.buckets {
+            return Ok(None);
+        }
+        let is_of_it = |alias: &Entry| alias.is_alias_of(&flow.key);
+        let way = place as usize - 1;
+        if let Some(words) = bucket.checked_sub(first).and_then(|at| read.get(at as usize)) {
+            return Ok(Some(entry(words, way)).filter(is_of_it));
+        }
+        let bucket: Vec<Words> = batch::read(&self.table, bucket, 1).map_err(KernelError::system(maps::FLOWS))?;
+        Ok(bucket.first().map(|words| entry(words, way)).filter(is_of_it))
     }
 }
 

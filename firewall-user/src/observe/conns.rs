@@ -56,6 +56,8 @@ pub struct Conn {
     pub mark: u32,
     /// Conntrack zone.
     pub zone: u16,
+    /// Both ends as packets have them behind the translation, if there is one.
+    pub translated: Option<(End, End)>,
 }
 
 impl Conn {
@@ -76,12 +78,23 @@ impl Conn {
             expires: since(now, slot.expires()),
             mark: entry.mark,
             zone: entry.key.zone(),
+            translated: None,
         }
+    }
+
+    /// The same of one whose packets are found under this key behind a translation: that of its answers.
+    #[must_use]
+    pub fn behind(self, answers: Option<&Entry>) -> Self {
+        let translated = answers.map(|alias| {
+            let (low, high) = ends(&alias.key);
+            if alias.is_from_high() { (high, low) } else { (low, high) }
+        });
+        Self { translated, ..self }
     }
 
     /// Is it one of those asked for, as far as that can be seen of it?
     pub fn is_wanted(&self, wanted: &Filter) -> bool {
-        let Filter { proto, state, src, dst, sport, dport, family, zone, mark, older_than, refused: _ } = wanted;
+        let Filter { proto, state, src, dst, sport, dport, family, zone, mark, nat, older_than, refused: _ } = wanted;
         let in_prefix = |prefix: &Option<Prefix>, end: End| prefix.is_none_or(|prefix| prefix.contains(end.address));
         let at_port =
             |port: &Option<u16>, end: End| port.is_none_or(|port| has_ports(self.protocol) && port == end.port);
@@ -92,6 +105,7 @@ impl Conn {
             && at_port(sport, self.source)
             && at_port(dport, self.destination)
             && family.is_none_or(|family| (family == Family::Ipv4) == self.source.address.is_ipv4())
+            && (!nat || self.translated.is_some())
             && zone.is_none_or(|zone| zone == self.zone)
             && mark.is_none_or(|mark| mark.matches(self.mark))
             && older_than.is_none_or(|age| self.age > age.as_secs())
@@ -101,7 +115,10 @@ impl Conn {
     pub fn line(&self, author: &Author<'_>) -> String {
         let [sent, answered] = self.packets;
         let [sent_bytes, answered_bytes] = self.bytes;
-        let ends = format!("{} -> {}", self.end_text(self.source), self.end_text(self.destination));
+        let mut ends = format!("{} -> {}", self.end_text(self.source), self.end_text(self.destination));
+        if let Some((source, destination)) = self.translated {
+            let _ = write!(ends, " nat {} -> {}", self.end_text(source), self.end_text(destination));
+        }
         let mut line = format!(
             "{:<6} {:<11} {ends}  packets {sent}/{answered} bytes {sent_bytes}/{answered_bytes} age {} expires {}",
             protocol_name(self.protocol),
@@ -127,12 +144,14 @@ impl Conn {
 
     /// The same as JSON.
     pub fn json(&self, author: &Author<'_>) -> Value {
+        let (source, destination) = self.translated.unwrap_or((self.source, self.destination));
         let by_direction = |[original, reply]: [u64; 2]| json!({ "original": original, "reply": reply });
         json!({
             "proto": protocol_name(self.protocol),
             "state": self.state.name(),
             "original": self.tuple(self.source, self.destination),
-            "reply": self.tuple(self.destination, self.source),
+            "reply": self.answer(destination, source),
+            "nat": self.translated.is_some(),
             "packets": by_direction(self.packets),
             "bytes": by_direction(self.bytes),
             "age": self.age,
@@ -168,6 +187,13 @@ impl Conn {
         matches!(self.protocol, icmp::PROTOCOL | icmp::PROTOCOL_V6).then_some(self.source.port)
     }
 
+    /// What its answers come with.
+    fn answer(&self, from: End, to: End) -> Value {
+        // The identifier of a query is that of the end that asked.
+        let from = if self.query_id().is_some() { End { port: to.port, ..from } } else { from };
+        self.tuple(from, to)
+    }
+
     fn tuple(&self, from: End, to: End) -> Value {
         let mut tuple = Map::new();
         tuple.insert("src".to_owned(), from.address.to_string().into());
@@ -177,6 +203,7 @@ impl Conn {
             tuple.insert("dport".to_owned(), to.port.into());
         }
         if let Some(id) = self.query_id() {
+            let id = if self.translated.is_some() { from.port } else { id };
             tuple.insert("id".to_owned(), id.into());
         }
         tuple.into()

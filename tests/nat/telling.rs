@@ -1,0 +1,44 @@
+//! What people are told of translated connections.
+
+use std::io::{Read, Write};
+
+use firewall_tests::{
+    command::Rampart,
+    topology::{CLIENT, FAR_SERVER},
+};
+use serde_json::json;
+
+use super::{By, Field, MASQUERADE, accept, at, connect, listen};
+
+#[test]
+fn conns_and_why_show_both_sides() {
+    let field = Field::new(By::Rampart, &format!("table inet t {{\n{MASQUERADE}\n}}\n"));
+    let rampart = Rampart::on(&field.routed.router);
+    let port = 40_000;
+    let listener = field.routed.server.run(|| listen(at(FAR_SERVER, 80)));
+    let mut stream = field.routed.client.run(|| connect(at(CLIENT, port), at(FAR_SERVER, 80))).expect("connected");
+    let (mut there, _) = accept(&listener);
+    stream.write_all(b"hello").expect("written");
+    there.read_exact(&mut [0; 5]).expect("it comes");
+
+    let conns = rampart.run(&["conns", "--nat", "--json", "--sport", &port.to_string()]).success().json();
+    let conn = &conns["conns"][0];
+    assert_eq!(
+        conn["original"],
+        json!({ "src": "192.0.2.1", "dst": "198.51.100.1", "sport": port, "dport": 80 }),
+        "{conn}"
+    );
+    assert_eq!(
+        conn["reply"],
+        json!({ "src": "198.51.100.1", "dst": "198.51.100.254", "sport": 80, "dport": port }),
+        "{conn}"
+    );
+    let line = rampart.run(&["conns", "--nat", "--sport", &port.to_string()]).success();
+    assert!(line.stdout.contains(&format!(" nat 198.51.100.254:{port} -> 198.51.100.1:80")), "{}", line.stdout);
+
+    // An answer, asked about: where it really goes.
+    let public = format!("198.51.100.254:{port}");
+    let why = rampart.run(&["why", "--in", "eth1", "tcp", "198.51.100.1:80", &public, "flags", "ack"]).success();
+    assert!(why.stdout.contains(&format!("192.0.2.1:{port}")) && why.stdout.contains("established"), "{}", why.stdout);
+    std::mem::forget(rampart);
+}
