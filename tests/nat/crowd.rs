@@ -7,13 +7,13 @@ use std::{
 
 use firewall_common::verdict::Reason;
 use firewall_tests::{
-    packet::Udp,
+    packet::{Frame, Tcp, Udp},
     topology::{CLIENT, Neighbours, Pair},
 };
 use firewall_user::kernel::{Flow, Side};
 use nix::sched::{CpuSet, sched_setaffinity};
 
-use super::support::{Firewall, packets::between};
+use super::support::{Firewall, packets::between, sequence::flags};
 
 /// Everything that leaves has one address.
 const ONE_ADDRESS: &str =
@@ -22,6 +22,11 @@ const ONE_ADDRESS: &str =
 /// An address of 198.18.0.0/15 (RFC 2544) behind the router.
 fn inner(number: u32) -> IpAddr {
     Ipv4Addr::from_bits(0xc612_0000 + number).into()
+}
+
+/// The first packet of a connection: a thousand of each inner host, all of them from the same ports.
+fn question(number: u32, to: u16) -> Frame {
+    between(inner(number / 1000), CLIENT, Tcp::new(2000 + (number % 1000) as u16, to, flags("S")))
 }
 
 fn firewall(flows: u32) -> Firewall {
@@ -34,6 +39,33 @@ fn answers(flows: &[Flow]) -> HashSet<([u64; 2], [u64; 2], u64)> {
     let different: HashSet<_> = keys.iter().map(|key| (key.low, key.high, key.tail)).collect();
     assert_eq!(different.len(), flows.len());
     different
+}
+
+#[test]
+fn a_hundred_thousand_connections_share_an_address_and_no_port() {
+    // Wide enough that no two buckets of the table are full, where the newest would take the place of another one.
+    let firewall = firewall(1_000_000);
+    // Two destinations: 50,000 of about 64,500 ports are taken towards each.
+    let passed = firewall.judging(|passes| {
+        (0..100_000).filter(|number| passes(Side::TcEgress, &question(number / 2, 53 + (number % 2) as u16))).count()
+    });
+    assert_eq!(passed, 100_000);
+    let flows = firewall.flows();
+    assert_eq!(flows.len(), 100_000);
+    assert_eq!(answers(&flows).len(), 100_000);
+    // And answers find their connections.
+    let public = Ipv4Addr::new(203, 0, 113, 77);
+    let some: Vec<_> = flows.iter().step_by(9973).map(|flow| flow.answers.expect("translated").key).collect();
+    firewall.judging(|passes| {
+        for key in &some {
+            let is_low = key.low[0] == u64::from(public.to_bits());
+            let (own, other) =
+                if is_low { (key.low_port(), key.high_port()) } else { (key.high_port(), key.low_port()) };
+            assert!(passes(Side::Xdp, &between(CLIENT, public, Tcp::new(other, own, flags("SA")))));
+        }
+    });
+    let answered = firewall.flows().iter().filter(|flow| flow.slot.state().is_replied()).count();
+    assert_eq!(answered, some.len());
 }
 
 #[test]

@@ -74,10 +74,6 @@ extern "C" fn try_port(_: u64, context: *mut c_void) -> i64 {
     i64::from(enter_first(work))
 }
 
-/// From one port that is tried to the next: a prime above every number of ports, so each comes up once; and far, because those
-/// that are taken lie together.
-const STRIDE: u32 = 1_000_003;
-
 /// The source port to try: that of the packet, if it may be kept; then others from a random one on.
 #[inline(always)]
 fn set_port(work: &mut Work, tried: u32) {
@@ -90,7 +86,11 @@ fn set_port(work: &mut Work, tried: u32) {
     let port = if (tried == 0 && is_kept) || !(has_ports(work) || is_ping(work)) {
         u32::from(old)
     } else {
-        first + work.random.wrapping_add(tried.wrapping_mul(STRIDE)) % ((last.wrapping_sub(first) & 0xffff) + 1)
+        let count = (last.wrapping_sub(first) & 0xffff) + 1;
+        // Few ports are tried one after the other, each once. Among many, each connection steps by a number of its own: with one
+        // for all, those that are taken would lie on everybody's way.
+        let step = if count <= TRIES { 1 } else { work.random >> 16 | 1 };
+        first + work.random.wrapping_add(tried.wrapping_mul(step)) % count
     };
     if is_ping(work) {
         // The end that answers has the identifier plus a number of its own, see `flow::query_ports`.
