@@ -1,4 +1,6 @@
-//! The only file with packet pointers.
+//! The only file with packet pointers, with what is below it.
+
+mod window;
 
 use core::mem::offset_of;
 
@@ -12,13 +14,16 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use firewall_common::{
-    bytes::{HeaderBytes, PacketBytes},
+    bytes::PacketBytes,
     nat::{Covers, Editor},
     parse::Start,
     read::BUFFER,
     verdict::Reason,
     wire::ethernet,
 };
+
+pub use window::Window;
+use window::window;
 
 use crate::{
     act::Act,
@@ -27,12 +32,8 @@ use crate::{
     nat,
     pipeline::{self, Path},
     rules,
-    verifier::{forget, load_packet_pointer, load_u8, load_u16, load_u32, opaque, store_u16},
+    verifier::{forget, load_packet_pointer, store_u16},
 };
-
-/// Bytes from the start of a frame within which headers are looked for: two VLAN tags, an IPv6 header, eight extension
-/// headers of the largest size and a TCP header end before it. The verifier wants packet offsets below 2^16.
-const REACH: u32 = 0x7fff;
 
 /// Bytes that are made readable when a packet's headers are not in the linear part of its buffer.
 const PULL: u32 = 256;
@@ -86,39 +87,6 @@ pub trait Frame: PacketBytes + Editor + Act + Edit {
     fn context(&self) -> *mut core::ffi::c_void;
     /// Copies the first `length` bytes to `to`, which has room for them; `false` if the packet is shorter.
     fn copy(&self, to: *mut u8, length: u32) -> bool;
-}
-
-/// Bytes of a packet that were checked to be there.
-#[derive(Clone, Copy)]
-pub struct Window<const N: usize>(usize);
-
-impl<const N: usize> HeaderBytes for Window<N> {
-    #[inline(always)]
-    fn u8(&self, at: usize) -> u8 {
-        // SAFETY: `at` is a constant within the N bytes that were checked; the verifier refuses anything else.
-        unsafe { load_u8(self.0 + at) }
-    }
-
-    #[inline(always)]
-    fn be16(&self, at: usize) -> u16 {
-        // SAFETY: as above.
-        u16::from_be(unsafe { load_u16(self.0 + at) })
-    }
-
-    #[inline(always)]
-    fn be32(&self, at: usize) -> u32 {
-        // SAFETY: as above.
-        u32::from_be(unsafe { load_u32(self.0 + at) })
-    }
-}
-
-#[inline(always)]
-fn window<const N: usize>(data: usize, data_end: usize, at: u32) -> Option<Window<N>> {
-    if at > REACH {
-        return None;
-    }
-    let start = opaque(data + at as usize);
-    if start + N > data_end { None } else { Some(Window(start)) }
 }
 
 /// A packet at XDP.
