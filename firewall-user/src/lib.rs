@@ -3,6 +3,7 @@
 //! A ruleset travels through [`language`] (text to a checked ruleset) and [`compile`] (checked ruleset to an image)
 //! into the kernel.
 
+pub mod balance;
 pub mod cli;
 pub mod commands;
 pub mod compile;

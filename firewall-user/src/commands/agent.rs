@@ -1,5 +1,6 @@
 //! `rampart agent`: metrics and a page over HTTP, events to logs, new interfaces attached. Nothing depends on it.
 
+mod balance;
 mod http;
 mod notify;
 mod page;
@@ -40,7 +41,9 @@ async fn work(session: &Session<'_>, agent: &Chosen) -> Result<()> {
     let listener = std::net::TcpListener::bind(agent.listen);
     let listener = listener.with_context(|| format!("cannot listen on {}", agent.listen))?;
     let address = listener.local_addr().context("the address listened on")?;
-    serve::start(listener, agent).context("cannot serve")?;
+    let backends = balance::Board::default();
+    serve::start(listener, agent, backends.clone()).context("cannot serve")?;
+    balance::start(backends).context("cannot look after backends")?;
     if agent.follow_interfaces {
         follow().context("cannot follow interfaces")?;
     }

@@ -14,18 +14,23 @@ use crate::{
     cli::observing::Metrics,
     compile::{Manifest, ObjectRecord, RuleRecord},
     kernel::{self, Instance, KernelError},
-    observe::metrics::{Format, Snapshot, text},
+    observe::metrics::{BackendState, Format, Snapshot, text},
 };
 
 pub(super) fn run(_: &Session<'_>, metrics: &Metrics) -> Result<Status> {
     let format = if metrics.open_metrics { Format::OpenMetrics } else { Format::Prometheus };
     let instance = open_if_running()?;
-    print(&told(instance.as_ref(), format, metrics.rules)?)?;
+    print(&told(instance.as_ref(), format, metrics.rules, &[])?)?;
     Ok(Status::Done)
 }
 
 /// The metrics of an instance, or that there is none.
-pub(super) fn told(instance: Option<&Instance>, format: Format, most_rules: usize) -> Result<String, KernelError> {
+pub(super) fn told(
+    instance: Option<&Instance>,
+    format: Format,
+    most_rules: usize,
+    backends: &[BackendState],
+) -> Result<String, KernelError> {
     let Some(instance) = instance else { return Ok(text(None, format)) };
     let generation = instance.generation()?;
     let manifest = instance.manifest_of(generation)?;
@@ -47,6 +52,7 @@ pub(super) fn told(instance: Option<&Instance>, format: Format, most_rules: usiz
         never_completed: kernel::never_completed(),
         lost_events: instance.lost_events()?,
         rules: rules.as_deref(),
+        backends,
         named: named.as_deref(),
     };
     Ok(text(Some(&snapshot), format))

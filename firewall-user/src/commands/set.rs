@@ -15,6 +15,7 @@ use crate::{
         Options, parse_text,
         print::time_text,
         ruleset::{Form, OfElement, Quota, Set, Table, Values},
+        types::Type,
     },
 };
 
@@ -105,12 +106,11 @@ fn elements(found: &Found, name: &str, (lines, keys_only): (&str, bool)) -> Resu
     let merge = if declared.interval && state.kind == sets::Kind::Ranges { "auto-merge;" } else { "" };
     let counter = declared.statements.iter().map(OfElement::text).collect::<Vec<_>>().join(" ");
     let counter = if counter.is_empty() { counter } else { counter + ";" };
-    let types = state.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
-    let has_data = !state.data.is_empty() && !keys_only;
-    let data = state.data.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
-    let (kind, data, merge) = if has_data { ("map", format!(" : {data}"), "") } else { ("set", String::new(), merge) };
+    let data = if keys_only { &[] } else { &state.data[..] };
+    let (kind, merge) = if data.is_empty() { ("set", merge) } else { ("map", "") };
+    let declaration = spelled(&state.types, data);
     let text = format!(
-        "table {} t {{ {kind} s {{ type {types}{data}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",
+        "table {} t {{ {kind} s {{ {declaration}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",
         state.family
     );
     let parsed = parse_text(name, &text, &Options::default())
@@ -126,6 +126,33 @@ fn elements(found: &Found, name: &str, (lines, keys_only): (&str, bool)) -> Resu
     }
     set.timeout = declared.timeout;
     Ok(StateSet::of(table, &set, state.slot).elements)
+}
+
+/// The types of a set or map as its declaration spells them: by name, or by an expression of each where one has no name.
+fn spelled(types: &[Type], data: &[Type]) -> String {
+    let has_no_name = |ty: &Type| matches!(ty, Type::Integer(_));
+    let by_expression = types.iter().chain(data).any(has_no_name);
+    let one = |ty: &Type| if by_expression { expression(*ty) } else { ty.name() };
+    let text = |types: &[Type]| types.iter().map(one).collect::<Vec<_>>().join(" . ");
+    let word = if by_expression { "typeof" } else { "type" };
+    let data = if data.is_empty() { String::new() } else { format!(" : {}", text(data)) };
+    format!("{word} {}{data}", text(types))
+}
+
+/// An expression of a type.
+fn expression(ty: Type) -> &'static str {
+    match ty.name() {
+        "integer" => "numgen inc mod 4294967295",
+        "ipv4_addr" => "ip daddr",
+        "ipv6_addr" => "ip6 daddr",
+        "ether_addr" => "ether daddr",
+        "inet_service" => "th dport",
+        "inet_proto" => "meta l4proto",
+        "mark" => "meta mark",
+        "ifname" => "iifname",
+        // What else there is does not stand beside a number; the message names it.
+        other => other,
+    }
 }
 
 /// `a b timeout 1h`: what stands behind `timeout` belongs to the element before.
@@ -240,6 +267,17 @@ fn load(
         },
     )?;
     Ok(Status::Done)
+}
+
+/// Gives a set or map these elements and no others, all at once.
+pub(super) fn write(instance: &Instance, words: &[String], lines: &[String]) -> Result<()> {
+    let (found, rest) = named(&instance.manifest()?, words)?;
+    if let Some(word) = rest.first() {
+        bail!("`{word}` is too much behind the name of a map");
+    }
+    let wanted = elements(&found, "backends", (&lines.join(",\n"), false))?;
+    let _lock = instance.lock()?;
+    Ok(instance.replace_set(&found.state, &wanted)?)
 }
 
 fn list(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), words: &[String]) -> Result<Status> {

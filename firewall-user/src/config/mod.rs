@@ -4,6 +4,7 @@
 //! shows what is in force, whatever the file says by now. docs/SETTINGS.md has every key.
 
 mod agent;
+mod balance;
 mod checks;
 mod conntrack;
 
@@ -12,6 +13,7 @@ use std::{io, path::Path};
 use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, Chosen};
+pub use balance::{Backend, Balance, Balances, Kind};
 pub use checks::Checks;
 pub use conntrack::{Conntrack, Timeouts, WhenFull};
 
@@ -34,6 +36,9 @@ pub struct Config {
     /// What the agent does: no part of a ruleset, and not kept with one.
     #[serde(skip_serializing)]
     pub agent: Agent,
+    /// Maps whose values `rampart agent` writes.
+    #[serde(skip_serializing_if = "Balances::is_empty")]
+    pub balance: Balances,
 }
 
 /// Reads the settings. Without a name they are those of [`DEFAULT_CONFIG`], or the defaults when there is no such file;

@@ -145,3 +145,44 @@ filters = [\"dropped\", \"dport=22\"]
     let kept = serde_json::to_string(&config).expect("serializes");
     assert!(!kept.contains("agent"), "{kept}");
 }
+
+#[test]
+fn backends_are_read() {
+    let config = read(
+        "[balance.web]
+backends = [\"192.0.2.11:8443\", { to = \"[2001:db8::11]:8443\", weight = 3 }, \"192.0.2.13\"]
+choose = \"round-robin\"
+places = 3
+check = \"http\"
+status = 204
+",
+    );
+    let web = &config.balance["web"];
+    let backends: Vec<_> = web.backends.iter().map(|one| (one.to_string(), one.value(), one.weight)).collect();
+    let row = |name: &str, value: &str, weight| (name.to_owned(), value.to_owned(), weight);
+    assert_eq!(
+        backends,
+        [
+            row("192.0.2.11:8443", "192.0.2.11 . 8443", 1),
+            row("[2001:db8::11]:8443", "2001:db8::11 . 8443", 3),
+            row("192.0.2.13", "192.0.2.13", 1)
+        ]
+    );
+    assert_eq!((web.places.0, web.status, web.interval_ms.0, web.fall.0), (3, 204, 2000, 3));
+    // Kept with the ruleset, and read back.
+    let kept = serde_json::to_string(&config).expect("JSON");
+    assert_eq!(serde_json::from_str::<Config>(&kept).expect("its own"), config);
+}
+
+#[rstest]
+#[case("", "missing field `backends`")]
+#[case("backends = [\"web.example:80\"]", "`web.example:80` is no ADDRESS and no ADDRESS:PORT")]
+#[case("backends = [7]", "expected \"ADDRESS\", \"ADDRESS:PORT\"")]
+#[case("backends = [{ to = \"192.0.2.1\", weight = 1001 }]", "1001 is not from 0 to 1000")]
+#[case("backends = []\nplaces = 0", "0 is not from 1 to 65537")]
+#[case("backends = []\nchoose = \"random\"", "unknown variant `random`")]
+fn backends_that_make_no_sense(#[case] lines: &str, #[case] message: &str) {
+    let errors = parse("rampart.toml", format!("[balance.web]\n{lines}\n")).expect_err("refused");
+    let text = errors.render(false);
+    assert!(text.contains(message), "{text}");
+}

@@ -61,6 +61,21 @@ pub struct Snapshot<'a> {
     pub rules: Option<&'a [(&'a RuleRecord, Counter)]>,
     /// Counters with a name, likewise.
     pub named: Option<&'a [(&'a ObjectRecord, Counter)]>,
+    /// Backends that are looked after.
+    pub backends: &'a [BackendState],
+}
+
+/// A backend that `rampart agent` looks after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendState {
+    /// The map that it is a value of.
+    pub map: String,
+    /// Where packets go.
+    pub backend: String,
+    /// Does it answer?
+    pub is_up: bool,
+    /// Keys of the map that lead to it.
+    pub places: u64,
 }
 
 /// A text of families and samples.
@@ -116,6 +131,7 @@ pub fn text(snapshot: Option<&Snapshot<'_>>, format: Format) -> String {
         of_answers(&mut text, snapshot.answers);
         of_connections(&mut text, snapshot);
         of_rules(&mut text, snapshot);
+        of_backends(&mut text, snapshot.backends);
         of_named(&mut text, snapshot.named);
     }
     text.end()
@@ -245,6 +261,20 @@ fn of_connections(text: &mut Text, snapshot: &Snapshot<'_>) {
     );
 }
 
+fn of_backends(text: &mut Text, backends: &[BackendState]) {
+    if backends.is_empty() {
+        return;
+    }
+    text.family("backend_up", "gauge", "Whether a backend answers, and gets new connections.");
+    for BackendState { map, backend, is_up, .. } in backends {
+        text.sample("backend_up", &[("map", map), ("backend", backend)], (*is_up).into());
+    }
+    text.family("backend_places", "gauge", "Keys of the map that lead to a backend.");
+    for BackendState { map, backend, places, .. } in backends {
+        text.sample("backend_places", &[("map", map), ("backend", backend)], *places);
+    }
+}
+
 fn of_rules(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.gauge(
         "rules_told",
@@ -295,6 +325,12 @@ mod tests {
             lost_events: 1,
             rules: Some(&[]),
             named: Some(&[]),
+            backends: &[BackendState {
+                map: "web".to_owned(),
+                backend: "192.0.2.11:8443".to_owned(),
+                is_up: true,
+                places: 126,
+            }],
             answers: &[("eth0".to_owned(), Answers { resets: 2, errors: 1, limited: 4, ..Answers::default() }, 0)],
         };
         text(Some(&snapshot), format)

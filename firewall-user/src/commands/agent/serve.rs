@@ -14,6 +14,7 @@ use std::{
 use serde_json::json;
 
 use super::{
+    balance::Board,
     http::{self, Asked, LONGEST, Reply},
     page::PAGE,
     state::State,
@@ -35,6 +36,7 @@ const AT_ONCE: usize = 16;
 struct Served {
     hosts: Vec<String>,
     rules: usize,
+    backends: Board,
     state: Mutex<State>,
     /// Held while a question is answered: the verifier looks at a shadow of the programs for each, and one CPU is enough
     /// for strangers.
@@ -42,10 +44,11 @@ struct Served {
 }
 
 /// Serves for as long as the process lives.
-pub(super) fn start(listener: TcpListener, agent: &Chosen) -> io::Result<()> {
+pub(super) fn start(listener: TcpListener, agent: &Chosen, backends: Board) -> io::Result<()> {
     let served = Arc::new(Served {
         hosts: agent.hosts.clone(),
         rules: agent.rules,
+        backends,
         state: Mutex::default(),
         question: Mutex::default(),
     });
@@ -107,7 +110,7 @@ fn answer(asked: &Asked, served: &Served) -> Reply {
         return Reply::plain("403 Forbidden", "not for this host; see `rampart agent --host`");
     }
     let made = match asked.path.as_str() {
-        "/metrics" => metrics_reply(asked, served.rules),
+        "/metrics" => metrics_reply(asked, served),
         "/" => Ok(Reply { status: "200 OK", media_type: "text/html; charset=utf-8", body: PAGE.to_owned() }),
         "/api/state" => {
             // Nothing is left half done in it: one that panicked is as good as another.
@@ -140,10 +143,11 @@ fn why_reply(asked: &Asked, served: &Served) -> Reply {
     }
 }
 
-fn metrics_reply(asked: &Asked, rules: usize) -> Result<Reply, KernelError> {
+fn metrics_reply(asked: &Asked, served: &Served) -> Result<Reply, KernelError> {
     let wants_open = asked.accept.contains("application/openmetrics-text");
     let format = if wants_open { Format::OpenMetrics } else { Format::Prometheus };
-    let body = metrics::told(open()?.as_ref(), format, rules)?;
+    let backends = served.backends.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let body = metrics::told(open()?.as_ref(), format, served.rules, &backends)?;
     Ok(Reply { status: "200 OK", media_type: format.media_type(), body })
 }
 
