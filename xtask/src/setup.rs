@@ -30,6 +30,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("tcpdump", "tcpdump"),
     ("nc.openbsd", "netcat-openbsd"),
     ("ping", "iputils-ping"),
+    ("traceroute", "traceroute"),
     ("promtool", "prometheus"),
     ("tshark", "tshark"),
     ("tmux", "tmux"),
