@@ -1,6 +1,6 @@
 //! What people are told of translated connections.
 
-use std::io::{Read, Write};
+use std::net::UdpSocket;
 
 use firewall_tests::{
     command::Rampart,
@@ -8,18 +8,19 @@ use firewall_tests::{
 };
 use serde_json::json;
 
-use super::{By, Field, MASQUERADE, accept, at, connect, listen};
+use super::{By, Field, MASQUERADE, PATIENCE, at};
 
 #[test]
 fn conns_and_why_show_both_sides() {
     let field = Field::new(By::Rampart, &format!("table inet t {{\n{MASQUERADE}\n}}\n"));
     let rampart = Rampart::on(&field.routed.router);
     let port = 40_000;
-    let listener = field.routed.server.run(|| listen(at(FAR_SERVER, 80)));
-    let mut stream = field.routed.client.run(|| connect(at(CLIENT, port), at(FAR_SERVER, 80))).expect("connected");
-    let (mut there, _) = accept(&listener);
-    stream.write_all(b"hello").expect("written");
-    there.read_exact(&mut [0; 5]).expect("it comes");
+    // Datagrams, as an answer that is asked about has no sequence numbers that would have to be known.
+    let there = field.routed.server.run(|| UdpSocket::bind(at(FAR_SERVER, 80))).expect("a socket");
+    let here = field.routed.client.run(|| UdpSocket::bind(at(CLIENT, port))).expect("a socket");
+    there.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    here.send_to(b"hello", at(FAR_SERVER, 80)).expect("sent");
+    there.recv_from(&mut [0; 5]).expect("it comes");
 
     let conns = rampart.run(&["conns", "--nat", "--json", "--sport", &port.to_string()]).success().json();
     let conn = &conns["conns"][0];
@@ -38,7 +39,7 @@ fn conns_and_why_show_both_sides() {
 
     // An answer, asked about: where it really goes.
     let public = format!("198.51.100.254:{port}");
-    let why = rampart.run(&["why", "--in", "eth1", "tcp", "198.51.100.1:80", &public, "flags", "ack"]).success();
+    let why = rampart.run(&["why", "--in", "eth1", "udp", "198.51.100.1:80", &public]).success();
     assert!(why.stdout.contains(&format!("192.0.2.1:{port}")) && why.stdout.contains("established"), "{}", why.stdout);
     std::mem::forget(rampart);
 }

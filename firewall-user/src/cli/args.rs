@@ -115,7 +115,7 @@ pub enum Verb {
     /// Ahead of every rule and of known connections, on every interface, and without a change of the ruleset: the ban stays when
     /// another one is applied. What is answered to that address still leaves.
     Ban(BanArgs),
-    /// Lift bans
+    /// Lift bans before their time is over
     Unban(Unban),
     /// Show the bans: how much time is left, what they stopped, why they are there
     Bans,

@@ -237,7 +237,7 @@ impl Instance {
 
 /// Bans that the memory was made for.
 fn room(memory: &SetMemory) -> usize {
-    let buckets = memory.lines().first().map_or(0, |head| Line::load(head, SIZES) as u32);
+    let buckets = memory.lines().line(0).map_or(0, |head| Line::load(head, SIZES) as u32);
     buckets as usize * WAYS / 2
 }
 

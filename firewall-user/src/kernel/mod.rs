@@ -40,6 +40,8 @@ mod registration;
 mod remains;
 mod reset;
 #[expect(unsafe_code, reason = "memory that is shared with the kernel")]
+mod set_memory;
+#[expect(unsafe_code, reason = "system calls that aya has no form for")]
 mod sets;
 mod shadow;
 mod stage;
@@ -66,7 +68,7 @@ pub use outside::{Passing, outside};
 pub use reassembly::never_completed;
 pub use remains::{Remains, remove_dead};
 pub use reset::reset;
-pub use sets::SetMemory;
+pub use set_memory::SetMemory;
 pub use shadow::{Answer, Known, Question, Shadow};
 pub use stage::on_stage;
 pub use twin::Watch;

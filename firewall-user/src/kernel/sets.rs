@@ -1,65 +1,18 @@
-//! The memory of named sets: made, put into the map of sets, and mapped into our own.
+//! The memory of named sets: made, put into the map of sets, and found there.
 
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-    ptr::NonNull,
-    sync::atomic::AtomicU64,
 };
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
 use firewall_common::sets::{Kind, LINE, LINE_WORDS, make::Spec};
 
-use super::{Instance, KernelError, host, maps, raw::bpf};
+use super::{Instance, KernelError, host, maps, raw::bpf, set_memory::SetMemory};
 use crate::compile::{Compiled, NoRoom, StateElement, StateSet};
 
 /// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP` (`include/uapi/linux/bpf.h`), as the program declares them.
 const FLAGS: u32 = 1 << 10 | 1 << 12;
-
-/// A set's memory, mapped.
-pub struct SetMemory {
-    lines: NonNull<[AtomicU64; LINE_WORDS]>,
-    count: usize,
-}
-
-impl Drop for SetMemory {
-    fn drop(&mut self) {
-        // SAFETY: what was mapped, as long as it was.
-        unsafe { libc::munmap(self.lines.as_ptr().cast(), self.count * LINE) };
-    }
-}
-
-impl SetMemory {
-    fn map(fd: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
-        // SAFETY: a new mapping, wherever the kernel wants it.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                count * LINE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let lines = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at no address"))?;
-        Ok(Self { lines, count })
-    }
-
-    /// The lines.
-    pub fn lines(&self) -> &[[AtomicU64; LINE_WORDS]] {
-        // SAFETY: mapped, aligned to a page, and all of it words that are read and written whole.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr(), self.count) }
-    }
-
-    /// Bytes of memory.
-    pub const fn bytes(&self) -> u64 {
-        (self.count * LINE) as u64
-    }
-}
 
 /// Memory for a set, of which nobody knows yet.
 pub(super) fn make(spec: &Spec) -> Result<(OwnedFd, SetMemory), KernelError> {
@@ -75,7 +28,7 @@ pub(super) fn make(spec: &Spec) -> Result<(OwnedFd, SetMemory), KernelError> {
     let fd = bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr).map_err(failed)?;
     // SAFETY: the kernel has just given it to us.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let memory = SetMemory::map(fd.as_fd(), lines as usize).map_err(KernelError::system("mapping a set"))?;
+    let memory = SetMemory::of(fd.as_fd(), lines as usize).map_err(KernelError::system("mapping a set"))?;
     Ok((fd, memory))
 }
 
@@ -105,7 +58,7 @@ pub(super) fn get(sets: BorrowedFd<'_>, slot: u32) -> Result<Option<SetMemory>, 
     }
     let data = aya::maps::MapData::from_id(id).map_err(KernelError::map(maps::NAMED_SETS))?;
     let count = data.info().map_err(KernelError::map(maps::NAMED_SETS))?.max_entries();
-    SetMemory::map(data.fd().as_fd(), count as usize).map(Some).map_err(KernelError::system("mapping a set"))
+    SetMemory::of(data.fd().as_fd(), count as usize).map(Some).map_err(KernelError::system("mapping a set"))
 }
 
 /// Fills the map of sets of an object that is not in force.
