@@ -294,7 +294,9 @@ proptest! {
         // A TCP header that was cut has no checksum to be brought in line: and what the error says of it differs.
         let is_cut = kind == 0 && about_own.len() < header + 20;
         let written = memory.0.borrow();
-        if is_cut && about_own.len() >= header + 18 {
+        if is_cut && about_own.len() == header + 17 {
+            // One half of a checksum is nothing that could be brought in line.
+        } else if is_cut && about_own.len() >= header + 18 {
             let check = after.len() - about_own.len() + header + 16;
             prop_assert_eq!(&written[..34], &after[..34]);
             prop_assert_eq!(&written[check + 2..], &after[check + 2..]);
