@@ -87,10 +87,14 @@ fn set_port(work: &mut Work, tried: u32) {
         u32::from(old)
     } else {
         let count = (last.wrapping_sub(first) & 0xffff) + 1;
-        // Few ports are tried one after the other, each once. Among many, each connection steps by a number of its own: with one
-        // for all, those that are taken would lie on everybody's way.
-        let step = if count <= TRIES { 1 } else { work.random >> 16 | 1 };
-        first + work.random.wrapping_add(tried.wrapping_mul(step)) % count
+        // Few ports are tried one after the other, each once. Among many each try is as good as random: steps, the same for all or
+        // each connection's own, come through rows of ports that are taken.
+        let place = if count <= TRIES {
+            work.random.wrapping_add(tried) % count
+        } else {
+            ((u64::from(mixed_with(work.random, tried)) * u64::from(count)) >> 32) as u32
+        };
+        first + place
     };
     if is_ping(work) {
         // The end that answers has the identifier plus a number of its own, see `flow::query_ports`.
@@ -98,6 +102,15 @@ fn set_port(work: &mut Work, tried: u32) {
         work.translated.ports[1] = u32::from((port as u16).wrapping_add(more));
     }
     work.translated.ports[0] = port & 0xffff;
+}
+
+/// A number that looks random for each try (the finalizer of MurmurHash3, 32 bits).
+#[inline(always)]
+fn mixed_with(random: u32, tried: u32) -> u32 {
+    let value = random.wrapping_add(tried.wrapping_mul(0x9e37_79b9));
+    let value = (value ^ value >> 16).wrapping_mul(0x85eb_ca6b);
+    let value = (value ^ value >> 13).wrapping_mul(0xc2b2_ae35);
+    value ^ value >> 16
 }
 
 /// Enters an alias where no entry has its key, and notes where; `false` when one has, or when there is no room or no need
