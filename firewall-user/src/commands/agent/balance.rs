@@ -58,8 +58,10 @@ struct Watched {
 struct Group {
     settings: Balance,
     watched: Vec<Watched>,
-    /// What was written last.
-    written: Option<Vec<usize>>,
+    /// What was known when the map was written last, of each backend: is it up, how many connections it has.
+    known: Option<Vec<(bool, u64)>>,
+    /// What was written then: for each key of the map a backend.
+    written: Vec<usize>,
     counted: Option<Instant>,
 }
 
@@ -174,7 +176,7 @@ impl Keeper {
 
     fn tell(&self) {
         let states = self.groups.iter().flat_map(|(name, group)| {
-            let places = |number| group.written.iter().flatten().filter(|place| **place == number).count() as u64;
+            let places = |number| group.written.iter().filter(|place| **place == number).count() as u64;
             group.watched.iter().enumerate().map(move |(number, watched)| BackendState {
                 map: name.clone(),
                 backend: watched.backend.to_string(),
@@ -213,7 +215,7 @@ impl Group {
             let health = known.map_or(Health::UNKNOWN, |known| known.health);
             Watched { backend: backend.clone(), health, due: Some(Instant::now()), connections: 0 }
         });
-        Self { watched: watched.collect(), settings, written: None, counted: None }
+        Self { watched: watched.collect(), settings, known: None, written: Vec::new(), counted: None }
     }
 
     /// Connections of each backend that are in the table.
@@ -238,7 +240,12 @@ impl Group {
         Ok(())
     }
 
+    /// Writes the map if anything is known now that was not when it was written last.
     fn write(&mut self, name: &str, instance: &Instance) -> Result<()> {
+        let known = self.watched.iter().map(|watched| (watched.health.is_up, watched.connections)).collect();
+        if self.known.as_ref() == Some(&known) {
+            return Ok(());
+        }
         let names: Vec<String> = self.watched.iter().map(|watched| watched.backend.to_string()).collect();
         let candidate = |(watched, name)| {
             let Watched { backend, health, connections, .. }: &Watched = watched;
@@ -248,15 +255,20 @@ impl Group {
             self.watched.iter().zip(names.iter().map(String::as_str)).map(candidate).collect();
         let size = self.settings.places.0 as usize;
         let Some(places) = share::places(self.settings.choose, &candidates, size) else { return Ok(()) };
-        if self.written.as_ref() == Some(&places) {
-            return Ok(());
+        let is_new = self.known.is_none() || self.written != places;
+        if is_new {
+            self.put(name, &places, instance)?;
         }
+        (self.known, self.written) = (Some(known), places);
+        Ok(())
+    }
+
+    /// Gives the map a backend for each key.
+    fn put(&self, name: &str, places: &[usize], instance: &Instance) -> Result<()> {
         let values = places.iter().map(|place| self.watched[*place].backend.value());
         let map: Vec<String> =
             self.settings.map.as_deref().unwrap_or(name).split_whitespace().map(str::to_owned).collect();
         let elements: Vec<String> = values.enumerate().map(|(key, value)| format!("{key} : {value}")).collect();
-        set::write(instance, &map, &elements)?;
-        self.written = Some(places);
-        Ok(())
+        set::write(instance, &map, &elements)
     }
 }
