@@ -32,7 +32,7 @@ use crate::{
     nat,
     pipeline::{self, Path},
     rules,
-    verifier::{forget, load_packet_pointer, store_u16},
+    verifier::{forget, load_packet_pointer, write_u16},
 };
 
 /// Bytes that are made readable when a packet's headers are not in the linear part of its buffer.
@@ -145,7 +145,7 @@ impl Editor for XdpFrame {
     fn put16(&self, at: u32, value: u16) -> bool {
         let Some(Window(address)) = self.header::<2>(at) else { return false };
         // SAFETY: two bytes that were checked to be there.
-        unsafe { store_u16(address, value.to_be()) };
+        unsafe { write_u16(address, value.to_be()) };
         true
     }
 

@@ -146,16 +146,6 @@ pub fn is_below(last: u32, value: u32) -> u32 {
     result as u32
 }
 
-/// Stores 16 bits at an address of the packet.
-///
-/// # Safety
-/// `address` must be that of two bytes that were checked to be there.
-#[inline(always)]
-pub unsafe fn store_u16(address: usize, value: u16) {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("*(u16 *)({0} + 0) = {1}", in(reg) address, in(reg) u64::from(value), options(nostack)) };
-}
-
 /// Replaces the word at `address` by `new` if it is `old`; says whether it was. A full barrier.
 ///
 /// rustc gives its BPF target no compare-and-swap although BPF v3 has the instruction (Linux 5.12).
