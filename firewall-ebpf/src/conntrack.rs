@@ -412,21 +412,31 @@ pub fn commit<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
         }
         return verdict;
     }
-    // Twice, because another CPU may take the same place at the same instant.
     if !enter(work) {
-        if !enter(work) {
-            maps::flow_stats(|stats| stats.refused += 1);
-            return Verdict::drop(Reason::TableFull);
-        }
-        maps::flow_stats(|stats| stats.retried += 1);
+        return Verdict::drop(Reason::TableFull);
     }
     emit::new_flow(work);
     Verdict::PASS
 }
 
-/// Finds room for the connection and writes it there; `false` when there is no room.
-#[inline(never)]
+/// Enters the connection; `false` when there is no room. Tried twice, because another CPU may take the same place at the same
+/// instant.
+#[inline(always)]
 pub fn enter(work: &mut Work) -> bool {
+    if try_to_enter(work) {
+        return true;
+    }
+    let entered = try_to_enter(work);
+    maps::flow_stats(|stats| {
+        stats.retried += u64::from(entered);
+        stats.refused += u64::from(!entered);
+    });
+    entered
+}
+
+/// Finds room for the connection and writes it there; `false` when there is no room, or another CPU took it.
+#[inline(never)]
+fn try_to_enter(work: &mut Work) -> bool {
     verifier::frame();
     let mask = maps::BUCKET_MASK.load();
     let (home, alternate) = (table::home(work.hash, mask), table::alternate(work.hash, mask));
