@@ -4,7 +4,7 @@
 ///
 /// It must move whenever a type listed in [`shared`] changes size, meaning or field order: a process that finds pins
 /// of another version refuses them by name instead of reading them as something they are not.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Declares that types may cross between kernel and user space: asserts their size, and (for user space) that every
 /// bit pattern is a valid value.

@@ -76,9 +76,13 @@ pub struct Event {
     pub icmp: u32,
     /// TCP flags word, with its protocol.
     pub tcp_flags: u32,
+    /// Of a new connection whose addresses are translated, both ends as the other side has them; else zero.
+    pub translated: [[u32; 4]; 2],
+    /// And their ports.
+    pub translated_ports: [u32; 2],
 }
 
-crate::shared!(Event = 120);
+crate::shared!(Event = 160);
 
 #[cfg(feature = "user")]
 impl Event {
@@ -109,6 +113,8 @@ impl Event {
             destination_port: word(108)?,
             icmp: word(112)?,
             tcp_flags: word(116)?,
+            translated: [address(120)?, address(136)?],
+            translated_ports: [word(152)?, word(156)?],
         })
     }
 }

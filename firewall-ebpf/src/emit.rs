@@ -3,11 +3,13 @@
 use firewall_common::{
     conntrack,
     event::{self, EVENTS_PER_AUTHOR, Event, Kind},
-    packet::{Field, Packet},
+    nat::words,
+    packet::{Field, NFPROTO_IPV4, Packet},
+    parse::tagged,
     verdict::{Reason, Verdict},
 };
 
-use crate::{maps, verifier, work::Work};
+use crate::{maps, nat, verifier, work::Work};
 
 /// Tells of a drop. Packets by no registered interface are the probes of an apply, of which nobody wants to know.
 #[inline(always)]
@@ -89,10 +91,31 @@ pub extern "C" fn tell(path: u32, kind: u32, rule: u32, log: u32) -> u32 {
     event.log = log;
     event.hook = work.hook;
     fill(event, &work.packet);
+    event.translated = [[0; 4]; 2];
+    event.translated_ports = [0; 2];
+    if nat::is_used() && kind == Kind::New as u32 && work.nat & nat::WANTED != 0 {
+        tell_both_sides(event, work);
+    }
     budget.suppressed = 0;
     own.suppressed = 0;
     record.submit(0);
     1
+}
+
+/// The packet's words are those behind the translation by now; the connection is that of its sender.
+#[inline(always)]
+fn tell_both_sides(event: &mut Event, work: &Work) {
+    let is_v4 = work.packet.get(Field::NfProto) == NFPROTO_IPV4;
+    event.source = words(work.original.addresses[0], is_v4);
+    event.destination = words(work.original.addresses[1], is_v4);
+    event.translated[0] = words(work.translated.addresses[0], is_v4);
+    event.translated[1] = words(work.translated.addresses[1], is_v4);
+    if nat::has_ports(work) {
+        let protocol = work.packet.get(Field::L4Proto) as u8;
+        event.source_port = tagged(protocol, work.original.ports[0]);
+        event.destination_port = tagged(protocol, work.original.ports[1]);
+        event.translated_ports = work.translated.ports;
+    }
 }
 
 #[inline(always)]

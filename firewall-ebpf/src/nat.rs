@@ -230,7 +230,7 @@ fn choose_source<F: Frame>(frame: &F, work: &mut Work) -> u32 {
 
 /// Do the connection's packets have ports that can be changed?
 #[inline(always)]
-fn has_ports(work: &Work) -> bool {
+pub fn has_ports(work: &Work) -> bool {
     matches!(
         work.packet.get(Field::L4Proto) as u8,
         tcp::PROTOCOL | udp::PROTOCOL | udp::PROTOCOL_LITE | sctp::PROTOCOL_DCCP

@@ -1,6 +1,6 @@
 //! What people are told of translated connections.
 
-use std::net::UdpSocket;
+use std::{net::UdpSocket, time::Duration};
 
 use firewall_tests::{
     command::Rampart,
@@ -41,5 +41,33 @@ fn conns_and_why_show_both_sides() {
     let public = format!("198.51.100.254:{port}");
     let why = rampart.run(&["why", "--in", "eth1", "udp", "198.51.100.1:80", &public]).success();
     assert!(why.stdout.contains(&format!("192.0.2.1:{port}")) && why.stdout.contains("established"), "{}", why.stdout);
+    std::mem::forget(rampart);
+}
+
+#[test]
+fn events_of_new_connections_show_both_sides() {
+    let field = Field::new(By::Rampart, &format!("table inet t {{\n{MASQUERADE}\n}}\n"));
+    let rampart = Rampart::on(&field.routed.router);
+    let monitor = rampart.start(&["monitor", "--json", "--filter", "new", "--filter", "dport=80"]);
+    let there = field.routed.server.run(|| UdpSocket::bind(at(FAR_SERVER, 80))).expect("a socket");
+    there.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    // Until the monitor listens.
+    let event = (40_000..40_030)
+        .find_map(|port| {
+            let here = field.routed.client.run(|| UdpSocket::bind(at(CLIENT, port))).expect("a socket");
+            here.send_to(b"hello", at(FAR_SERVER, 80)).expect("sent");
+            there.recv_from(&mut [0; 5]).expect("it comes");
+            let lines = monitor.lines_until(Duration::from_secs(1), |line| line.contains(&port.to_string()));
+            let event: serde_json::Value = serde_json::from_str(lines.last()?).expect("JSON");
+            (event["packet"]["sport"] == port).then_some(event)
+        })
+        .expect("an event");
+    let port = event["packet"]["sport"].as_u64().expect("a port");
+    assert_eq!((&event["packet"]["src"], &event["packet"]["dst"]), (&json!("192.0.2.1"), &json!("198.51.100.1")));
+    assert_eq!(
+        event["nat"],
+        json!({ "src": "198.51.100.254", "dst": "198.51.100.1", "sport": port, "dport": 80 }),
+        "{event}"
+    );
     std::mem::forget(rampart);
 }

@@ -97,7 +97,7 @@ fn snapshot() -> String {
         }
         Event {
             time_ns, suppressed, more, kind, generation, reason, rule, log, hook, ifindex, length, ct_state, ether_type, source,
-            destination, nfproto, protocol, source_port, destination_port, icmp, tcp_flags,
+            destination, nfproto, protocol, source_port, destination_port, icmp, tcp_flags, translated, translated_ports,
         }
         Budget { tick, spent, suppressed, lost }
         Control { abi, active, generation, unconfirmed, deadline_ns, secret }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     author::Author,
     clock::Clock,
-    packet::Told,
+    packet::{Ends, Told},
     words::{grouped, printable},
 };
 use crate::{
@@ -106,6 +106,9 @@ impl<'a> Seen<'a> {
             let _ = write!(line, "\"{}\" ", printable(prefix));
         }
         let _ = write!(line, "{way} {} {}", self.interface, self.packet.text());
+        if let Some(translated) = &self.packet.translated {
+            let _ = write!(line, " nat {}", translated.text());
+        }
         if let Some(state) = self.ct_state() {
             let _ = write!(line, " ct {state}");
         }
@@ -151,6 +154,7 @@ impl<'a> Seen<'a> {
             "log": log.map(|log| json!({ "prefix": log.prefix, "level": log.level })),
             "ct_state": self.ct_state(),
             "packet": self.packet.json(),
+            "nat": self.packet.translated.as_ref().map(Ends::json),
             "suppressed": self.event.suppressed,
             "more": self.event.more,
         })

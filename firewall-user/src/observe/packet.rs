@@ -29,6 +29,55 @@ pub struct Told {
     pub flags: Option<u8>,
     /// Length of the frame.
     pub length: u32,
+    /// Both ends of a new connection as the other side of a translation has them.
+    pub translated: Option<Ends>,
+}
+
+/// Both ends of a connection, first the one that began it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Their addresses.
+    pub addresses: (IpAddr, IpAddr),
+    /// Their ports, if they have some.
+    pub ports: Option<(u16, u16)>,
+}
+
+impl Ends {
+    /// Those of an event.
+    fn of(event: &Event) -> Option<Self> {
+        let [source, destination] = event.translated;
+        if event.translated == [[0; 4]; 2] {
+            return None;
+        }
+        let addresses = address(event.nfproto, source).zip(address(event.nfproto, destination))?;
+        let [from, to] = event.translated_ports.map(|port| port as u16);
+        let is_other = [event.source, event.destination] != event.translated
+            || (from | to != 0 && [event.source_port as u16, event.destination_port as u16] != [from, to]);
+        // A rule may give a connection the addresses that it has.
+        is_other.then(|| Self { addresses, ports: (from | to != 0).then_some((from, to)) })
+    }
+
+    /// `203.0.113.1:40000 -> 198.51.100.7:443`
+    pub fn text(&self) -> String {
+        let (source, destination) = self.addresses;
+        match self.ports {
+            Some((from, to)) => format!("{} -> {}", endpoint(source, from), endpoint(destination, to)),
+            None => format!("{source} -> {destination}"),
+        }
+    }
+
+    /// The same as JSON.
+    pub fn json(&self) -> Value {
+        let (source, destination) = self.addresses;
+        let mut ends = Map::new();
+        ends.insert("src".to_owned(), source.to_string().into());
+        ends.insert("dst".to_owned(), destination.to_string().into());
+        if let Some((from, to)) = self.ports {
+            ends.insert("sport".to_owned(), from.into());
+            ends.insert("dport".to_owned(), to.into());
+        }
+        ends.into()
+    }
 }
 
 impl Told {
@@ -43,6 +92,7 @@ impl Told {
             icmp: upper(event.icmp).map(|word| ((word >> 8) as u8, word as u8)),
             flags: upper(event.tcp_flags).map(|word| word as u8),
             length: event.length,
+            translated: Ends::of(event),
         }
     }
 

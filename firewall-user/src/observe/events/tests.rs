@@ -179,3 +179,29 @@ fn numbers_of_another_version_are_passed_over() {
     let beyond = syn(Kind::Dropped, Reason::Rule, 1000);
     assert!(line(&beyond, Some(&manifest)).contains("a rule of a ruleset before"));
 }
+
+#[test]
+fn a_new_connection_shows_both_sides_of_its_translation() {
+    let plain = syn(Kind::New, Reason::None, 0);
+    let event = Event {
+        translated: [[0xcb00_7101, 0, 0, 0], [0xc000_0201, 0, 0, 0]],
+        translated_ports: [40_001, 8443],
+        ..plain
+    };
+    let text = line(&event, None);
+    assert!(
+        text.contains("198.51.100.7:40000 -> 203.0.113.10:23 flags S nat 203.0.113.1:40001 -> 192.0.2.1:8443 ct new"),
+        "{text}"
+    );
+    let json = |event: &Event| Seen::new(event, "eth0", None).expect("known numbers").json(CLOCK)["nat"].clone();
+    assert_eq!(
+        json(&event),
+        serde_json::json!({ "src": "203.0.113.1", "dst": "192.0.2.1", "sport": 40_001, "dport": 8443 })
+    );
+    // Of a ping no ports are told.
+    let ping = Event { translated_ports: [0; 2], ..event };
+    assert_eq!(json(&ping), serde_json::json!({ "src": "203.0.113.1", "dst": "192.0.2.1" }));
+    // A rule that gives a connection what it has changes nothing.
+    let same = Event { translated: [plain.source, plain.destination], translated_ports: [40_000, 23], ..plain };
+    assert_eq!((json(&same), json(&plain)), (serde_json::Value::Null, serde_json::Value::Null));
+}
