@@ -67,15 +67,23 @@ pub struct FlowStats {
     pub forgotten: u64,
     /// Later fragments that came before their first one.
     pub fragments_early: u64,
-    /// When it was last told that there is no room, ticks.
-    pub told: u64,
+    /// Must be zero.
+    pub reserved: u64,
 }
 
 impl FlowStats {
     /// Adds what another CPU counted.
     pub fn add_up(&mut self, other: &Self) {
-        let Self { entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, told } =
-            *other;
+        let Self {
+            entered,
+            refused,
+            evicted_embryonic,
+            evicted_answered,
+            retried,
+            forgotten,
+            fragments_early,
+            reserved: _,
+        } = *other;
         self.entered += entered;
         self.refused += refused;
         self.evicted_embryonic += evicted_embryonic;
@@ -83,7 +91,6 @@ impl FlowStats {
         self.retried += retried;
         self.forgotten += forgotten;
         self.fragments_early += fragments_early;
-        self.told = self.told.max(told);
     }
 }
 

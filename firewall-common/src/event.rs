@@ -2,32 +2,63 @@
 
 use crate::verdict::{REASONS, Reason};
 
-/// What an event tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u32)]
-pub enum Kind {
-    /// A packet was dropped.
-    Dropped = 1,
-    /// A rule with a `log` statement was met.
-    Logged = 2,
-    /// A connection was entered into the state table.
-    New = 3,
+/// Declares the kinds once: number, name and meaning, so that events, filters and documentation cannot disagree.
+macro_rules! kinds {
+    ($($variant:ident = $number:literal, $name:literal, $meaning:literal;)+) => {
+        /// What an event tells. A number and a name are never reused. Below [`FROM_COMMANDS`] programs in the kernel tell of it,
+        /// from there on commands do, and the agent.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum Kind {
+            $(#[doc = $meaning] $variant = $number,)+
+        }
+
+        impl Kind {
+            /// Every kind, in number order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The kind of a number that came from the kernel.
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
+            /// The word used in output and filters.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// One sentence for a person.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $meaning,)+
+                }
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// The kind of a number that came from the kernel.
-    pub fn from_number(number: u32) -> Option<Self> {
-        [Self::Dropped, Self::Logged, Self::New].into_iter().find(|kind| *kind as u32 == number)
-    }
+/// The first number of the kinds that commands tell of.
+pub const FROM_COMMANDS: u32 = 32;
 
-    /// The word used in output.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Dropped => "dropped",
-            Self::Logged => "logged",
-            Self::New => "new",
-        }
-    }
+kinds! {
+    Dropped = 1, "dropped", "a packet was dropped";
+    Logged = 2, "logged", "a rule with a `log` statement was met";
+    New = 3, "new", "a connection was entered into the state table";
+    Closed = 4, "closed", "a connection has ended: by a reset, by the last FIN or SHUTDOWN, or by its time";
+    TableFull = 5, "table_full", "a connection found no room in the state table: once a second at most, with its packet";
+    NatExhausted = 6, "nat_exhausted", "a translated connection found no free port: once a second at most, with its packet";
+    FloodOn = 7, "flood_on", "a flood has begun";
+    FloodOff = 8, "flood_off", "a flood is over";
+    Apply = 32, "apply", "a ruleset was put in force, or was not, or the one before came back";
+    Ban = 33, "ban", "a source was banned";
+    Unban = 34, "unban", "a ban was lifted";
+    BackendUp = 35, "backend_up", "a backend answers, and gets connections";
+    BackendDown = 36, "backend_down", "a backend does not answer, and gets no connections";
 }
 
 /// One event. Addresses and ports are in host byte order, as in [`crate::packet::Packet`].
@@ -80,9 +111,35 @@ pub struct Event {
     pub translated: [[u32; 4]; 2],
     /// And their ports.
     pub translated_ports: [u32; 2],
+    /// Numbers whose meaning is the kind's: of [`Kind::Closed`] packets and bytes by direction (original, reply: packets, bytes, packets,
+    /// bytes), of [`Kind::FloodOn`] and [`Kind::FloodOff`] what was counted and the threshold. Zero for others.
+    pub numbers: [u64; 4],
+    /// Of [`Kind::Closed`]: how long it lived, ticks.
+    pub age: u32,
+    /// Of [`Kind::Closed`]: its last state, [`crate::conntrack::State`].
+    pub state: u32,
 }
 
-crate::shared!(Event = 160);
+crate::shared!(Event = 200);
+
+/// Whom programs tell, and what they have told: one value that all CPUs share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Listeners {
+    /// Until when somebody reads events, ticks; 0 for nobody.
+    pub until: u32,
+    /// Up to when connections whose time ran out were told of, ticks.
+    pub swept: u32,
+    /// When [`Kind::TableFull`] was told last, ticks.
+    pub table_full: u64,
+    /// When [`Kind::NatExhausted`] was told last, ticks.
+    pub nat_exhausted: u64,
+}
+
+crate::shared!(Listeners = 24);
+
+/// How often [`Kind::TableFull`] and [`Kind::NatExhausted`] are told at most, ticks.
+pub const REPEATED_AFTER: u64 = crate::conntrack::ticks_of_seconds(1) as u64;
 
 #[cfg(feature = "user")]
 impl Event {
@@ -115,6 +172,9 @@ impl Event {
             tcp_flags: word(116)?,
             translated: [address(120)?, address(136)?],
             translated_ports: [word(152)?, word(156)?],
+            numbers: [long(160)?, long(168)?, long(176)?, long(184)?],
+            age: word(192)?,
+            state: word(196)?,
         })
     }
 }
@@ -149,15 +209,25 @@ pub const AUTHORS: u32 = REASONS as u32 + RULES;
 /// Budgets of rules; a power of two.
 const RULES: u32 = 1024;
 
-/// Whose budget an event is on: that of the rule, or that of the reason, when no rule dropped the packet.
+/// Is it of a kind that is rare by itself? The budget of a CPU, which a flood may have used up, does not keep it from being told.
+#[inline(always)]
+pub const fn is_rare(kind: u32) -> bool {
+    kind > Kind::Closed as u32
+}
+
+/// Whose budget an event is on: that of the rule, or that of the reason, when no rule dropped the packet; what is rare has one of its
+/// own, in the place of reasons that will not be.
 #[inline(always)]
 pub const fn author(kind: u32, reason: u32, rule: u32) -> u32 {
+    if is_rare(kind) {
+        return REASONS as u32 - 16 + (kind & 15);
+    }
     let is_rules =
         reason == Reason::Rule as u32 || reason == Reason::Policy as u32 || reason == Reason::Rejected as u32;
     if kind == Kind::Dropped as u32 && !is_rules {
         return reason & (REASONS as u32 - 1);
     }
-    // A rule may log, and drop, and let a connection begin: each on its own.
+    // A rule may log, and drop, and let a connection begin, which ends: each on its own.
     REASONS as u32 + ((rule ^ kind << 8) & (RULES - 1))
 }
 

@@ -48,7 +48,7 @@ pub use self::enter::{commit, enter};
 use crate::{
     association,
     bucket::{Slots, aside, entry, slot_word},
-    maps, nat,
+    emit, maps, nat,
     packet::{Frame, TcFrame, XdpFrame},
     pipeline::Path,
     verifier::{self, forget, forget_u64},
@@ -166,6 +166,9 @@ fn update<F: Frame>(frame: &F, work: &mut Work, place: u32) -> CtState {
     let index = index(work, entry);
     entry.packets[index] += 1;
     entry.bytes[index] += u64::from(work.packet.get(Field::Length));
+    if change.state.is_over() && !Slot(work.slot).state().is_over() {
+        emit::closed(work, change.state);
+    }
     seen
 }
 

@@ -1,40 +1,26 @@
 //! Events, for whoever listens: nobody listening costs one load, too many cost a counter.
 
 use firewall_common::{
-    conntrack,
-    event::{self, EVENTS_PER_AUTHOR, Event, Kind},
+    conntrack::{Direction, State},
+    event::{self, Budget, EVENTS_PER_AUTHOR, Event, Kind, REPEATED_AFTER},
     nat::words,
     packet::{Field, NFPROTO_IPV4, Packet},
     parse::tagged,
     verdict::{Reason, Verdict},
 };
 
-use crate::{maps, nat, verifier, work::Work};
+use crate::{
+    bucket, conntrack, maps, nat,
+    verifier::{self, forget},
+    work::Work,
+};
 
 /// Tells of a drop. Packets by no registered interface are the probes of an apply, of which nobody wants to know.
 #[inline(always)]
 pub fn verdict(work: &Work, verdict: Verdict) {
-    if !verdict.is_pass() && work.interface != 0 && is_news(work, verdict) {
-        emit((work.path, work.tick), Kind::Dropped, work.cursor.rule, 0);
+    if !verdict.is_pass() && work.interface != 0 && maps::is_listening(work.tick) {
+        tell_drop(work.path);
     }
-}
-
-/// That there is no room is told once a second at most; a table that is full is full for every packet.
-#[inline(always)]
-fn is_news(work: &Work, verdict: Verdict) -> bool {
-    const SECOND: u64 = conntrack::ticks_of_seconds(1) as u64;
-    if verdict != Verdict::drop(Reason::TableFull) || !maps::is_listening(work.tick) {
-        return true;
-    }
-    let mut news = false;
-    maps::flow_stats(|stats| {
-        let now = u64::from(work.tick);
-        news = now.wrapping_sub(stats.told) >= SECOND;
-        if news {
-            stats.told = now;
-        }
-    });
-    news
 }
 
 /// Tells of a rule's log statement.
@@ -49,10 +35,67 @@ pub fn new_flow(work: &Work) {
     emit((work.path, work.tick), Kind::New, work.cursor.rule, 0);
 }
 
+/// Tells of a connection that this packet ended, whose place is in the work area.
+#[inline(always)]
+pub fn closed(work: &Work, state: State) {
+    if maps::is_listening(work.tick) {
+        tell_closed(work.path, u32::from(state.0));
+    }
+}
+
+/// Tells of a flood that has begun ([`Kind::FloodOn`]) or is over ([`Kind::FloodOff`]), with the packet that showed it: what its packets are
+/// dropped for, how many were counted, and from how many on it is a flood.
+#[expect(dead_code, reason = "floods are not told of by programs yet")]
+#[inline(always)]
+pub fn flood(work: &mut Work, kind: Kind, reason: Reason, counted: u64, threshold: u64) {
+    if maps::is_listening(work.tick) {
+        work.numbers = [counted, threshold, 0, 0];
+        work.told_reason = reason as u32;
+        tell(work.path, kind as u32, work.cursor.rule, 0);
+    }
+}
+
 #[inline(always)]
 fn emit((path, tick): (u32, u32), kind: Kind, rule: u32, log: u32) {
     if maps::is_listening(tick) {
         tell(path, kind as u32, rule, log);
+    }
+}
+
+/// A drop, and what it says of the whole: that there is no room is told once a second.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_drop(path: u32) -> u32 {
+    verifier::frame();
+    let Some(work) = maps::work_of(path) else { return 0 };
+    let (outcome, rule) = (work.outcome, work.cursor.rule);
+    tell(path, Kind::Dropped as u32, rule, 0);
+    let kind = if outcome == Reason::TableFull as u32 {
+        Kind::TableFull
+    } else if outcome == Reason::NatExhausted as u32 {
+        Kind::NatExhausted
+    } else {
+        return 0;
+    };
+    if is_due(kind, work.tick) {
+        tell(path, kind as u32, rule, 0);
+    }
+    0
+}
+
+/// Was it not told for a second? Of several CPUs that ask at once, one tells.
+#[inline(always)]
+fn is_due(kind: Kind, tick: u32) -> bool {
+    let Some(listeners) = maps::LISTENERS.get_ptr_mut(0) else { return false };
+    // SAFETY: aligned words of a map value.
+    unsafe {
+        let told = if kind as u32 == Kind::TableFull as u32 {
+            &raw mut (*listeners).table_full
+        } else {
+            &raw mut (*listeners).nat_exhausted
+        };
+        let (before, now) = (told.read_volatile(), u64::from(tick));
+        now.wrapping_sub(before) >= REPEATED_AFTER && verifier::compare_exchange(told, before, now)
     }
 }
 
@@ -61,19 +104,9 @@ fn emit((path, tick): (u32, u32), kind: Kind, rule: u32, log: u32) {
 #[inline(never)]
 pub extern "C" fn tell(path: u32, kind: u32, rule: u32, log: u32) -> u32 {
     verifier::frame();
-    let (Some(work), Some(budget)) = (maps::work_of(path), maps::BUDGET.get_ptr_mut(0)) else { return 0 };
-    let reason = if kind == Kind::Dropped as u32 { work.outcome } else { 0 };
-    let Some(own) = maps::AUTHORS.get_ptr_mut(event::author(kind, reason, rule)) else { return 0 };
-    // SAFETY: this CPU's values; an event that is lost between XDP and tc on one CPU costs a count, nothing else.
-    let (budget, own) = unsafe { (&mut *budget, &mut *own) };
-    if !own.take_of(work.tick, EVENTS_PER_AUTHOR) {
-        budget.refuse();
-        return 0;
-    }
-    if !budget.take(work.tick) {
-        own.refuse();
-        return 0;
-    }
+    let Some(work) = maps::work_of(path) else { return 0 };
+    let reason = reason(work, kind);
+    let Some((budget, own)) = take(work, event::author(kind, reason, rule), event::is_rare(kind)) else { return 0 };
     let Some(mut record) = maps::EVENTS.reserve::<Event>(0) else {
         own.refuse();
         budget.refuse();
@@ -81,23 +114,22 @@ pub extern "C" fn tell(path: u32, kind: u32, rule: u32, log: u32) -> u32 {
     };
     // SAFETY: the record is ours to fill until it is submitted, and every field is written.
     let event = unsafe { &mut *record.as_mut_ptr() };
-    event.time_ns = work.now_ns;
-    event.suppressed = budget.suppressed;
-    event.more = own.suppressed;
     event.kind = kind;
     event.generation = maps::GENERATION.load();
     event.reason = reason;
     event.rule = rule;
     event.log = log;
-    event.hook = work.hook;
-    fill(event, &work.packet);
-    event.translated = [[0; 4]; 2];
-    event.translated_ports = [0; 2];
+    let is_flood = kind == Kind::FloodOn as u32 || kind == Kind::FloodOff as u32;
+    for index in 0..4 {
+        event.numbers[index] = if is_flood { work.numbers[index] } else { 0 };
+    }
+    event.age = 0;
+    event.state = 0;
+    fill(event, work);
     if nat::is_used() && kind == Kind::New as u32 && work.nat & nat::WANTED != 0 {
         tell_both_sides(event, work);
     }
-    budget.suppressed = 0;
-    own.suppressed = 0;
+    finish(event, budget, own);
     record.submit(0);
     1
 }
@@ -118,8 +150,101 @@ fn tell_both_sides(event: &mut Event, work: &Work) {
     }
 }
 
+/// What the event gives as the reason.
 #[inline(always)]
-fn fill(event: &mut Event, packet: &Packet) {
+fn reason(work: &Work, kind: u32) -> u32 {
+    if kind == Kind::FloodOn as u32 || kind == Kind::FloodOff as u32 {
+        work.told_reason
+    } else if kind == Kind::Logged as u32 || kind == Kind::New as u32 {
+        0
+    } else {
+        work.outcome
+    }
+}
+
+/// Takes an event's worth of the budget of the CPU and of the author.
+#[inline(always)]
+fn take(work: &Work, author: u32, is_rare: bool) -> Option<(&'static mut Budget, &'static mut Budget)> {
+    let (budget, own) = (maps::BUDGET.get_ptr_mut(0)?, maps::AUTHORS.get_ptr_mut(author)?);
+    // SAFETY: this CPU's values; an event that is lost between XDP and tc on one CPU costs a count, nothing else.
+    let (budget, own) = unsafe { (&mut *budget, &mut *own) };
+    if !own.take_of(work.tick, EVENTS_PER_AUTHOR) {
+        budget.refuse();
+        return None;
+    }
+    if !is_rare && !budget.take(work.tick) {
+        own.refuse();
+        return None;
+    }
+    Some((budget, own))
+}
+
+/// How many were not told since one was.
+#[inline(always)]
+fn finish(event: &mut Event, budget: &mut Budget, own: &mut Budget) {
+    event.suppressed = budget.suppressed;
+    event.more = own.suppressed;
+    budget.suppressed = 0;
+    own.suppressed = 0;
+}
+
+/// Tells of the end of the connection whose place is in the work area. A function of its own, as [`tell`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_closed(path: u32, state: u32) -> u32 {
+    verifier::frame();
+    let Some(work) = maps::work_of(path) else { return 0 };
+    let Some(bucket) = maps::bucket(forget(&work.bucket)) else { return 0 };
+    // SAFETY: a place of the bucket; that another CPU recycles it meanwhile makes numbers wrong, nothing else.
+    let entry = unsafe { &*bucket::entry(bucket, forget(&work.place)) };
+    let author = event::author(Kind::Closed as u32, 0, entry.rule);
+    let Some((budget, own)) = take(work, author, false) else { return 0 };
+    let Some(mut record) = maps::EVENTS.reserve::<Event>(0) else {
+        own.refuse();
+        budget.refuse();
+        return 0;
+    };
+    // SAFETY: the record is ours to fill until it is submitted, and every field is written.
+    let event = unsafe { &mut *record.as_mut_ptr() };
+    event.kind = Kind::Closed as u32;
+    event.generation = entry.generation;
+    event.reason = 0;
+    event.rule = entry.rule;
+    event.log = 0;
+    event.numbers = [entry.packets[0], entry.bytes[0], entry.packets[1], entry.bytes[1]];
+    event.age = work.tick.wrapping_sub(entry.created);
+    event.state = state;
+    fill(event, work);
+    if nat::is_used() && work.nat & nat::KNOWN != 0 {
+        tell_both_sides(event, work);
+    } else if conntrack::direction(work, entry) == Direction::Reply {
+        turn(event);
+    }
+    finish(event, budget, own);
+    record.submit(0);
+    1
+}
+
+/// A connection is told of as its first packet had it.
+#[inline(always)]
+fn turn(event: &mut Event) {
+    for index in 0..4 {
+        let source = event.source[index];
+        event.source[index] = event.destination[index];
+        event.destination[index] = source;
+    }
+    let port = event.source_port;
+    event.source_port = event.destination_port;
+    event.destination_port = port;
+}
+
+#[inline(always)]
+fn fill(event: &mut Event, work: &Work) {
+    let packet: &Packet = &work.packet;
+    event.time_ns = work.now_ns;
+    event.hook = work.hook;
+    event.translated = [[0; 4]; 2];
+    event.translated_ports = [0; 2];
     event.ifindex = packet.get(Field::IifIndex) | packet.get(Field::OifIndex);
     event.length = packet.frame_length;
     event.ct_state = packet.get(Field::CtState);

@@ -40,7 +40,7 @@ use firewall_common::{
     conntrack::{CtState, LOOSE, Timeouts, ZONES},
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
-    event::{self, Budget},
+    event::{self, Budget, Listeners},
     fragment::Pieces,
     guard::Guard,
     image::{Insn, Interval, Part, Target, USES_NOTRACK},
@@ -100,7 +100,7 @@ pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static AUTHORS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(event::AUTHORS, 0);
 #[map]
-static LISTENERS: Array<u32> = Array::with_max_entries(1, 0);
+pub static LISTENERS: Array<Listeners> = Array::with_max_entries(1, 0);
 #[map]
 pub static GUARD: Array<Guard> = Array::with_max_entries(1, 0);
 #[btf_map]
@@ -338,5 +338,5 @@ pub fn sets() -> *mut c_void {
 /// Does anybody read events until now or later?
 #[inline(always)]
 pub fn is_listening(tick: u32) -> bool {
-    LISTENERS.get(0).is_some_and(|until| *until != 0 && until.wrapping_sub(tick) as i32 > 0)
+    LISTENERS.get(0).is_some_and(|Listeners { until, .. }| *until != 0 && until.wrapping_sub(tick) as i32 > 0)
 }

@@ -138,6 +138,10 @@ pub struct Work {
     pub header: [u8; checks::HEADER],
     /// A walk over its options.
     pub options: checks::Options,
+    /// What an event about a flood says, see [`crate::emit::flood`].
+    pub numbers: [u64; 4],
+    /// As above.
+    pub told_reason: u32,
     /// What a SYN offers, [`firewall_common::conntrack::Terms`] as a number.
     pub offer: u32,
 }

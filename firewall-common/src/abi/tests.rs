@@ -11,7 +11,7 @@ use crate::{
     control::Control,
     counter::{Counter, FlowStats, InterfaceCounters},
     eval::Cursor,
-    event::{Budget, Event},
+    event::{Budget, Event, Listeners},
     flow::{FlowKey, Secret},
     fragment::Pieces,
     guard::Guard,
@@ -93,12 +93,14 @@ fn snapshot() -> String {
         Guard { bans_until, reserved }
         Pieces { words, expires, ranges, broken }
         FlowStats {
-            entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, told,
+            entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, reserved,
         }
         Event {
             time_ns, suppressed, more, kind, generation, reason, rule, log, hook, ifindex, length, ct_state, ether_type, source,
             destination, nfproto, protocol, source_port, destination_port, icmp, tcp_flags, translated, translated_ports,
+            numbers, age, state,
         }
+        Listeners { until, swept, table_full, nat_exhausted }
         Budget { tick, spent, suppressed, lost }
         Control { abi, active, generation, unconfirmed, deadline_ns, secret }
         Answer { quote, header, link, source, link_length, header_length, quote_length, hops }

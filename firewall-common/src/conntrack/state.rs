@@ -144,6 +144,16 @@ impl State {
         Self(phase as u8)
     }
 
+    /// Has the connection ended, and is only remembered for what may still be under way?
+    #[inline(always)]
+    pub const fn is_over(self) -> bool {
+        let phase = self.phase();
+        phase == Phase::TimeWait as u8
+            || phase == Phase::Close as u8
+            || phase == Phase::SctpClosed as u8
+            || phase == Phase::Free as u8
+    }
+
     /// The phase as a number, see [`Phase`].
     #[inline(always)]
     pub const fn phase(self) -> u8 {

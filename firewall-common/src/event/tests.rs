@@ -48,13 +48,31 @@ fn authors_have_budgets_of_their_own() {
 }
 
 #[test]
-fn a_kind_has_its_number_and_word() {
-    for (number, word) in [(1, "dropped"), (2, "logged"), (3, "new")] {
-        let kind = Kind::from_number(number).expect("known");
-        assert_eq!((kind as u32, kind.name()), (number, word));
+fn kinds_have_numbers_and_words_of_their_own() {
+    for pair in Kind::ALL.windows(2) {
+        assert!((pair[0] as u32) < pair[1] as u32, "{pair:?} out of order");
+    }
+    for (index, kind) in Kind::ALL.iter().enumerate() {
+        assert_eq!(Kind::from_number(*kind as u32), Some(*kind));
+        assert!(Kind::ALL[index + 1..].iter().all(|other| other.name() != kind.name()), "{kind:?}");
+    }
+    for (number, word) in [(1, "dropped"), (2, "logged"), (3, "new"), (32, "apply")] {
+        assert_eq!(Kind::from_number(number).map(Kind::name), Some(word));
     }
     assert_eq!(Kind::from_number(0), None);
-    assert_eq!(Kind::from_number(4), None);
+    assert_eq!(Kind::from_number(9), None);
+}
+
+/// A full table is not kept from being told by the drops that come of it.
+#[test]
+fn what_is_rare_has_a_budget_of_its_own() {
+    let full = author(Kind::TableFull as u32, Reason::TableFull as u32, 0);
+    assert_ne!(full, author(Kind::Dropped as u32, Reason::TableFull as u32, 0));
+    let own = Kind::ALL.iter().filter(|kind| super::is_rare(**kind as u32) && (**kind as u32) < super::FROM_COMMANDS);
+    for kind in own {
+        let place = author(*kind as u32, 0, 0);
+        assert!(Reason::ALL.iter().all(|reason| *reason as u32 != place), "{kind:?} shares a budget");
+    }
 }
 
 #[cfg(feature = "user")]
@@ -91,6 +109,9 @@ fn an_event_is_read_field_by_field() {
         destination_port: word(offset_of!(Event, destination_port)),
         icmp: word(offset_of!(Event, icmp)),
         tcp_flags: word(offset_of!(Event, tcp_flags)),
+        numbers: [0, 8, 16, 24].map(|more| long(offset_of!(Event, numbers) + more)),
+        age: word(offset_of!(Event, age)),
+        state: word(offset_of!(Event, state)),
     };
     assert_eq!(event, expected);
     for length in 0..bytes.len() {

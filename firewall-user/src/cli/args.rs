@@ -375,8 +375,10 @@ pub struct Counters {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Filters:
-  dropped, logged, new         a kind of event
-  ban                          drops by a ban
+  dropped, logged, new, closed, table_full, nat_exhausted, flood_on, flood_off,
+  apply, ban, unban, backend_up, backend_down
+                               a kind of event
+  banned                       drops by a ban
   proto=tcp                    protocol, by name or number
   src=192.0.2.0/24  dst=...    address or prefix; host=... is either of them
   sport=443  dport=22          port; port=... is either of them

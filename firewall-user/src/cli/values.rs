@@ -239,7 +239,7 @@ impl FromStr for EventFilter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "ban" {
+        if text == "banned" {
             return Ok(Self::Reason(Reason::Banned));
         }
         let Some((key, value)) = text.split_once('=') else { return kind(text).map(Self::Kind) };
@@ -265,10 +265,9 @@ const LAYERS: [Layer; 5] = [Layer::Link, Layer::Network, Layer::Transport, Layer
 
 fn kind(text: &str) -> Result<Kind, String> {
     match text {
-        "dropped" | "drop" => Ok(Kind::Dropped),
-        "logged" | "log" => Ok(Kind::Logged),
-        "new" => Ok(Kind::New),
-        _ => Err(format!("no kind of event is called `{text}`; they are dropped, logged and new")),
+        "drop" => Ok(Kind::Dropped),
+        "log" => Ok(Kind::Logged),
+        _ => named("kind of event", text, Kind::ALL, Kind::name),
     }
 }
 

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::{
     No, Session, Status, check, complain,
     conns::{self, ASKED, Refused},
-    ruleset, test,
+    ruleset, tell_change, test,
 };
 use crate::{
     cli::args::{Apply, Reevaluate},
     compile::{self, Compiled, Manifest, SCHEMA},
     config::Config,
-    kernel::{self, Applied, ApplyOptions, Instance, KernelError, StateOptions},
+    kernel::{self, Applied, ApplyOptions, Applying, Instance, KernelError, Outcome, StateOptions},
     language::{Ruleset, Severity},
     observe::{
         status::{attachment, attachment_json},
@@ -21,8 +21,25 @@ use crate::{
 };
 
 pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
-    let Some(parsed) = ruleset::read(session, &apply.file)? else { return Ok(Status::No) };
-    let Some(config) = ruleset::settings(session)? else { return Ok(Status::No) };
+    let mut is_in_force = false;
+    let result = attempt(session, apply, &mut is_in_force);
+    if let Err(error) = &result
+        && !is_in_force
+    {
+        tell_refusal(apply, &format!("{error:#}"));
+    }
+    result
+}
+
+fn attempt(session: &Session<'_>, apply: &Apply, is_in_force: &mut bool) -> Result<Status> {
+    let Some(parsed) = ruleset::read(session, &apply.file)? else {
+        tell_refusal(apply, "the ruleset has errors");
+        return Ok(Status::No);
+    };
+    let Some(config) = ruleset::settings(session)? else {
+        tell_refusal(apply, "the settings have errors");
+        return Ok(Status::No);
+    };
     // Once without the kernel, so that a ruleset that is too large leaves no trace there.
     let mut compiled = ruleset::compiled(session, &parsed.ruleset)?;
     compiled.manifest.config = config.clone();
@@ -38,12 +55,38 @@ pub(super) fn run(session: &Session<'_>, apply: &Apply) -> Result<Status> {
     kernel::require_privileges()?;
     hint(session, apply);
     let (compiled, applied) = put_in_force(&parsed.ruleset, apply, config)?;
+    *is_in_force = true;
+    tell_change(Applying {
+        result: Outcome::Applied,
+        file: Some(name.clone()),
+        rules: compiled.manifest.rules.len() as u64,
+        seconds: applied.took.as_secs_f64(),
+        confirm_within: applied.confirm_by.map(|time| time.as_secs_f64()),
+        error: None,
+    });
     let refused = conns::reevaluate(session, &Instance::open()?, apply.reevaluate)?;
     session.answer(
         || json(&compiled.manifest, &applied, &refused),
         || text(&name, &compiled.manifest, &applied, &refused),
     )?;
     Ok(Status::Done)
+}
+
+/// Tells everybody who listens that the rules were not changed, and why.
+fn tell_refusal(apply: &Apply, error: &str) {
+    // Whoever may not change the rules has changed nothing, and tells nobody.
+    if apply.dry_run || kernel::require_privileges().is_err() {
+        return;
+    }
+    let manifest = Instance::open().and_then(|instance| instance.manifest());
+    tell_change(Applying {
+        result: Outcome::Refused,
+        file: Some(ruleset::name(&apply.file)),
+        rules: manifest.map_or(0, |manifest| manifest.rules.len() as u64),
+        seconds: 0.0,
+        confirm_within: None,
+        error: Some(error.to_owned()),
+    });
 }
 
 fn put_in_force(ruleset: &Ruleset, apply: &Apply, config: Config) -> Result<(Compiled, Applied)> {

@@ -34,7 +34,7 @@ use serde_json::Value;
 use crate::{
     cli::{Cli, Verb, args::Global},
     compile::CompileError,
-    kernel::{self, Instance, KernelError},
+    kernel::{self, Applying, Instance, Journal, KernelError, What},
 };
 
 /// What a process says by ending. The numbers are documented and stay.
@@ -138,6 +138,15 @@ fn open_if_running() -> Result<Option<Instance>, KernelError> {
         Ok(instance) => Ok(Some(instance)),
         Err(KernelError::NotRunning) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Tells whoever listens to events of a change of the rules in force.
+fn tell_change(applying: Applying) {
+    if let Err(error) =
+        Journal::here().map_err(anyhow::Error::from).and_then(|journal| Ok(journal.tell(What::Apply(applying))?))
+    {
+        complain(&format!("rampart: nobody can be told of it: {error:#}\n"));
     }
 }
 

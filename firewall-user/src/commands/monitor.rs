@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firewall_common::event::Event;
 use tokio::time::{MissedTickBehavior, interval};
 
 pub(super) use self::{
@@ -20,9 +19,8 @@ pub(super) use self::{
 use super::{Session, Status};
 use crate::{
     cli::{args::Monitor, values::EventFilter},
-    compile::Manifest,
     kernel,
-    observe::{clock::Clock, events::Seen, words::counted},
+    observe::{clock::Clock, events::Tale, words::counted},
 };
 
 /// How often the program is told that somebody listens, and how soon a ruleset is noticed where there was none.
@@ -65,8 +63,8 @@ async fn follow(show: &mut Show<'_>) -> Result<()> {
 
 /// Whoever is told of events.
 pub(super) trait Follower {
-    /// One happened, on this interface, by the ruleset that `manifest` describes.
-    fn event(&mut self, event: &Event, interface: &str, manifest: Option<&Manifest>) -> io::Result<()>;
+    /// One happened.
+    fn event(&mut self, tale: &dyn Tale) -> io::Result<()>;
     /// So many more were not sent.
     fn lost(&mut self, more: u64);
     /// That was all for now.
@@ -95,15 +93,15 @@ impl<'a> Show<'a> {
 }
 
 impl Follower for Show<'_> {
-    fn event(&mut self, event: &Event, interface: &str, manifest: Option<&Manifest>) -> io::Result<()> {
-        let Some(seen) = Seen::new(event, interface, manifest).filter(|seen| seen.is_wanted(self.filters)) else {
+    fn event(&mut self, tale: &dyn Tale) -> io::Result<()> {
+        if !tale.is_wanted(self.filters) {
             return Ok(());
-        };
+        }
         self.count += 1;
         if self.session.global.json {
-            writeln!(self.out, "{}", seen.json(self.clock))
+            writeln!(self.out, "{}", tale.json(self.clock))
         } else {
-            writeln!(self.out, "{}", seen.line(self.clock))
+            writeln!(self.out, "{}", tale.line(self.clock))
         }
     }
 

@@ -19,7 +19,10 @@ use crate::{
     cli::values::EventFilter,
     compile::Manifest,
     kernel::Instance,
-    observe::{events::Seen, packet::event_of},
+    observe::{
+        events::{Seen, Tale},
+        packet::event_of,
+    },
 };
 
 /// How often the ring is looked at.

@@ -18,7 +18,7 @@ use firewall_common::{
     },
 };
 
-use super::{Instance, KernelError, Lock, SetMemory, host, maps, sets};
+use super::{Instance, KernelError, Lock, SetMemory, What, host, maps, sets};
 use crate::cli::values::Prefix;
 
 /// A ban as it is asked for.
@@ -165,7 +165,7 @@ impl Instance {
         Ok(memory)
     }
 
-    /// Bans a source; `false` when it was banned already: then the time begins anew.
+    /// Bans a source, and tells of it, as far as it can be told; `false` when it was banned already: then the time begins anew.
     pub fn ban(&self, _lock: &Lock, ban: &Ban) -> Result<bool, KernelError> {
         let family = family_of(&ban.source);
         let memory = match self.ban_memory(family)? {
@@ -177,6 +177,9 @@ impl Instance {
         let added = if has_room { add(&memory.lines(), &wanted, host::tick()) } else { None };
         let is_new = if let Some(is_new) = added { is_new } else { self.grow(family, &memory, wanted)? };
         self.tell_until(family)?;
+        let seconds = ban.time.map(|time| time.as_secs());
+        let (source, reason) = (ban.source.to_string(), ban.reason.clone());
+        let _ = self.journal().tell(What::Ban { source, seconds, reason, is_new });
         Ok(is_new)
     }
 
@@ -208,6 +211,9 @@ impl Instance {
             self.put_bans(family, &[])?;
         }
         self.tell_until(family)?;
+        if was_there {
+            let _ = self.journal().tell(What::Unban { source: source.to_string() });
+        }
         Ok(was_there)
     }
 

@@ -9,7 +9,10 @@ use std::{
 };
 
 use aya::maps::{Array, MapData, RingBuf};
-use firewall_common::{conntrack::ticks_of_seconds, event::Event};
+use firewall_common::{
+    conntrack::ticks_of_seconds,
+    event::{Event, Listeners},
+};
 
 use self::hub::{Along, Hub};
 use super::{KernelError, Lock, host, lock::Refusal, maps, pins::Pins};
@@ -34,7 +37,7 @@ enum From {
 /// The ring. There is one reader at a time.
 struct Ring {
     map: RingBuf<MapData>,
-    listeners: Array<MapData, u32>,
+    listeners: Array<MapData, Listeners>,
     hub: Hub,
     /// Not read before.
     begins: Instant,
@@ -131,7 +134,13 @@ impl Ring {
         self.hub.tend();
         // Zero means nobody; the clock takes that value once in 36 years.
         let until = host::tick().wrapping_add(ticks_of_seconds(LISTEN_SECONDS)).max(1);
-        self.listeners.set(0, until, 0).map_err(KernelError::map(maps::LISTENERS))
+        self.listen(until).map_err(KernelError::map(maps::LISTENERS))
+    }
+
+    /// Programs write beside it: what they told at this instant they may tell once more.
+    fn listen(&mut self, until: u32) -> Result<(), aya::maps::MapError> {
+        let listeners = self.listeners.get(&0, 0)?;
+        self.listeners.set(0, Listeners { until, ..listeners }, 0)
     }
 
     #[cfg(feature = "debug-log")]
@@ -163,7 +172,7 @@ impl Drop for Ring {
         self.hub.tend();
         // Those who read along go on where this one ends.
         if !self.hub.has_readers() {
-            let _ = self.listeners.set(0, 0, 0);
+            let _ = self.listen(0);
         }
     }
 }

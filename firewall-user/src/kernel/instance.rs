@@ -17,7 +17,9 @@ use firewall_common::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Attached, Events, Flows, KernelError, Lock, attach, batch, host, interfaces, maps,
+    Attached, Events, Flows, KernelError, Lock, attach, batch, host, interfaces, journal,
+    journal::{Applying, Outcome, What},
+    maps,
     pins::{self, Pins},
 };
 use crate::compile::Manifest;
@@ -228,10 +230,13 @@ impl Instance {
         for (_, entry) in &entries {
             attach::detach(&self.pins, entry);
         }
+        let journal = self.journal();
         pins::remove(&self.pins.root())?;
         wait_until_off(&entries)?;
+        // Readers have the file open: they read it before they see that it is gone.
+        let _ = journal.tell(What::Apply(Applying::of(Outcome::Stopped)));
         drop(lock);
-        for what in ["lock", "events", "events.socket"] {
+        for what in ["lock", "events", "events.socket"].into_iter().chain(journal::FILES) {
             let _ = fs::remove_file(self.pins.lock(what));
         }
         Ok(Stopped { interfaces, generation, flows: Some(flows) })

@@ -26,6 +26,7 @@ mod instance;
 mod interfaces;
 #[expect(unsafe_code, reason = "system calls that aya has no form for")]
 mod jiffies;
+mod journal;
 mod judge;
 mod ledger;
 mod lock;
@@ -61,6 +62,7 @@ pub use host::{enter_netns, monotonic_ns, require_privileges, tick};
 pub use image::LoadedImage;
 pub use instance::{Instance, StateOptions, Stopped};
 pub use interfaces::interface_index;
+pub use journal::{Applying, Happening, Journal, Outcome, Tales, What};
 pub use judge::{Judgement, Side};
 pub use lock::Lock;
 pub use object::{TOOLCHAIN, embedded as embedded_object};

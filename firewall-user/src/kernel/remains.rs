@@ -16,7 +16,7 @@ use std::{
 use nix::sched::{CloneFlags, setns};
 
 use super::{
-    KernelError, Lock, attach, host, interfaces,
+    KernelError, Lock, attach, host, interfaces, journal,
     pins::{self, Pins},
 };
 
@@ -48,7 +48,7 @@ impl Remains {
         }
         pins::remove(&self.pins.root())?;
         drop(lock);
-        for what in ["lock", "events"] {
+        for what in ["lock", "events", "events.socket"].into_iter().chain(journal::FILES) {
             let _ = fs::remove_file(self.pins.lock(what));
         }
         Ok(all.into_iter().filter(|one| indexes.contains(&one.index)).map(|one| one.name).collect())
@@ -79,7 +79,7 @@ pub fn remove_dead() -> Result<usize, KernelError> {
         let of = pins.of(cookie);
         if !alive.contains(&cookie) && is_detached(&of.links()) {
             pins::remove(&of.root())?;
-            for what in ["lock", "events"] {
+            for what in ["lock", "events", "events.socket"].into_iter().chain(journal::FILES) {
                 let _ = fs::remove_file(of.lock(what));
             }
             removed += 1;

@@ -1,9 +1,9 @@
-//! Events: drops, log statements, new connections.
+//! Events that programs tell of: drops, log statements, connections, tables that are full, floods.
 
 use std::fmt::Write;
 
 use firewall_common::{
-    conntrack::CtState,
+    conntrack::{CtState, State},
     event::{Event, Kind},
     image::Hook,
     verdict::Reason,
@@ -12,16 +12,63 @@ use serde_json::{Value, json};
 
 use super::{
     author::Author,
-    clock::Clock,
+    clock::{Clock, Moment},
     packet::{Ends, Told},
-    words::{grouped, printable},
+    words::{self, counted, grouped, printable},
 };
 use crate::{
     cli::values::EventFilter,
     compile::{LogRecord, Manifest, SCHEMA},
 };
 
-/// An event with what is known beside it.
+/// An event, whoever told of it.
+pub trait Tale {
+    /// What it tells.
+    fn kind(&self) -> Kind;
+    /// Is it one of those asked for: of each kind of filter one, of all kinds?
+    fn is_wanted(&self, filters: &[EventFilter]) -> bool;
+    /// One line, without its end.
+    fn line(&self, clock: Clock) -> String;
+    /// The same as JSON.
+    fn json(&self, clock: Clock) -> Value;
+}
+
+/// Of each kind of filter one must hold.
+pub fn wanted(filters: &[EventFilter], is_under: impl Fn(&EventFilter) -> bool) -> bool {
+    let same_kind = |a: &EventFilter, b: &EventFilter| std::mem::discriminant(a) == std::mem::discriminant(b);
+    filters.iter().all(|filter| filters.iter().any(|other| same_kind(filter, other) && is_under(other)))
+}
+
+/// The keys that every event has, and nothing in them but what every event knows.
+pub fn blank(kind: Kind, time: Moment, generation: u32) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "event": kind.name(),
+        "time": time.date_and_time(),
+        "generation": generation,
+        "hook": null,
+        "interface": null,
+        "reason": null,
+        "layer": null,
+        "peer_sees": null,
+        "rule": null,
+        "policy": null,
+        "log": null,
+        "ct_state": null,
+        "packet": null,
+        "nat": null,
+        "closed": null,
+        "flood": null,
+        "apply": null,
+        "ban": null,
+        "backend": null,
+        "by": null,
+        "suppressed": 0,
+        "more": 0,
+    })
+}
+
+/// An event of a program with what is known beside it.
 pub struct Seen<'a> {
     event: &'a Event,
     interface: &'a str,
@@ -59,21 +106,20 @@ impl<'a> Seen<'a> {
         CtState::from_bit(self.event.ct_state).map(CtState::name)
     }
 
+    /// Is it about a packet that was dropped?
+    const fn is_drop(&self) -> bool {
+        matches!(self.kind, Kind::Dropped | Kind::TableFull | Kind::NatExhausted)
+    }
+
     /// What whoever sent the packet, or waits for it, sees of a drop.
     pub fn peer_sees(&self) -> Option<&'static str> {
         const TCP: u8 = 6;
-        (self.kind == Kind::Dropped).then_some(match self.packet.protocol {
+        self.is_drop().then_some(match self.packet.protocol {
             _ if self.reason == Reason::SynAnswered => "the server's answer",
             _ if self.reason == Reason::Rejected => "that it is refused",
             Some(TCP) => "connection timed out",
             Some(_) | None => "no answer",
         })
-    }
-
-    /// Is it one of those asked for: of each kind of filter one, of all kinds?
-    pub fn is_wanted(&self, filters: &[EventFilter]) -> bool {
-        let same_kind = |a: &EventFilter, b: &EventFilter| std::mem::discriminant(a) == std::mem::discriminant(b);
-        filters.iter().all(|filter| filters.iter().any(|other| same_kind(filter, other) && self.is_under(other)))
     }
 
     fn is_under(&self, filter: &EventFilter) -> bool {
@@ -88,15 +134,81 @@ impl<'a> Seen<'a> {
             EventFilter::SourcePort(wanted) => port(&|(source, _)| source == *wanted),
             EventFilter::DestinationPort(wanted) => port(&|(_, destination)| destination == *wanted),
             EventFilter::Port(wanted) => port(&|(one, other)| one == *wanted || other == *wanted),
-            EventFilter::Reason(reason) => self.kind == Kind::Dropped && self.reason == *reason,
-            EventFilter::Layer(layer) => self.kind == Kind::Dropped && self.reason.layer() == *layer,
+            EventFilter::Reason(reason) => self.is_drop() && self.reason == *reason,
+            EventFilter::Layer(layer) => self.is_drop() && self.reason.layer() == *layer,
             EventFilter::Hook(hook) => self.hook == *hook,
             EventFilter::Interface(name) => self.interface == name,
         }
     }
 
-    /// One line, without its end.
-    pub fn line(&self, clock: Clock) -> String {
+    /// What made it happen, in words.
+    fn because(&self) -> String {
+        let author = self.author().long();
+        match self.kind {
+            Kind::Logged | Kind::New => author.map_or_else(String::new, |author| format!(", {author}")),
+            Kind::Closed => self.was(author),
+            Kind::FloodOn | Kind::FloodOff => {
+                let [counted, threshold, ..] = self.event.numbers;
+                format!(", {}: {}, a flood from {} on", self.reason.name(), grouped(counted), grouped(threshold))
+            }
+            // Nothing of a program's.
+            Kind::Apply | Kind::Ban | Kind::Unban | Kind::BackendUp | Kind::BackendDown => String::new(),
+            Kind::Dropped | Kind::TableFull | Kind::NatExhausted => {
+                let (layer, sees) = (self.reason.layer().name(), self.peer_sees().unwrap_or_default());
+                let by = match (self.reason, author) {
+                    (Reason::Rule | Reason::Policy | Reason::Rejected, Some(author)) => author,
+                    (reason, _) => reason.meaning().to_owned(),
+                };
+                format!(", {} ({layer}): {by}; the sender sees: {sees}", self.reason.name())
+            }
+        }
+    }
+
+    /// What a connection was that has ended, in words.
+    fn was(&self, author: Option<String>) -> String {
+        let [packets, bytes, packets_back, bytes_back] = self.event.numbers;
+        let state = State(self.event.state as u8).name();
+        let age = words::seconds(words::seconds_of_ticks(self.event.age));
+        let author = author.map_or_else(String::new, |author| format!(", {author}"));
+        format!(
+            ", {state} after {age}, {} in {}, back {} in {}{author}",
+            words::bytes(bytes),
+            counted(packets, "packet"),
+            words::bytes(bytes_back),
+            counted(packets_back, "packet")
+        )
+    }
+
+    /// The same as JSON.
+    fn closed_json(&self) -> Option<Value> {
+        let [packets, bytes, packets_back, bytes_back] = self.event.numbers;
+        (self.kind == Kind::Closed).then(|| {
+            json!({
+                "state": State(self.event.state as u8).name(),
+                "seconds": words::seconds_of_ticks(self.event.age),
+                "packets": { "original": packets, "reply": packets_back },
+                "bytes": { "original": bytes, "reply": bytes_back },
+            })
+        })
+    }
+
+    fn flood_json(&self) -> Option<Value> {
+        let [counted, threshold, ..] = self.event.numbers;
+        matches!(self.kind, Kind::FloodOn | Kind::FloodOff)
+            .then(|| json!({ "reason": self.reason.name(), "counted": counted, "threshold": threshold }))
+    }
+}
+
+impl Tale for Seen<'_> {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn is_wanted(&self, filters: &[EventFilter]) -> bool {
+        wanted(filters, |filter| self.is_under(filter))
+    }
+
+    fn line(&self, clock: Clock) -> String {
         let way = match self.hook {
             Hook::Output | Hook::Postrouting | Hook::Egress => "out",
             Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Ingress => "in",
@@ -119,45 +231,30 @@ impl<'a> Seen<'a> {
         line
     }
 
-    /// What made it happen, in words.
-    fn because(&self) -> String {
-        let author = self.author().long();
-        match self.kind {
-            Kind::Logged | Kind::New => author.map_or_else(String::new, |author| format!(", {author}")),
-            Kind::Dropped => {
-                let (layer, sees) = (self.reason.layer().name(), self.peer_sees().unwrap_or_default());
-                let by = match (self.reason, author) {
-                    (Reason::Rule | Reason::Policy | Reason::Rejected, Some(author)) => author,
-                    (reason, _) => reason.meaning().to_owned(),
-                };
-                format!(", {} ({layer}): {by}; the sender sees: {sees}", self.reason.name())
-            }
-        }
-    }
-
-    /// The same as JSON.
-    pub fn json(&self, clock: Clock) -> Value {
-        let dropped = (self.kind == Kind::Dropped).then_some(self.reason);
+    fn json(&self, clock: Clock) -> Value {
+        let dropped = self.is_drop().then_some(self.reason);
         let (author, log) = (self.author(), self.log());
-        json!({
-            "schema": SCHEMA,
-            "event": self.kind.name(),
-            "time": clock.at(self.event.time_ns).date_and_time(),
-            "generation": self.event.generation,
-            "hook": self.hook.name(),
-            "interface": self.interface,
-            "reason": dropped.map(Reason::name),
-            "layer": dropped.map(|reason| reason.layer().name()),
-            "peer_sees": self.peer_sees(),
-            "rule": author.rule_json(),
-            "policy": author.policy_json(),
-            "log": log.map(|log| json!({ "prefix": log.prefix, "level": log.level })),
-            "ct_state": self.ct_state(),
-            "packet": self.packet.json(),
-            "nat": self.packet.translated.as_ref().map(Ends::json),
-            "suppressed": self.event.suppressed,
-            "more": self.event.more,
-        })
+        let mut json = blank(self.kind, clock.at(self.event.time_ns), self.event.generation);
+        for (key, value) in [
+            ("hook", self.hook.name().into()),
+            ("interface", self.interface.into()),
+            ("reason", dropped.map(Reason::name).into()),
+            ("layer", dropped.map(|reason| reason.layer().name()).into()),
+            ("peer_sees", self.peer_sees().into()),
+            ("rule", author.rule_json()),
+            ("policy", author.policy_json()),
+            ("log", log.map(|log| json!({ "prefix": log.prefix, "level": log.level })).into()),
+            ("ct_state", self.ct_state().into()),
+            ("packet", self.packet.json()),
+            ("nat", self.packet.translated.as_ref().map(Ends::json).into()),
+            ("closed", self.closed_json().into()),
+            ("flood", self.flood_json().into()),
+            ("suppressed", self.event.suppressed.into()),
+            ("more", self.event.more.into()),
+        ] {
+            json[key] = value;
+        }
+        json
     }
 }
 

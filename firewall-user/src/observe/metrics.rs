@@ -244,7 +244,7 @@ fn of_connections(text: &mut Text, snapshot: &Snapshot<'_>) {
         retried,
         forgotten,
         fragments_early,
-        told: _,
+        reserved: _,
     } = snapshot.flow_stats;
     text.counter("connections_entered", "Connections that were entered into the table.", entered);
     text.counter("connections_refused", "Connections that found no room; their packets were dropped.", refused);

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`conns`] | connections |
 //! | [`counters`] | what an interface received, sent and dropped |
-//! | [`events`] | drops, log statements, new connections |
+//! | [`events`] | what programs tell of: drops, log statements, connections |
+//! | [`happenings`] | what commands and the agent tell of |
 //! | [`lifetimes`] | how long connections live |
 //! | [`doctor`] | what is wrong, and what to do about it |
 //! | [`status`] | what is in force, and where |
@@ -22,6 +23,7 @@ pub mod counters;
 pub mod doctor;
 pub mod drops;
 pub mod events;
+pub mod happenings;
 pub mod lifetimes;
 pub mod metrics;
 pub mod notes;

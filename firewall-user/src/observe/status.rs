@@ -197,7 +197,7 @@ pub fn stats_json(stats: &FlowStats) -> Value {
         retried,
         forgotten,
         fragments_early,
-        told: _,
+        reserved: _,
     } = *stats;
     json!({
         "entered": entered,

@@ -21,7 +21,7 @@ use crate::{
     },
     commands::{complain, set},
     config::{Backend, Balance, Balances, Kind},
-    kernel::{self, Instance, KernelError},
+    kernel::{self, Instance, Journal, KernelError, What},
     observe::{conns::Conn, metrics::BackendState},
 };
 
@@ -147,7 +147,17 @@ impl Keeper {
             return;
         }
         let why = result.as_ref().err().map_or_else(String::new, |error| format!(" ({error})"));
-        let what = if watched.health.is_up { "up" } else { "down" };
+        let is_up = watched.health.is_up;
+        let what = if is_up { "up" } else { "down" };
+        let told = What::Backend {
+            map: name.clone(),
+            backend: watched.backend.to_string(),
+            is_up,
+            error: result.as_ref().err().cloned(),
+        };
+        if let Ok(journal) = Journal::here() {
+            let _ = journal.tell(told);
+        }
         complain(&format!("rampart: agent: backend {} of {name} is {what}{why}\n", watched.backend));
     }
 

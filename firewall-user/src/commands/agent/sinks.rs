@@ -9,15 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use firewall_common::event::Event;
 
 use crate::{
     cli::values::EventFilter,
     commands::monitor::Follower,
-    compile::Manifest,
     config::Chosen,
     kernel,
-    observe::{clock::Clock, events::Seen},
+    observe::{clock::Clock, events::Tale},
 };
 
 /// Old files that are kept.
@@ -52,22 +50,22 @@ impl Sinks {
 }
 
 impl Follower for Sinks {
-    fn event(&mut self, event: &Event, interface: &str, manifest: Option<&Manifest>) -> io::Result<()> {
-        let Some(seen) = Seen::new(event, interface, manifest).filter(|seen| seen.is_wanted(&self.filters)) else {
+    fn event(&mut self, tale: &dyn Tale) -> io::Result<()> {
+        if !tale.is_wanted(&self.filters) {
             return Ok(());
-        };
+        }
         let lost = std::mem::take(&mut self.lost);
         if let Some(file) = &mut self.file {
-            let mut json = seen.json(self.clock);
+            let mut json = tale.json(self.clock);
             json["lost"] = lost.into();
             file.write(&format!("{json}\n"))?;
         }
-        let line = seen.line(self.clock);
+        let line = tale.line(self.clock);
         if let Some(syslog) = &mut self.syslog {
             syslog.send(format!("<{PRIORITY}>rampart: {line}").as_bytes());
         }
         if let Some(journal) = &mut self.journal {
-            journal.send(fields(&line, &seen, self.clock).as_bytes());
+            journal.send(fields(&line, tale, self.clock).as_bytes());
         }
         Ok(())
     }
@@ -88,8 +86,8 @@ impl Follower for Sinks {
 }
 
 /// An event as journald wants it: a field a line (`systemd.journal-fields(7)`).
-fn fields(line: &str, seen: &Seen<'_>, clock: Clock) -> String {
-    let json = seen.json(clock);
+fn fields(line: &str, tale: &dyn Tale, clock: Clock) -> String {
+    let json = tale.json(clock);
     let mut text = format!("MESSAGE={line}\nPRIORITY=5\nSYSLOG_IDENTIFIER=rampart\n");
     for (name, value) in [
         ("EVENT", &json["event"]),
@@ -103,6 +101,12 @@ fn fields(line: &str, seen: &Seen<'_>, clock: Clock) -> String {
         ("PROTOCOL", &json["packet"]["protocol"]),
         ("RULE_FILE", &json["rule"]["file"]),
         ("RULE_LINE", &json["rule"]["line"]),
+        ("GENERATION", &json["generation"]),
+        ("RESULT", &json["apply"]["result"]),
+        ("ERROR", &json["apply"]["error"]),
+        ("BANNED", &json["ban"]["source"]),
+        ("BACKEND", &json["backend"]["address"]),
+        ("BY", &json["by"]),
         ("MORE", &json["more"]),
     ] {
         let value = value.as_str().map_or_else(|| value.to_string(), crate::observe::words::printable);

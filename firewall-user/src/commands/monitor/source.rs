@@ -14,8 +14,8 @@ use super::{Follower, watch::watch};
 use crate::{
     commands::OUTPUT,
     compile::Manifest,
-    kernel::{self, Events, Instance, KernelError},
-    observe::clock::Clock,
+    kernel::{self, Events, Instance, KernelError, Tales},
+    observe::{clock::Clock, events::Seen},
 };
 
 /// Events shown before signals are looked for again.
@@ -29,10 +29,19 @@ const PATIENCE: u32 = 4;
 #[derive(Default)]
 pub(in crate::commands) struct Source {
     open: Option<Open>,
+    /// What commands tell of, whether there is an instance or not.
+    journal: Option<Journal>,
     has_said_waiting: bool,
     failures: u32,
     /// Did one end that events were read along with? Then what is in the ring is news.
     follows: bool,
+}
+
+/// What commands and the agent tell of.
+struct Journal {
+    tales: Tales,
+    /// Readable when there may be something.
+    watched: Option<AsyncFd<OwnedFd>>,
 }
 
 /// The events of an instance.
@@ -54,6 +63,9 @@ impl Source {
     /// To be called at every pulse: says that somebody listens, and looks whether the instance is still there.
     pub(in crate::commands) fn renew(&mut self, show: &mut dyn Follower) -> Result<()> {
         show.now(Clock::new(kernel::monotonic_ns()));
+        if self.journal.is_none() {
+            self.journal = Some(Journal::new()?);
+        }
         if let Some(open) = &mut self.open {
             if open.is_in_force() {
                 return open.renew(show);
@@ -92,8 +104,15 @@ impl Source {
         Ok(())
     }
 
-    /// Returns when there are events; never without an instance.
+    /// Returns when there are events.
     pub(in crate::commands) async fn readable(&self) -> io::Result<()> {
+        tokio::select! {
+            result = self.ring_is_readable() => result,
+            result = self.journal_is_readable() => result,
+        }
+    }
+
+    async fn ring_is_readable(&self) -> io::Result<()> {
         match &self.open {
             Some(open) if open.has_more => {
                 tokio::task::yield_now().await;
@@ -105,8 +124,18 @@ impl Source {
         }
     }
 
+    async fn journal_is_readable(&self) -> io::Result<()> {
+        match self.journal.as_ref().and_then(|journal| journal.watched.as_ref()) {
+            Some(watched) => watched.readable().await.map(|mut guard| guard.clear_ready()),
+            None => std::future::pending().await,
+        }
+    }
+
     /// Shows the events there are.
     pub(in crate::commands) fn drain(&mut self, show: &mut dyn Follower) -> Result<()> {
+        if let Some(journal) = &mut self.journal {
+            journal.drain(show)?;
+        }
         let Some(open) = &mut self.open else { return Ok(()) };
         open.drain(show)?;
         // At once: the ring holds what comes until somebody reads it again, but not for long.
@@ -122,6 +151,22 @@ impl Source {
     /// Adds what was lost since the last time it was asked.
     pub(in crate::commands) fn count_lost(&mut self, show: &mut dyn Follower) -> Result<()> {
         self.open.as_mut().map_or(Ok(()), |open| open.count_lost(show))
+    }
+}
+
+impl Journal {
+    fn new() -> Result<Self, KernelError> {
+        let tales = kernel::Journal::here()?.reader();
+        let watched = tales.watched().and_then(|descriptor| watch(descriptor, Interest::READABLE).ok());
+        Ok(Self { tales, watched })
+    }
+
+    fn drain(&mut self, show: &mut dyn Follower) -> Result<()> {
+        while let Some(happening) = self.tales.next() {
+            show.event(&happening).context(OUTPUT)?;
+        }
+        show.lost(self.tales.lost());
+        show.flush().context(OUTPUT)
     }
 }
 
@@ -174,7 +219,9 @@ impl Open {
             };
             let manifest = learn(manifests, instance, event.generation);
             let name = names.entry(event.ifindex).or_insert_with(|| interface_name(event.ifindex));
-            show.event(&event, name, manifest).context(OUTPUT)?;
+            if let Some(seen) = Seen::new(&event, name, manifest) {
+                show.event(&seen).context(OUTPUT)?;
+            }
         }
         show.flush().context(OUTPUT)
     }
