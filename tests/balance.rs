@@ -161,7 +161,13 @@ fn a_backend_that_dies_gets_no_new_connections_and_returns() {
     let field = Field::new();
     let _first = Server::start(&field.routed.server, FAR_SERVER, "200 OK");
     let second = Server::start(&field.routed.server, SECOND, "200 OK");
-    let (_rampart, _agent) = field.put_in_force("check = \"http\"\n");
+    let (rampart, _agent) = field.put_in_force("check = \"http\"\n");
+    let monitor = rampart.start(&["monitor", "--filter", "backend_down", "--filter", "backend_up"]);
+    let told = |what: &str| {
+        let wanted = format!("{what} {SECOND}:8080 of web");
+        let lines = monitor.lines_until(PATIENCE, |line| line.contains(&wanted));
+        assert!(lines.iter().any(|line| line.contains(&wanted)), "no {wanted} in {lines:?}");
+    };
     field.wait_for(SECOND, 1, |places| places >= 10);
     let shares = field.shares(31);
     assert!(shares.get(&SECOND.into()).is_some_and(|count| (10..=21).contains(count)), "{shares:?}");
@@ -176,12 +182,14 @@ fn a_backend_that_dies_gets_no_new_connections_and_returns() {
     drop(second);
     field.wait_for(SECOND, 0, |places| places == 0);
     field.wait_for(FAR_SERVER, 1, |places| places == 31);
+    told("backend_down");
     assert_eq!(field.shares(31), BTreeMap::from([(FAR_SERVER.into(), 31)]));
     for (stream, backend) in &mut standing {
         assert_eq!(ask(stream), *backend);
     }
     let _second = Server::start(&field.routed.server, SECOND, "200 OK");
     field.wait_for(SECOND, 1, |places| places >= 10);
+    told("backend_up");
     assert!(field.shares(31).contains_key(&SECOND.into()));
     for (stream, backend) in &mut standing {
         assert_eq!(ask(stream), *backend);

@@ -126,14 +126,12 @@ fn a_full_table_is_told_of_once_a_second() {
         let took = started.elapsed();
         let mut told = 0;
         while let Some(event) = events.next() {
-            let is_full = event.kind == Kind::Dropped as u32 && event.reason == Reason::TableFull as u32;
-            told += u64::from(is_full);
+            told += u64::from(event.kind == Kind::TableFull as u32);
         }
         (told, took)
     });
     let refused = firewall.dropped(Reason::TableFull) - refused_before;
-    let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    assert!(told >= 1 && told <= (took.as_secs() + 2) * cpus, "told {told} times of {refused} in {took:?}");
+    assert!(told >= 1 && told <= took.as_secs() + 2, "told {told} times of {refused} in {took:?}");
     assert!(refused > told, "{refused} were refused");
 }
 

@@ -5,10 +5,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use firewall_common::verdict::Reason;
+use firewall_common::{event::Kind, verdict::Reason};
 use firewall_tests::{
     packet::{Frame, Tcp, Udp},
-    topology::{CLIENT, Neighbours, Pair},
+    topology::{CLIENT, INTERFACE, Neighbours, Pair},
 };
 use firewall_user::kernel::{Flow, Side};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -103,6 +103,19 @@ fn when_every_port_is_taken_the_drop_has_a_reason_of_its_own() {
     });
     assert_eq!(answers, [[true; 10].as_slice(), &[false; 2]].concat());
     assert_eq!(firewall.dropped_leaving(Reason::NatExhausted), 2);
+    // That there is none left is told, once a second, with the packet that found none.
+    let told = firewall.open(|instance| {
+        let mut events = instance.events(false).expect("events");
+        let question = |number| between(inner(number), CLIENT, Udp::new(5000, 53)).bytes();
+        let ifindex = firewall_user::kernel::interface_index(INTERFACE).expect("interface");
+        for number in 20..30 {
+            instance.judge(Side::TcEgress, &question(number * 1000), ifindex, 1).expect("judged");
+        }
+        std::iter::from_fn(|| events.next()).collect::<Vec<_>>()
+    });
+    let count = |kind| told.iter().filter(|event| event.kind == kind as u32).count();
+    assert_eq!(count(Kind::Dropped), 10);
+    assert!((1..=2).contains(&count(Kind::NatExhausted)), "{told:?}");
     // Towards somebody else they are free.
     let other = between(inner(11_000), Ipv4Addr::new(192, 0, 2, 99), Udp::new(5000, 53));
     assert!(firewall.judging(|passes| passes(Side::TcEgress, &other)));

@@ -109,6 +109,8 @@ fn an_event_is_read_field_by_field() {
         destination_port: word(offset_of!(Event, destination_port)),
         icmp: word(offset_of!(Event, icmp)),
         tcp_flags: word(offset_of!(Event, tcp_flags)),
+        translated: [0, 16].map(|more| address(offset_of!(Event, translated) + more)),
+        translated_ports: [0, 4].map(|more| word(offset_of!(Event, translated_ports) + more)),
         numbers: [0, 8, 16, 24].map(|more| long(offset_of!(Event, numbers) + more)),
         age: word(offset_of!(Event, age)),
         state: word(offset_of!(Event, state)),
