@@ -59,7 +59,7 @@ pub struct FlowStats {
     pub refused: u64,
     /// Embryonic connections put out for others.
     pub evicted_embryonic: u64,
-    /// Answered connections put out for others, as `when_full = "evict-lru"` has it.
+    /// Answered connections put out for others: those that were over, and others as `when_full = "evict-lru"` has it.
     pub evicted_answered: u64,
     /// Connections entered at the second try: another CPU took the first place at the same instant.
     pub retried: u64,

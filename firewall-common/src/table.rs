@@ -212,16 +212,16 @@ pub const fn alternate(hash: u64, mask: u32) -> u32 {
 /// How much a place is worth keeping: the lower, the sooner it is given to somebody else.
 ///
 /// 0: free or expired. 1 to 2^31: embryonic, by the time it has left, so that the one closest to its end goes first.
-/// From [`ANSWERED`] on, likewise: answered, and to be taken when nothing less is there and `evict` is set. [`KEEP`]: not to
-/// be taken.
+/// From [`ANSWERED`] on, likewise: answered, and to be taken when nothing less is there: one that has ended, or, if `evict` is
+/// set, one that ends early. [`KEEP`]: not to be taken.
 #[inline(always)]
 fn worth(slot: Slot, now: u32, evict: bool) -> u64 {
-    let left = slot.expires().wrapping_sub(now) as u64;
+    let (state, left) = (slot.state(), slot.expires().wrapping_sub(now) as u64);
     if slot.is_expired(now) {
         0
-    } else if slot.state().is_embryonic() {
+    } else if state.is_embryonic() {
         left
-    } else if evict && slot.state().ends_early() {
+    } else if state.has_ended() || evict && state.ends_early() {
         ANSWERED + left
     } else {
         KEEP
@@ -281,9 +281,9 @@ pub enum Victim {
 const CLAIM_TICKS: u32 = 8;
 
 /// Claims a place for a new connection: a free or expired one at home, then one in the alternate bucket, then that of
-/// the embryonic connection that is closest to its end, first at home; then, with `evict`, that of the connection closest
-/// to its end of those that end early ([`State::ends_early`]). `None` when both buckets are full of connections that are
-/// kept.
+/// the embryonic connection that is closest to its end, first at home; then that of the connection closest to its end of
+/// those that have ended ([`State::has_ended`]) or, with `evict`, end early ([`State::ends_early`]). `None` when both buckets
+/// are full of connections that are kept.
 ///
 /// One attempt: when another CPU takes the same place at the same instant this one gets nothing; a packet cannot be
 /// made to spin.

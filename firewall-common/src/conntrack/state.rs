@@ -200,6 +200,13 @@ impl State {
         if self.phase() == Phase::Open as u8 { !self.is_replied() } else { !self.is_assured() }
     }
 
+    /// Is it only remembered: both ends have closed it, or one has reset it?
+    #[inline(always)]
+    pub const fn has_ended(self) -> bool {
+        let phase = self.phase();
+        phase == Phase::TimeWait as u8 || phase == Phase::Close as u8
+    }
+
     /// May it be given up for a new connection when the settings say so? True for what `nf_conntrack` drops early
     /// (`early_drop_list`, `tcp_can_early_drop`, `sctp_can_early_drop`; Linux 6.18): what is not assured, and what is being
     /// closed.

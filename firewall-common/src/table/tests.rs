@@ -77,6 +77,7 @@ fn word(kind: &str, left: i32) -> u64 {
         "stream" => State::new(Phase::Open).replied().assured(),
         "established" => State::new(Phase::Established).replied().assured(),
         "one-sided" => State::new(Phase::Established),
+        "last ack" => State::new(Phase::LastAck).replied().assured(),
         "time wait" => State::new(Phase::TimeWait).replied().assured(),
         "claimed" => State::new(Phase::Claimed).replied().assured(),
         other => panic!("no such slot: {other}"),
@@ -85,7 +86,7 @@ fn word(kind: &str, left: i32) -> u64 {
 }
 
 /// Everything that [`word`] knows.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "free",
     "syn sent",
     "syn recv",
@@ -94,6 +95,7 @@ const KINDS: [&str; 10] = [
     "stream",
     "established",
     "one-sided",
+    "last ack",
     "time wait",
     "claimed",
 ];
@@ -104,10 +106,17 @@ fn is_room(slot: Slot) -> bool {
     ended || slot.state().phase() == Phase::Free as u8
 }
 
-/// May this connection be put out?
-fn is_takeable(slot: Slot) -> bool {
+/// May this connection be put out: is it embryonic, is it over?
+fn is_embryonic(slot: Slot) -> bool {
     slot.is_live(NOW) && slot.state().is_embryonic()
 }
+
+fn is_over(slot: Slot) -> bool {
+    slot.is_live(NOW) && slot.state().has_ended()
+}
+
+/// One of these questions.
+type MayGo = fn(Slot) -> bool;
 
 fn any_words() -> impl Strategy<Value = [u64; WAYS]> {
     // Mostly full: what is taken when there is no room is the question.
@@ -147,7 +156,7 @@ fn bucket(words: &[(&str, i32)]) -> Words {
 #[case::picked_up_and_unanswered(&[("one-sided", 1_000_000)], &[], Some(("home", 1, true)))]
 #[case::established_is_never_taken(&[("established", 1)], &[("established", 1)], None)]
 #[case::nor_what_was_answered(&[("replied", 1)], &[("stream", 1)], None)]
-#[case::nor_what_was_just_closed(&[("time wait", 1)], &[], None)]
+#[case::nor_what_is_being_closed(&[("last ack", 1)], &[], None)]
 #[case::nor_what_is_being_written(&[("claimed", 1)], &[("claimed", 1)], None)]
 fn a_claim(
     #[case] home: &[(&str, i32)],
@@ -175,12 +184,27 @@ fn a_claim(
     }
 }
 
+/// What is over makes room when nothing embryonic is there, whatever the settings say.
+#[rstest]
+#[case::at_home(&[("replied", 1), ("time wait", 9)], &[], Some(("home", 2, Victim::Answered)))]
+#[case::elsewhere(&[("last ack", 1)], &[("time wait", 9)], Some(("alternate", 1, Victim::Answered)))]
+#[case::the_one_nearest_its_end(&[("time wait", 9), ("time wait", 5)], &[("time wait", 7)], Some(("home", 2, Victim::Answered)))]
+#[case::embryonic_first(&[("time wait", 1)], &[("syn sent", 99)], Some(("alternate", 1, Victim::Embryonic)))]
+#[case::free_first(&[("time wait", 1)], &[("free", 0)], Some(("alternate", 1, Victim::Nobody)))]
+fn a_claim_of_what_is_over(
+    #[case] home: &[(&str, i32)],
+    #[case] alternate: &[(&str, i32)],
+    #[case] expected: Option<(&str, usize, Victim)>,
+) {
+    check_claim(home, alternate, false, expected);
+}
+
 /// With `evict-lru`, when nothing embryonic is there.
 #[rstest]
 #[case::what_was_answered(&[("replied", 9)], &[], Some(("home", 1, Victim::Answered)))]
-#[case::what_is_closed(&[("time wait", 9)], &[], Some(("home", 1, Victim::Answered)))]
+#[case::what_is_closed(&[("last ack", 9)], &[], Some(("home", 1, Victim::Answered)))]
 #[case::the_one_nearest_its_end(&[("time wait", 9), ("replied", 5)], &[("replied", 7)], Some(("home", 2, Victim::Answered)))]
-#[case::or_the_one_elsewhere(&[("time wait", 9)], &[("replied", 7)], Some(("alternate", 1, Victim::Answered)))]
+#[case::or_the_one_elsewhere(&[("last ack", 9)], &[("replied", 7)], Some(("alternate", 1, Victim::Answered)))]
 #[case::embryonic_first(&[("replied", 1)], &[("syn sent", 99)], Some(("alternate", 1, Victim::Embryonic)))]
 #[case::free_first(&[("replied", 1)], &[("free", 0)], Some(("alternate", 1, Victim::Nobody)))]
 #[case::never_what_is_assured(&[("established", 1)], &[("stream", 1)], None)]
@@ -190,9 +214,14 @@ fn a_claim_that_may_evict(
     #[case] alternate: &[(&str, i32)],
     #[case] expected: Option<(&str, usize, Victim)>,
 ) {
+    check_claim(home, alternate, true, expected);
+}
+
+#[track_caller]
+fn check_claim(home: &[(&str, i32)], alternate: &[(&str, i32)], evict: bool, expected: Option<(&str, usize, Victim)>) {
     let view = |words| View { words, noted: Cell::new(0) };
     let (home, alternate) = (bucket(home), bucket(alternate));
-    let claimed = super::claim(&view(&home), &view(&alternate), NOW, true);
+    let claimed = super::claim(&view(&home), &view(&alternate), NOW, evict);
     let expected = expected.map(|(bucket, way, victim)| Claim { elsewhere: bucket == "alternate", way, victim });
     assert_eq!(claimed, expected);
 }
@@ -364,18 +393,18 @@ proptest! {
     #[test]
     fn a_claim_puts_out_only_what_may_go(home in any_words(), alternate in any_words()) {
         let buckets = [Words::of(home), Words::of(alternate)];
-        let room = |words: &[u64; WAYS]| words.iter().any(|word| is_room(Slot(*word)));
-        let takeable = |words: &[u64; WAYS]| words.iter().any(|word| is_takeable(Slot(*word)));
-        let any_room = room(&home) || room(&alternate);
+        let any = |may_go: MayGo| [home, alternate].concat().iter().any(|word| may_go(Slot(*word)));
+        let at_home = |may_go: MayGo| home.iter().any(|word| may_go(Slot(*word)));
+        let kinds: [(Victim, MayGo); 3] =
+            [(Victim::Nobody, is_room), (Victim::Embryonic, is_embryonic), (Victim::Answered, is_over)];
+        let expected = kinds.into_iter().find(|(_, may_go)| any(*may_go));
         let claimed = claim(&buckets[0], &buckets[1], NOW);
-        prop_assert_eq!(claimed.is_some(), any_room || takeable(&home) || takeable(&alternate));
-        if let Some(Claim { elsewhere, way, victim }) = claimed {
-            let evicted = victim == Victim::Embryonic;
-            let slot = Slot(if elsewhere { alternate[way] } else { home[way] });
-            let may_go = if evicted { is_takeable(slot) } else { is_room(slot) };
-            prop_assert!(may_go);
-            prop_assert_eq!(evicted, !any_room);
-            prop_assert_eq!(elsewhere, if any_room { !room(&home) } else { !takeable(&home) });
+        prop_assert_eq!(claimed.map(|claim| claim.victim), expected.map(|(victim, _)| victim));
+        if let (Some(Claim { elsewhere, way, victim: _ }), Some((_, may_go))) = (claimed, expected) {
+            let taken = Slot(if elsewhere { alternate[way] } else { home[way] });
+            prop_assert!(may_go(taken));
+            // Of those that are over, the one nearest its end.
+            prop_assert!(!elsewhere || !at_home(may_go) || claimed.is_some_and(|claim| claim.victim == Victim::Answered));
         }
     }
 }

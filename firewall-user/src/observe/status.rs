@@ -179,7 +179,7 @@ impl Report<'_> {
 fn pressure(stats: &FlowStats) -> Option<String> {
     let parts = [
         (stats.refused, "refused for want of room"),
-        (stats.evicted_answered, "put out for others (evict-lru)"),
+        (stats.evicted_answered, "over or ending, put out for others"),
         (stats.evicted_embryonic, "put out unanswered"),
     ];
     let parts: Vec<_> =
