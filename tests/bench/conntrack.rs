@@ -2,22 +2,22 @@
 //!
 //! Packets: as `classify.rs`, by a driver that writes the next frame of a trace over the packet and tail-calls the tc egress
 //! program, in parts of 512 packets, of which the least of five runs counts; the driver's own time is taken off. The trace goes through the connections in no order, one
-//! packet each. Connections a second: one client and one server on a veth pair, connecting and closing, through rampart,
-//! through nft with the same rules, and through nothing, in turns.
+//! packet each. Connections a second: `conntrack/rate.rs`. `-- --rate` measures those alone.
 
 #[path = "bare.rs"]
 #[allow(dead_code, reason = "shared with other measurements")]
 mod bare;
 #[path = "classify/driver.rs"]
 mod driver;
+#[path = "conntrack/rate.rs"]
+mod rate;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -25,11 +25,10 @@ use driver::{Driver, FRAME};
 use firewall_tests::{
     command::rampart_path,
     packet::{Frame, Tcp, flag},
-    referee::Referee,
     topology::{INTERFACE, Neighbours, Pair, SERVER, SERVER6},
 };
 use firewall_user::kernel::{ApplyOptions, Instance, StateOptions};
-use support::{Firewall, compiled, packets::between};
+use support::{compiled, packets::between};
 
 const RUNS: usize = 5;
 
@@ -178,6 +177,9 @@ fn forget_all(instance: &Instance) {
 }
 
 fn main() {
+    if std::env::args().any(|argument| argument == "--rate") {
+        return rate::compare();
+    }
     let pair = Pair::with(Neighbours::Known);
     println!("{:44} {:>8} {:>8}", "nanoseconds a packet", "IPv4", "IPv6");
     for count in [1 << 10, 1 << 16, MANY] {
@@ -200,67 +202,5 @@ fn main() {
         })
     });
     println!("{:44} {:>8} {:>8}", "new and refused by a full table", refused[0], refused[1]);
-    connections_a_second();
-}
-
-/// The same rules for both, at the server.
-const SERVER_RULES: &str = "table inet t { chain c {
-    type filter hook input priority 0; policy drop;
-    ct state established,related accept
-    tcp dport 443 accept
-}
-}";
-
-fn connections_a_second() {
-    const ROUNDS: usize = 3;
-    let rampart = Firewall::new(SERVER_RULES);
-    let (nft, nothing) = (Pair::with(Neighbours::Known), Pair::with(Neighbours::Known));
-    let _referee = Referee::load(&nft.server, SERVER_RULES);
-    let pairs = [("nothing", &nothing), ("rampart", &rampart.pair), ("nft", &nft)];
-    let mut best = [0.0_f64; 3];
-    for _ in 0..ROUNDS {
-        for ((_, pair), best) in pairs.iter().zip(&mut best) {
-            *best = best.max(rate(pair));
-        }
-    }
-    println!("\n{:44} {:>8}", "connections a second, opened and closed", "");
-    for ((name, _), best) in pairs.iter().zip(best) {
-        println!("{name:44} {best:>8.0}");
-    }
-}
-
-/// Connections a second, for some seconds.
-fn rate(pair: &Pair) -> f64 {
-    const WHILE: Duration = Duration::from_secs(3);
-    for namespace in [&pair.client, &pair.server] {
-        namespace.set_parameter("net/ipv4/tcp_tw_reuse", "1");
-        namespace.set_parameter("net/ipv4/ip_local_port_range", "1024 65535");
-    }
-    let listener = pair.server.run(|| TcpListener::bind((SERVER, 443))).expect("a listener");
-    let address = listener.local_addr().expect("its address");
-    thread::scope(|scope| {
-        let served = scope.spawn(move || {
-            // A connection that says something is the last one.
-            for stream in listener.incoming() {
-                let mut byte = [0];
-                if std::io::Read::read(&mut stream.expect("a connection"), &mut byte).expect("an end") > 0 {
-                    break;
-                }
-            }
-        });
-        let rate = pair.client.run(|| {
-            let started = Instant::now();
-            let mut count = 0_u32;
-            while started.elapsed() < WHILE {
-                drop(TcpStream::connect(address).expect("a connection"));
-                count += 1;
-            }
-            let rate = f64::from(count) / started.elapsed().as_secs_f64();
-            let mut last = TcpStream::connect(address).expect("a connection");
-            std::io::Write::write_all(&mut last, b"!").expect("it is open");
-            rate
-        });
-        served.join().expect("the server");
-        rate
-    })
+    rate::compare();
 }

@@ -65,6 +65,23 @@ fn every_verb_shows_the_same_traffic() {
     assert!(status.contains("generation  1\n") && status.contains("eth0: in by native XDP, out by tcx"), "{status}");
 }
 
+/// `[attach]` has tc meet what XDP would, and says so.
+#[test]
+fn settings_choose_tc() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    let files = Scratch::new();
+    let (file, settings) = (write(&files, "rules.nft", RULES), write(&files, "r.toml", "[attach]\ntc = [\"eth*\"]\n"));
+    let applied = rampart.run(&["--config", &settings, "apply", &file]).success().stdout;
+    assert!(applied.contains("in by tc, out by tcx (the settings want it ([attach], tc))"), "{applied}");
+    traffic(&pair);
+    let status = rampart.run(&["status", "--json"]).success().json();
+    assert_eq!(
+        (&status["interfaces"][0]["ingress"], &status["settings"]["attach"]["tc"][0]),
+        (&json!("tc"), &json!("eth*"))
+    );
+}
+
 #[test]
 fn the_schemas() {
     let pair = Pair::new();

@@ -55,8 +55,13 @@ impl Firewall {
 
     /// The same with room for so many connections.
     pub fn with_room(pair: Pair, rules: &str, flows: u32) -> Self {
+        Self::with_settings(pair, rules, &Config::default(), flows)
+    }
+
+    /// And with these settings.
+    pub fn with_settings(pair: Pair, rules: &str, config: &Config, flows: u32) -> Self {
         let firewall = Self { pair };
-        let applied = firewall.apply_all(rules, &ApplyOptions::default(), &Config::default(), flows);
+        let applied = firewall.apply_all(rules, &ApplyOptions::default(), config, flows);
         drop(applied);
         firewall
     }

@@ -4,6 +4,7 @@
 //! shows what is in force, whatever the file says by now. docs/SETTINGS.md has every key.
 
 mod agent;
+mod attach;
 mod balance;
 mod checks;
 mod conntrack;
@@ -13,6 +14,7 @@ use std::{io, path::Path};
 use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, Chosen};
+pub use attach::Attach;
 pub use balance::{Backend, Balance, Balances, Kind};
 pub use checks::Checks;
 pub use conntrack::{Conntrack, Timeouts, WhenFull};
@@ -33,6 +35,8 @@ pub struct Config {
     pub conntrack: Conntrack,
     /// What is wrong with packets.
     pub checks: Checks,
+    /// How interfaces are attached.
+    pub attach: Attach,
     /// What the agent does: no part of a ruleset, and not kept with one.
     #[serde(skip_serializing)]
     pub agent: Agent,

@@ -32,8 +32,13 @@ udp_timeout = 5
 
 [conntrack.zones]
 eth1 = 7
+
+[attach]
+tc = [\"veth*\", \"lan\"]
 ",
     );
+    let by_tc = ["veth0", "veth", "lan", "lan0", "eth0"].map(|name| config.attach.wants_tc(name));
+    assert_eq!(by_tc, [true, true, true, false, false]);
     let conntrack = &config.conntrack;
     assert_eq!(conntrack.max.map(|max| max.0), Some(1_000_000));
     assert_eq!(conntrack.when_full, WhenFull::EvictLru);
@@ -60,7 +65,7 @@ fn a_short_life_stays_short() {
 #[rstest]
 #[case::no_section(
     "[contrack]\n",
-    "rampart.toml:1:2: error: unknown field `contrack`, expected one of `conntrack`, `checks`, `agent`"
+    "rampart.toml:1:2: error: unknown field `contrack`, expected one of `conntrack`, `checks`, `attach`, `agent`"
 )]
 #[case::no_key("[conntrack]\nfull = 1\n", "rampart.toml:2:1: error: unknown field `full`")]
 #[case::a_near_lifetime(

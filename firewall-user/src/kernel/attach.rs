@@ -124,6 +124,9 @@ fn note(entry: &Entry) -> Option<String> {
         let reason = "packets are rewritten, and only tc knows of checksums that are still to be finished";
         return Some(reason.to_owned());
     }
+    if entry.note == WANTED {
+        return Some("the settings want it ([attach], tc)".to_owned());
+    }
     let errno = entry.note as i32;
     (errno != 0).then(|| match errno {
         libc::EOPNOTSUPP | libc::EINVAL => "the driver has no native XDP".to_owned(),
@@ -134,6 +137,8 @@ fn note(entry: &Entry) -> Option<String> {
 
 /// [`Entry::note`], beside error numbers: packets are rewritten.
 const REWRITES: u32 = 1 << 16;
+/// And: the settings say so.
+const WANTED: u32 = 1 << 17;
 
 /// XDP is not told which checksums the sender left to a network card to finish. Where there is no card, as between the ends
 /// of a veth pair and with generic XDP, they come unfinished, and a checksum cannot be adjusted without knowing.
@@ -148,18 +153,20 @@ pub(super) fn cannot_rewrite(interface: &Interface, entry: &Entry) -> bool {
 
 /// An entry of the map for an interface about to be attached.
 pub(super) fn entry(interface: &Interface, config: &Config) -> Entry {
-    let flags = if !interface.has_ethernet {
-        RAW_IP | TC_INGRESS
+    let (flags, note) = if !interface.has_ethernet {
+        (RAW_IP | TC_INGRESS, 0)
     } else if needs_tc(interface) {
-        TC_INGRESS
+        (TC_INGRESS, REWRITES)
+    } else if config.attach.wants_tc(&interface.name) {
+        (TC_INGRESS, WANTED)
     } else {
-        0
+        (0, 0)
     };
     Entry {
         name: name_words(&interface.name),
         ifindex: interface.index,
         flags,
-        note: if needs_tc(interface) { REWRITES } else { 0 },
+        note,
         zone: config.conntrack.zone(&interface.name).into(),
     }
 }
