@@ -236,3 +236,27 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist() {
     }
     assert!(asked > 15, "{asked}");
 }
+
+const RULES_ABOUT_ADDRESSES: &str =
+    "table inet t { chain c { type filter hook input priority 0; fib daddr type local counter; }; }";
+
+#[test]
+fn the_agent_follows_the_addresses_that_rules_ask_about() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    let applied = rampart.apply(RULES_ABOUT_ADDRESSES);
+    assert!(applied.stderr.contains("`rampart agent`, which does not run"), "{}", applied.stderr);
+    let finding = || {
+        let json = rampart.run(&["doctor", "--json"]).json();
+        let found = json["findings"].as_array().into_iter().flatten().find(|one| one["subject"] == "addresses");
+        found.map(|one| one["level"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+    };
+    assert_eq!(finding(), "note");
+    pair.server.ip("addr add 203.0.113.77/32 dev eth0");
+    assert_eq!(finding(), "problem");
+    let _agent = rampart.start(&["agent"]);
+    until("the agent has told the programs", || finding() == "ok");
+    pair.server.ip("addr add 203.0.113.78/32 dev eth0");
+    until("and of what came later", || finding() == "ok");
+    assert!(!rampart.apply(RULES_ABOUT_ADDRESSES).stderr.contains("does not run"));
+}

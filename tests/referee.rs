@@ -6,6 +6,8 @@ mod support;
 mod grammar;
 #[path = "referee/matches.rs"]
 mod matches;
+#[path = "referee/types.rs"]
+mod types;
 #[path = "referee/walks.rs"]
 mod walks;
 #[path = "referee/way_back.rs"]

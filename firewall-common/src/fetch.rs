@@ -28,6 +28,8 @@ pub enum Fetch {
     /// A [`hash`] of the words from `mask` on; [`argument`] is its shape, constant `high` the seed, the modulus, the offset, and
     /// 1 when the seed is to be the instance's own (`jhash`).
     Hash = 10,
+    /// What one of the packet's addresses is to this host; [`argument`] is which one and where ([`crate::addresses`]).
+    AddressType = 11,
     /// Direction of the packet within its connection: 0 original, 1 reply.
     Direction = 16,
     /// What has been seen of the connection: [`status`].

@@ -442,7 +442,7 @@ pub const USES_REGISTERS: u32 = 1 << 12;
 pub const USES_CT_MARK: u32 = 1 << 13;
 /// [`Settings::uses`]: some rule asks for the packet's mark or priority, or sets one.
 pub const USES_MARK: u32 = 1 << 14;
-/// [`Settings::uses`]: some rule leaves packets out of connection tracking.
+/// [`Settings::uses`]: some rule says `notrack`.
 pub const USES_NOTRACK: u32 = 1 << 8;
 /// [`Settings::uses`]: some rule asks for something beside the packet's words: [`Op::Fetch`].
 pub const USES_FETCH: u32 = 1 << 15;
@@ -457,6 +457,8 @@ pub const USES_SYNPROXY: u32 = 1 << 23;
 pub const USES_READINGS: u32 = 1 << 16;
 /// [`Settings::uses`]: some rule asks the routing table: [`Op::Fib`].
 pub const USES_FIB: u32 = 1 << 17;
+/// [`Settings::uses`]: some rule asks what an address is: [`crate::fetch::Fetch::AddressType`].
+pub const USES_ADDRESSES: u32 = 1 << 4;
 /// [`Settings::uses`]: some rule writes into TCP options: [`Op::Option`].
 pub const USES_OPTIONS: u32 = 1 << 30;
 /// [`Settings::uses`]: some rule asks for the largest segment: [`Op::Mtu`].

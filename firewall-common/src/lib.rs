@@ -40,6 +40,7 @@
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 pub mod abi;
+pub mod addresses;
 pub mod answer;
 pub mod bytes;
 pub mod checks;

@@ -7,13 +7,13 @@ use firewall_common::{
     conntrack::TICK_NS_SHIFT,
     fetch::{self, BOTH, DESTINATION, Fetch, V6, argument, status},
     flow::Tuple,
-    image::Insn,
+    image::{Insn, USES_ADDRESSES},
     packet::{Field, NFPROTO_IPV4, NFPROTO_IPV6, Packet, WORDS},
     table::Entry,
     wire::icmp,
 };
 
-use crate::{connection::Found, maps, verifier};
+use crate::{addresses, connection::Found, maps, verifier};
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -35,6 +35,9 @@ pub extern "C" fn fetch_value(path: u32) -> u32 {
     verifier::frame();
     let Some(work) = maps::work_of(path) else { return 0 };
     let Some(insn) = maps::INSNS.get(work.cursor.at.0) else { return 0 };
+    if maps::USES.load() & USES_ADDRESSES != 0 && insn.low as u8 == Fetch::AddressType as u8 {
+        return u32::from(addresses::fetch(work, insn));
+    }
     let found = Found::of(work);
     u32::from(fetch(&found, work.tick, insn, &mut work.packet))
 }

@@ -10,6 +10,7 @@
 #![expect(unsafe_code, reason = "packet pointers, map pointers and helper calls have no safe form; see each SAFETY")]
 
 mod act;
+mod addresses;
 mod answer;
 mod association;
 mod bans;

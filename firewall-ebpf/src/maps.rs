@@ -15,6 +15,7 @@
 //! | FLOW_STATS | the instance | generations | generations, user space | one value |
 //! | EVENTS, BUDGET | the instance | generations | user space | the event is lost and counted |
 //! | LISTENERS | the instance | user space | generations | one value |
+//! | ADDRESSES, ADDRESS_COPY | the instance | user space | generations | the copy that was there stays, and user space says so |
 //! | GUARD | the instance | user space, generations | generations, user space | one value |
 //! | SETS | the instance | user space, generations | generations, user space | a set is full: the rule does not match |
 //! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
@@ -32,9 +33,10 @@ use aya_ebpf::{
     btf_maps::{Array as SetMemory, ArrayOfMaps},
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ringbuf_output},
     macros::{btf_map, map},
-    maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, lpm_trie::Key},
 };
 use firewall_common::{
+    addresses::{self, MAX_ADDRESSES, Question},
     answer::{self, Answer, Answering, Answers},
     classify::{Narrow, Node, Root, Wide},
     conntrack::{CtState, LOOSE, Timeouts, ZONES},
@@ -101,6 +103,10 @@ pub static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
 pub static AUTHORS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(event::AUTHORS, 0);
 #[map]
 pub static LISTENERS: Array<Listeners> = Array::with_max_entries(1, 0);
+#[map]
+static ADDRESSES: LpmTrie<addresses::Data, addresses::Value> = LpmTrie::with_max_entries(2 * MAX_ADDRESSES, 0);
+#[map]
+pub static ADDRESS_COPY: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static GUARD: Array<Guard> = Array::with_max_entries(1, 0);
 #[btf_map]
@@ -245,6 +251,14 @@ pub fn ticks(timeout: u32) -> u32 {
 #[inline(always)]
 pub fn tracks(way: u32) -> bool {
     TRACKING.load() & way != 0
+}
+
+/// What is known of an address.
+#[inline(always)]
+pub fn address(question: &Question) -> Option<addresses::Value> {
+    let key = core::ptr::from_ref(question).cast::<Key<addresses::Data>>();
+    // SAFETY: both are the number of bits and the data, in this order.
+    ADDRESSES.get(unsafe { &*key }).copied()
 }
 
 /// The slot of the generation in force.

@@ -1,6 +1,7 @@
 //! What the stages of one packet tell each other.
 
 use firewall_common::{
+    addresses::Question,
     checks,
     conntrack::{
         Scan, Tracked,
@@ -130,6 +131,8 @@ pub struct Work {
     pub walk: Walk,
     /// What a rule asks the routing table.
     pub way_back: aya_ebpf::bindings::bpf_fib_lookup,
+    /// What it asks about an address.
+    pub question: Question,
     /// Bytes that a rule asks for, see [`firewall_common::read`].
     pub scanned: read::Scan,
     /// What a first segment is answered with.

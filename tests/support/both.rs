@@ -189,6 +189,11 @@ impl Both {
         (rules, (seen.0 - seen_before.0, seen.1 - seen_before.1))
     }
 
+    /// Does something with our instance.
+    pub fn on_ours<T: Send>(&self, work: impl FnOnce(&Instance) -> T + Send) -> T {
+        self.ours.open(work)
+    }
+
     fn our_rules(&self) -> Vec<Counted> {
         self.ours.open(|instance| {
             let manifest = instance.manifest().expect("manifest");

@@ -78,6 +78,7 @@ mod tests {
             USES_SYNPROXY,
             USES_READINGS,
             USES_FIB,
+            USES_ADDRESSES,
             USES_OPTIONS,
             USES_MTU,
             USES_NAT,

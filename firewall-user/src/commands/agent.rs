@@ -1,5 +1,6 @@
 //! `rampart agent`: metrics and a page over HTTP, events to logs, new interfaces attached. Nothing depends on it.
 
+mod addresses;
 mod balance;
 mod http;
 mod notify;
@@ -43,6 +44,7 @@ async fn work(session: &Session<'_>, agent: &Chosen) -> Result<()> {
     let address = listener.local_addr().context("the address listened on")?;
     let backends = balance::Board::default();
     serve::start(listener, agent, backends.clone()).context("cannot serve")?;
+    addresses::start().context("cannot follow addresses")?;
     balance::start(backends).context("cannot look after backends")?;
     if agent.follow_interfaces {
         follow().context("cannot follow interfaces")?;

@@ -64,6 +64,12 @@ fn attempt(session: &Session<'_>, apply: &Apply, is_in_force: &mut bool) -> Resu
         confirm_within: applied.confirm_by.map(|time| time.as_secs_f64()),
         error: None,
     });
+    if compiled.manifest.asks_addresses() && !Instance::open()?.is_followed()? {
+        session.note(
+            "rules ask what addresses are (`fib .. type`), as this host has them now: `rampart agent`, which does not run, would \
+             tell them of changes",
+        );
+    }
     let refused = conns::reevaluate(session, &Instance::open()?, apply.reevaluate)?;
     session.answer(
         || json(&compiled.manifest, &applied, &refused),

@@ -35,7 +35,11 @@ fn here() -> Result<Vec<Finding>> {
     let traffic = attached.iter().map(|one| instance.traffic(one.place)).collect::<Result<Vec<_>, _>>()?;
     let flows = status::flows(&instance)?;
     let mut findings = doctor::in_force(instance.generation()?, &flows, &traffic, instance.lost_events()?);
-    if instance.manifest()?.rules.iter().any(|rule| rule.text.contains("synproxy")) {
+    let manifest = instance.manifest()?;
+    if manifest.asks_addresses() {
+        findings.push(doctor::addresses(&instance.addresses()?));
+    }
+    if manifest.rules.iter().any(|rule| rule.text.contains("synproxy")) {
         findings.push(doctor::cookies(kernel::takes_cookies()));
     }
     findings.extend(doctor::interfaces(&candidates, &attached, true));

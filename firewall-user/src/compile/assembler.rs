@@ -86,6 +86,11 @@ impl Assembler {
         Self { states: states.iter().map(StateSet::without_elements).collect(), ..Self::default() }
     }
 
+    /// The instructions so far.
+    pub(super) fn written(&self) -> &[Insn] {
+        &self.insns
+    }
+
     pub(super) fn label(&mut self) -> Label {
         self.labels.push(None);
         Label(self.labels.len() as u32 - 1)

@@ -1,6 +1,7 @@
 //! Chains and rules as instructions.
 
 mod devices;
+mod routing;
 mod state;
 
 mod named;
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 
 use firewall_common::{
     classify::build::{self, TooLarge, Tuning},
-    image::{DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, USES_FIB, USES_LOG, USES_NOTRACK},
+    image::{DECIDES, Hook, Image, Insn, NO_RULE, Op, PARTS, POLICY, Part, USES_LOG, USES_NOTRACK},
     limits::MAX_STEPS,
 };
 
@@ -154,26 +155,14 @@ impl<'a> Writer<'a> {
         for (at, hung) in chains.iter().enumerate() {
             self.out.bind_here(labels[at]);
             let asked = std::mem::take(&mut self.out.uses);
+            let first = self.out.written().len();
             self.base_chain(*hung, entry(at + 1))?;
             self.write_waiting()?;
             self.may_ask(hung)?;
+            self.may_ask_types(hung, first)?;
             self.out.uses |= asked;
         }
         Ok(entry(0))
-    }
-
-    /// As in the kernel (`nft_fib_validate`), packets that leave are not asked about.
-    fn may_ask(&self, Hung { table, chain, base }: &Hung) -> Result<(), CompileError> {
-        let comes_in = matches!(base.hook, Hook::Prerouting | Hook::Input | Hook::Forward);
-        if comes_in || self.out.uses & USES_FIB == 0 {
-            return Ok(());
-        }
-        let table = &self.ruleset.tables()[*table];
-        Err(CompileError::NotEnforced {
-            table: table.name.clone(),
-            chain: table.chains[*chain].name.clone(),
-            what: "`fib` asks for the way back of packets that come in: at prerouting, input and forward",
-        })
     }
 
     fn base_chain(&mut self, Hung { table, chain, base }: Hung, after: Place) -> Result<(), CompileError> {

@@ -1,8 +1,10 @@
 //! Matches of what is read from bytes: an instruction that reads, then tests of the registers.
 
 use firewall_common::{
+    addresses::{DESTINATION, MAY_BE_V6, ON_IIF, ON_OIF},
+    fetch::{Fetch, what},
     fib::{ONLY_IIF, PRESENCE, V6, WITH_MARK},
-    image::{Insn, Op, USES_FIB, USES_READINGS, USES_REGISTERS},
+    image::{Insn, Op, USES_ADDRESSES, USES_FETCH, USES_FIB, USES_READINGS, USES_REGISTERS},
     packet::{FRAGMENT_LATER, Field, L4_PRESENT},
     parse::tagged,
     read::{Part, Read},
@@ -23,7 +25,7 @@ pub(super) fn write(out: &mut Assembler, reading: Reading, way: Way) {
         words::step(out, way, test);
     }
     if let Reading::Fib(fib) = reading {
-        return ask(out, fib, way);
+        return if fib.result == FibResult::Type { ask_type(out, fib, way) } else { ask(out, fib, way) };
     }
     let Some(span) = reading.span() else { return };
     out.uses |= USES_REGISTERS | USES_READINGS;
@@ -45,6 +47,21 @@ fn ask(out: &mut Assembler, fib: Fib, way: Way) {
         way,
         Insn { op: Op::Fib as u8, extra, low: with_mark | only_iif | family, high, ..Insn::default() },
     );
+}
+
+/// Asks what an address is.
+fn ask_type(out: &mut Assembler, fib: Fib, way: Way) {
+    out.uses |= USES_REGISTERS | USES_FETCH | USES_ADDRESSES;
+    let extra = out.take_register(Selector::Reading(Reading::Fib(fib)), 1) as u32;
+    let address = if fib.destination { DESTINATION } else { 0 };
+    let interface = match fib.interface {
+        Some(Side::In) => ON_IIF,
+        Some(Side::Out) => ON_OIF,
+        None => 0,
+    };
+    let family = if fib.v6 { MAY_BE_V6 } else { 0 };
+    let low = what(Fetch::AddressType, address | interface | family);
+    words::step(out, way, Insn { op: Op::Fetch as u8, extra, low, ..Insn::default() });
 }
 
 fn part(span: Span) -> Part {

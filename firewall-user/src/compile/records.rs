@@ -246,6 +246,11 @@ impl Manifest {
         language::parse_text("manifest", &self.canonical, &options).map(|parsed| parsed.ruleset)
     }
 
+    /// Does some rule ask what an address is to this host (`fib daddr type`)?
+    pub fn asks_addresses(&self) -> bool {
+        self.rules.iter().any(|rule| rule.text.contains("fib ") && rule.text.contains(" type "))
+    }
+
     /// All counters: those of rules and those with a name.
     pub fn counters(&self) -> impl Iterator<Item = &CounterRecord> {
         let named = self.objects.iter().filter_map(|object| object.counter.as_ref());

@@ -89,6 +89,7 @@ impl Instance {
         cookies::check(compiled.image.settings.uses)?;
         Self::refuse_large_sets(compiled)?;
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
+        self.fill_addresses(&compiled.image)?;
         self.make_sets(compiled)?;
         self.start_counters(compiled)?;
         let config = &compiled.manifest.config;

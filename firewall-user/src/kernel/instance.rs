@@ -236,7 +236,7 @@ impl Instance {
         // Readers have the file open: they read it before they see that it is gone.
         let _ = journal.tell(What::Apply(Applying::of(Outcome::Stopped)));
         drop(lock);
-        for what in ["lock", "events", "events.socket"].into_iter().chain(journal::FILES) {
+        for what in ["lock", "events", "events.socket", "addresses"].into_iter().chain(journal::FILES) {
             let _ = fs::remove_file(self.pins.lock(what));
         }
         Ok(Stopped { interfaces, generation, flows: Some(flows) })

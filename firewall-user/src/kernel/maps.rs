@@ -7,6 +7,7 @@ use aya::{
     maps::{Array, Map, MapData, MapInfo, MapType, PerCpuArray, PerCpuValues, ProgramArray, RingBuf},
 };
 use firewall_common::{
+    addresses::{self, MAX_ADDRESSES},
     answer::{self, Answers},
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
@@ -39,6 +40,8 @@ pub(super) const FLOW_STATS: &str = "FLOW_STATS";
 pub(super) const EVENTS: &str = "EVENTS";
 pub(super) const BUDGET: &str = "BUDGET";
 pub(super) const LISTENERS: &str = "LISTENERS";
+pub(super) const ADDRESSES: &str = "ADDRESSES";
+pub(super) const ADDRESS_COPY: &str = "ADDRESS_COPY";
 pub(super) const GUARD: &str = "GUARD";
 pub(super) const NAMED_SETS: &str = "SETS";
 pub(super) const INSNS: &str = "INSNS";
@@ -74,7 +77,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 21] = [
+pub(super) const STATE: [Shape; 23] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
@@ -93,6 +96,8 @@ pub(super) const STATE: [Shape; 21] = [
     shape(EVENTS, MapType::RingBuf, 0, 0, Some(1 << 20)),
     shape(BUDGET, MapType::PerCpuArray, 4, size_of::<Budget>(), Some(1)),
     shape(LISTENERS, MapType::Array, 4, size_of::<Listeners>(), Some(1)),
+    shape(ADDRESSES, MapType::LpmTrie, 32, size_of::<addresses::Value>(), Some(2 * MAX_ADDRESSES)),
+    shape(ADDRESS_COPY, MapType::Array, 4, 4, Some(1)),
     shape(GUARD, MapType::Array, 4, size_of::<Guard>(), Some(1)),
     shape(NAMED_SETS, MapType::ArrayOfMaps, 4, 4, Some(MAX_SETS)),
     shape(LEDGER, MapType::PerCpuArray, 4, size_of::<DroppedSet>(), Some(SETS)),

@@ -2,6 +2,7 @@
 //!
 //! Everything an instance is lives in pins ([`pins`]); no process of ours need be alive. [`Instance`] is the way in.
 
+mod addresses;
 mod answering;
 mod apply;
 mod attach;
@@ -49,6 +50,7 @@ mod stage;
 mod twin;
 mod way_back;
 
+pub use addresses::{Addresses, Follower, follow as follow_addresses};
 pub use apply::{Applied, ApplyOptions};
 pub use attach::{Attached, Egress, Ingress};
 pub use bans::{Ban, Banned};

@@ -31,7 +31,15 @@ use super::{
 use crate::{compile::Compiled, config::Config};
 
 /// The maps of an instance that the program only reads: the shadow has the same ones.
-const READ_ONLY: [&str; 5] = [maps::CONTROL, maps::IFINDEX, maps::INTERFACES, maps::NAMED_SETS, maps::GUARD];
+const READ_ONLY: [&str; 7] = [
+    maps::CONTROL,
+    maps::IFINDEX,
+    maps::INTERFACES,
+    maps::NAMED_SETS,
+    maps::GUARD,
+    maps::ADDRESSES,
+    maps::ADDRESS_COPY,
+];
 
 /// State that the program only writes, or that is copied in part: nothing in it is needed for an answer.
 const NOT_COPIED: [&str; 14] = [
@@ -137,6 +145,7 @@ impl Shadow<'static> {
         let mut ebpf = object::load_with(&mut loader)?;
         super::generation::fill(&mut ebpf, image, &[])?;
         super::sets::fill(&ebpf, &compiled.sets)?;
+        super::addresses::fill(&mut ebpf, image)?;
         let (buckets, cells) = (CANDIDATE_BUCKETS, Vec::new());
         let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets, cells, side: None };
         shadow.watch_everything()?;

@@ -11,8 +11,9 @@ use std::{
 use firewall_common::image::{Image, USES_MTU};
 use futures_util::TryStreamExt;
 use rtnetlink::{
-    RouteMessageBuilder,
+    IpVersion, RouteMessageBuilder,
     packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric},
+    packet_route::rule::RuleMessage,
 };
 
 use super::KernelError;
@@ -142,12 +143,18 @@ fn has_several_hops(route: &RouteMessage) -> bool {
     route.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::MultiPath(hops) if hops.len() > 1))
 }
 
-fn routes(is_v6: bool) -> Result<Vec<RouteMessage>, KernelError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(KernelError::system("netlink runtime"))?;
-    runtime.block_on(ask(is_v6))
+/// All routes of a family, of every table.
+pub(super) fn routes(is_v6: bool) -> Result<Vec<RouteMessage>, KernelError> {
+    runtime()?.block_on(ask(is_v6))
+}
+
+/// All rules of a family, in their order.
+pub(super) fn rules(is_v6: bool) -> Result<Vec<RuleMessage>, KernelError> {
+    runtime()?.block_on(ask_rules(is_v6))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, KernelError> {
+    tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(KernelError::system("netlink runtime"))
 }
 
 async fn ask(is_v6: bool) -> Result<Vec<RouteMessage>, KernelError> {
@@ -161,4 +168,13 @@ async fn ask(is_v6: bool) -> Result<Vec<RouteMessage>, KernelError> {
     let routes = handle.route().get(query).execute().try_collect::<Vec<_>>().await;
     connection.abort();
     routes.map_err(|error| KernelError::system("list of routes")(std::io::Error::other(error)))
+}
+
+async fn ask_rules(is_v6: bool) -> Result<Vec<RuleMessage>, KernelError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::system("netlink"))?;
+    let connection = tokio::spawn(connection);
+    let version = if is_v6 { IpVersion::V6 } else { IpVersion::V4 };
+    let rules = handle.rule().get(version).execute().try_collect::<Vec<_>>().await;
+    connection.abort();
+    rules.map_err(|error| KernelError::system("list of rules")(std::io::Error::other(error)))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{status::FlowUse, words::printable};
 use crate::{
     compile::SCHEMA,
-    kernel::{Attached, Candidate, Ingress, Machine},
+    kernel::{Addresses, Attached, Candidate, Ingress, Machine},
 };
 
 /// How much a finding matters.
@@ -166,6 +166,34 @@ pub fn cookies(takes_them: bool) -> Finding {
     }
     let text = "the stack does not complete handshakes that `synproxy` makes: nobody can connect";
     Finding::problem("cookies", text, "sysctl -w net.ipv4.tcp_syncookies=2, in this network namespace")
+}
+
+/// Do programs know what addresses are to this host, and will they? Only asked about rulesets that ask.
+pub fn addresses(found: &Addresses) -> Finding {
+    let Addresses { entries, is_current, doubt, is_followed } = found;
+    let again = "`rampart apply` looks again, `rampart agent` at every change";
+    match (is_current, doubt, is_followed) {
+        (false, ..) => Finding::problem(
+            "addresses",
+            "rules (`fib .. type`) go by addresses that this host does not have now",
+            again,
+        ),
+        (true, Some(doubt), _) => {
+            let text = format!(
+                "what rules (`fib .. type`) are told may not be what the kernel would find: {}",
+                printable(doubt)
+            );
+            Finding::problem("addresses", text, "name the addresses in a set")
+        }
+        (true, None, false) => {
+            let text = "rules (`fib .. type`) know the addresses of this host, and nobody tells them of changes";
+            Finding { help: Some(again.to_owned()), ..Finding::note("addresses", text) }
+        }
+        (true, None, true) => Finding::ok(
+            "addresses",
+            format!("rules (`fib .. type`) know the addresses of this host ({entries}), an agent follows them"),
+        ),
+    }
 }
 
 /// Packets that were dropped because of something inside, not because of a rule or a bad packet.

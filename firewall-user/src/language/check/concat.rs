@@ -2,7 +2,7 @@
 
 use firewall_common::packet::REGISTERS;
 
-use super::{Checked, Checker, arrange, context::Context, matches::no_options};
+use super::{Checked, Checker, arrange, context::Context, matches::no_options, reading};
 use crate::language::{
     ast::{Expr, ExprKind, Given, Left, Relation},
     diagnostic::Diagnostic,
@@ -58,6 +58,7 @@ impl Checker<'_> {
                 return Err(Diagnostic::error(part.span, message).help("nft 1.0.6 reads them shifted"));
             }
             let (subject, turned) = self.subject(part, context)?;
+            reading::any_type_told(&subject, part.span)?;
             if subject.or != 0 || turned != 0 || (subject.mask.is_some() && ty.bits() > 32) {
                 return Err(Diagnostic::error(
                     part.span,

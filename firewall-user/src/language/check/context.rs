@@ -7,7 +7,7 @@ use super::Checked;
 use crate::language::{
     diagnostic::Diagnostic,
     names,
-    reading::{Place, Reading},
+    reading::{FibResult, Place, Reading},
     ruleset::{Comparison, CtField, Family, Match, Network, Operand, Selector, Subject, Transport, Values},
     source::Span,
 };
@@ -187,8 +187,9 @@ impl Context {
     /// What must hold before bytes are read. Options and chunks ask for nothing: without them there is nothing to read,
     /// and `missing` is true.
     fn reading(&mut self, reading: Reading, span: Span) -> Checked<Option<Network>> {
-        if matches!(reading, Reading::Fib(_)) {
-            return self.fib(span).map(|()| None);
+        if let Reading::Fib(fib) = reading {
+            // A type is told of any address.
+            return if fib.result == FibResult::Type { Ok(None) } else { self.fib(span).map(|()| None) };
         }
         match reading.place() {
             Some(Place::Arp) => self.arp(span).map(|()| None),

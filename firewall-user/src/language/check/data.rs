@@ -255,6 +255,7 @@ impl Checker<'_> {
             ExprKind::Variable(variable) => self.computed(&variable.value, context),
             ExprKind::Selector(left) => {
                 let (subject, _) = self.subject(left, context)?;
+                super::reading::any_type_told(&subject, left.span)?;
                 Ok(Some(Computed { subject, steps: Vec::new() }))
             }
             ExprKind::Binary(operator, left, right) => {

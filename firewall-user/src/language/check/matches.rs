@@ -94,6 +94,7 @@ impl Checker<'_> {
             | ExprKind::Map(..)
             | ExprKind::Variable(_) => self.value_match((subject, turned), relation, right)?,
         };
+        reading::match_told(&held, right.span)?;
         context.learn(&held);
         Ok(held)
     }

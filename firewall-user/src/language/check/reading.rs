@@ -6,7 +6,7 @@ use crate::language::{
     diagnostic::Diagnostic,
     names,
     reading::{Fib, FibResult, Place, Reading},
-    ruleset::{Form, Network, Selector, Transport, Values},
+    ruleset::{Comparison, Form, Match, Network, Operand, Selector, Subject, Transport, Values},
     source::Span,
     types::Type,
 };
@@ -49,6 +49,59 @@ pub(super) fn no_prefix(selector: Selector, values: Values, span: Span) -> Check
         return Ok(());
     }
     Err(Diagnostic::error(span, format!("`{reading}` is not compared with a prefix")).help("write a range, or a set"))
+}
+
+/// What an IPv6 address is of these, the copy of the local table says; whether a route leads to another one, it does not.
+const TOLD: [u128; 4] = [2, 3, 4, 5];
+
+/// Does a subject ask what an address is, which may be one of IPv6?
+fn asks_type6(subject: &Subject) -> bool {
+    matches!(subject.selector, Selector::Reading(Reading::Fib(Fib { result: FibResult::Type, v6: true, .. })))
+}
+
+/// Of IPv6 addresses only some types can be asked for.
+pub(super) fn types_told<'a>(
+    subject: &Subject,
+    (values, comparison): (impl IntoIterator<Item = &'a Values>, Comparison),
+    span: Span,
+) -> Checked<()> {
+    if subject.selector.value_type() != Type::FibType {
+        return Ok(());
+    }
+    let is_equal = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+    let mut are_told = subject.mask.is_none();
+    for values in values {
+        if !is_equal || values.low != values.high {
+            let error = Diagnostic::error(span, "types of addresses have no order");
+            return Err(error.help("write a set: `{ local, broadcast }`"));
+        }
+        are_told &= TOLD.contains(&values.low);
+    }
+    if are_told || !asks_type6(subject) { Ok(()) } else { Err(not_told(span)) }
+}
+
+/// The same of a match.
+pub(super) fn match_told(held: &Match, span: Span) -> Checked<()> {
+    let Match { subject, comparison, operand } = held;
+    match operand {
+        Operand::One(values) => types_told(subject, ([values], *comparison), span),
+        Operand::Set(values) => types_told(subject, (values, *comparison), span),
+        Operand::Named(_) => any_type_told(subject, span),
+    }
+}
+
+/// Where any type can be asked for, the packet must be one of IPv4.
+pub(super) fn any_type_told(subject: &Subject, span: Span) -> Checked<()> {
+    if asks_type6(subject) { Err(not_told(span)) } else { Ok(()) }
+}
+
+fn not_told(span: Span) -> Diagnostic {
+    let message =
+        "of an IPv6 address it can be asked here whether it is one of local, broadcast, anycast, multicast, no more";
+    Diagnostic::error(span, message).help(
+        "programs are told nothing of routes to other addresses: write `!= { local, broadcast, anycast, multicast }`, or \
+         `meta nfproto ipv4` in front of it",
+    )
 }
 
 /// `fib .. oif exists` asks something else than `fib .. oif "eth0"`.
@@ -104,7 +157,10 @@ fn moved(value: &Expr, shift: u8, max: u128) -> Checked<Expr> {
 /// What the routing table is asked depends on the family that the rule has come down to.
 pub(super) fn fib_of(selector: Selector, context: &Context) -> Selector {
     let Selector::Reading(Reading::Fib(fib)) = selector else { return selector };
-    Selector::Reading(Reading::Fib(Fib { v6: context.known_network() == Some(Network::Ip6), ..fib }))
+    let known = context.known_network();
+    // An address may be one of IPv6 unless the rule has said otherwise.
+    let v6 = if fib.result == FibResult::Type { known != Some(Network::Ip) } else { known == Some(Network::Ip6) };
+    Selector::Reading(Reading::Fib(Fib { v6, ..fib }))
 }
 
 /// `th dport` is a port where the rule knows that the protocol has ports; else the two bytes that stand there.

@@ -1,10 +1,12 @@
 //! Rules: statement by statement, left to right.
 
-use super::{Checked, Checker, context::Context, matches::only_values, stateful::checked_log, tables::ChainState};
+use super::{
+    Checked, Checker, context::Context, matches::only_values, reading, stateful::checked_log, tables::ChainState,
+};
 use crate::language::{
     ast::{self, Element, Expr, ExprKind, Given, Left, RulePlace, StatementKind, VerdictKind},
     diagnostic::Diagnostic,
-    ruleset::{ConcatKeys, Data, MapElement, Origin, Rule, Selector, Statement, Subject, Values, Verdict},
+    ruleset::{Comparison, ConcatKeys, Data, MapElement, Origin, Rule, Selector, Statement, Subject, Values, Verdict},
     source::Span,
     types::Type,
 };
@@ -170,6 +172,7 @@ impl Checker<'_> {
         let (subject, turned) = self.subject(left, context)?;
         only_values(subject, turned, false, left.span)?;
         if let ExprKind::Named(name) = &elements.resolved().kind {
+            reading::any_type_told(&subject, left.span)?;
             return self.named_map(place, subject, (name, elements.span));
         }
         let ExprKind::Set(written) = &elements.resolved().kind else { return Err(no_map(elements)) };
@@ -189,6 +192,8 @@ impl Checker<'_> {
             placed.push((self.map_element(place, element, ty)?, element.key.span));
         }
         let elements = arranged(placed)?;
+        let keys = elements.iter().filter_map(|element| element.key.as_ref());
+        reading::types_told(&subject, (keys, Comparison::Equal), left.span)?;
         Ok(Statement::Map { subject, elements })
     }
 

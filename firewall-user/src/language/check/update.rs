@@ -1,6 +1,6 @@
 //! Rules that change sets.
 
-use super::{Checked, Checker, concat::type_names, context::Context, declare::in_bounds};
+use super::{Checked, Checker, concat::type_names, context::Context, declare::in_bounds, reading};
 use crate::language::{
     ast::{self, KeyPart, Left},
     diagnostic::Diagnostic,
@@ -158,6 +158,7 @@ impl Checker<'_> {
             return self.concat_subjects(left, context);
         }
         let (subject, turned) = self.subject(left, context)?;
+        reading::any_type_told(&subject, left.span)?;
         if subject.or != 0 || turned != 0 {
             return Err(Diagnostic::error(left.span, "only `&` is supported on a key that is put into a set"));
         }

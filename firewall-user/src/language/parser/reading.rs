@@ -321,10 +321,7 @@ fn route<'a>(word: &'a str, next: Option<&'a str>) -> Option<&'a str> {
 /// What `bpf_fib_lookup` (Linux 6.18) does not tell programs, and what to write instead.
 fn unanswered(fib: Fib) -> Option<&'static str> {
     match fib {
-        Fib { result: FibResult::Type, .. } => Some(
-            "it tells programs that an address is not forwarded, not whether it is local, broadcast or has no route; name the \
-             addresses: `ip daddr { 192.0.2.1, 192.0.2.255 }`",
-        ),
+        Fib { result: FibResult::Type, .. } => None,
         Fib { destination: true, .. } => Some(
             "it does not tell programs broadcast addresses from unknown ones; `oifname` is where a forwarded packet leaves",
         ),
