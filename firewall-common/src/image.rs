@@ -452,7 +452,6 @@ pub const USES_CELLS: u32 = 1 << 21;
 pub const USES_REJECT: u32 = 1 << 22;
 /// Some rule has handshakes made in a server's place.
 pub const USES_SYNPROXY: u32 = 1 << 23;
-
 /// [`Settings::uses`]: some rule reads bytes: [`Op::Read`].
 pub const USES_READINGS: u32 = 1 << 16;
 /// [`Settings::uses`]: some rule asks the routing table: [`Op::Fib`].
@@ -465,7 +464,6 @@ pub const USES_OPTIONS: u32 = 1 << 30;
 pub const USES_MTU: u32 = 1 << 31;
 /// [`Settings::uses`]: addresses are translated.
 pub const USES_NAT: u32 = 1 << 9;
-
 /// [`Settings::uses`]: some rule looks into a named set.
 pub const USES_NAMED: u32 = 1 << 18;
 /// [`Settings::uses`]: some rule changes one.

@@ -143,7 +143,7 @@ fn write<T: BorrowMut<MapData>>(trie: &mut Trie<T>, copy: u32, known: &Known) ->
 /// The entries of a copy.
 fn entries(trie: &Trie<MapData>, copy: u32) -> Result<Vec<(table::Key, Value)>, KernelError> {
     let mut found = Vec::new();
-    for entry in trie.iter() {
+    for entry in trie {
         let (key, value) = entry.map_err(KernelError::map(maps::ADDRESSES))?;
         let [number, kind, interface, first, second, third, fourth] = key.data();
         if number == copy {

@@ -53,7 +53,7 @@ impl Follower {
         if poll(&mut one, patience)? == 0 {
             return Ok(false);
         }
-        let mut bytes = [0; 1 << 15];
+        let mut bytes = [0; 1 << 12];
         match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
             // Too many to be kept: something has changed.
             Ok(_) | Err(Errno::ENOBUFS) => Ok(true),

@@ -90,7 +90,7 @@ impl Route {
         network(address) == network(self.network)
     }
 
-    /// The type that the kernel gives to an address that it finds by this route (`fib_props`, net/ipv4/fib_semantics.c): where a
+    /// The type that the kernel gives to an address that it finds by this route (`fib_props`, `net/ipv4/fib_semantics.c`): where a
     /// route refuses, nothing is found.
     const fn value(&self) -> u32 {
         match self.kind {
@@ -174,7 +174,7 @@ fn data(kind: u32, interface: u32, route: &Route) -> [u32; 6] {
     }
 }
 
-/// Is the first address of its network that of whichever router is there (`ipv6_anycast_destination`, include/net/ip6_route.h)?
+/// Is the first address of its network that of whichever router is there (`ipv6_anycast_destination`, `include/net/ip6_route.h`)?
 fn is_subnet(route: &Route) -> bool {
     route.length < 127 && !route.has_gateway && route.leads()
 }
