@@ -13,6 +13,8 @@ mod examples;
 mod fragments;
 #[path = "nat/maps.rs"]
 mod maps;
+#[path = "nat/own.rs"]
+mod own;
 #[path = "nat/telling.rs"]
 mod telling;
 

@@ -5,6 +5,7 @@
 //! verdict. So `tcp dport { 22, 443 } ip saddr 192.0.2.0/24 counter accept` is five instructions wired as the words
 //! stand, first failing test to the next rule, and nothing is evaluated that nftables would not evaluate.
 
+mod insn;
 #[cfg(any(test, feature = "user"))]
 mod whole;
 
@@ -464,6 +465,8 @@ pub const USES_OPTIONS: u32 = 1 << 30;
 pub const USES_MTU: u32 = 1 << 31;
 /// [`Settings::uses`]: addresses are translated.
 pub const USES_NAT: u32 = 1 << 9;
+/// [`Settings::uses`]: beside routed packets, the destination of packets made here is, or the source of packets for this host.
+pub const USES_LOCAL_NAT: u32 = 1 << 10;
 /// [`Settings::uses`]: some rule looks into a named set.
 pub const USES_NAMED: u32 = 1 << 18;
 /// [`Settings::uses`]: some rule changes one.
@@ -478,23 +481,4 @@ pub const USES_CONNECTIONS: u32 = 1 << 26;
 impl Settings {
     /// A ruleset without chains: everything passes.
     pub const EMPTY: Self = Self { entry: [Target::ACCEPT; PARTS], uses: 0 };
-}
-
-impl Insn {
-    /// An instruction that always goes to `pass`.
-    pub const fn always(rule: u32, flags: u8, pass: Target) -> Self {
-        Self {
-            op: Op::Range as u8,
-            field: Field::Zero as u8,
-            flags,
-            reserved: 0,
-            rule,
-            mask: 0,
-            low: 0,
-            high: 0,
-            extra: 0,
-            pass,
-            fail: pass,
-        }
-    }
 }

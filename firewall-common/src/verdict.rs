@@ -122,6 +122,8 @@ reasons! {
     NatExhausted = 92, "nat_exhausted", Internal, "no port was free for a translated connection";
     NatUnwritable = 93, "nat_unwritable", Internal, "the packet's addresses could not be written";
     NatFragment = 94, "nat_fragment", Internal, "a fragment of a packet whose addresses are translated";
+    NatOwnAddress = 95, "nat_own_address", Internal, "with its translated address the packet, or its answer, would have both ends at this host, which the stack refuses";
+    NatNoRoute = 96, "nat_no_route", Internal, "a packet made here, and there is no route to its translated destination";
     Rejected = 100, "rejected", Ruleset, "a rule refused it, and its sender is told as far as senders are";
     Banned = 102, "banned", Ruleset, "its source is banned for a time (`rampart bans`)";
     SynAnswered = 103, "syn_answered", Ruleset, "the first segment of a connection was answered with a SYN cookie (`synproxy`)";

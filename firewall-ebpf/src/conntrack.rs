@@ -65,7 +65,7 @@ pub fn look_up<F: Frame>(frame: &F, work: &mut Work) {
         aim(work, key, source_is_high);
         find(work);
         if nat::is_used() {
-            let _ = nat::nat_resolve(work.path, nat::JUDGED);
+            let _ = nat::nat_resolve(work.path, nat::how_judged(work));
         }
     }
     let place = forget(&work.place);

@@ -6,17 +6,16 @@
 //!
 //! The functions that are called are global ones, see [`crate::rules::walk_xdp`].
 
+mod choose;
 mod enter;
 mod known;
+mod local;
 
-use aya_ebpf::{
-    bindings::{__sk_buff, BPF_FIB_LOOKUP_OUTPUT, BPF_FIB_LOOKUP_SRC, bpf_fib_lookup as FibLookup, xdp_md},
-    helpers::generated::bpf_fib_lookup,
-};
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use firewall_common::{
     conntrack as tracking,
     flow::Tuple,
-    image::{Insn, Part, USES_NAT},
+    image::{Hook, Insn, Part, USES_NAT},
     nat::{self, HAS_ADDRESS, HAS_PORT, Kind, Quote, Rewrite},
     packet::{FRAGMENT_LATER, Field, L4_PRESENT, NFPROTO_IPV4, Packet},
     parse::tagged,
@@ -24,9 +23,11 @@ use firewall_common::{
     wire::{icmp, sctp, tcp, udp},
 };
 
+use self::choose::{chosen_address, chosen_ports, local_address};
 pub use self::{
     enter::{nat_enter, write_alias},
-    known::{JUDGED, QUOTED, nat_resolve},
+    known::{JUDGED, QUOTED, how_judged, nat_resolve},
+    local::{input, is_turned, output, send},
 };
 use crate::{
     conntrack, fragment, maps,
@@ -49,13 +50,30 @@ pub const CLASH: u32 = 8;
 /// [`Work::nat`]: the packet is an ICMP error about it.
 pub const ERROR: u32 = 16;
 
-/// [`Work::rewrite`]: the destination is to be written.
-const DESTINATION: u32 = 1;
-/// [`Work::rewrite`]: the source is to be written.
-const SOURCE: u32 = 2;
-/// [`Work::rewrite`]: with its port.
+/// What is to become of an end of the packet.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Change {
+    /// 0 for nothing.
+    pub how: u32,
+    /// What stands there, and what shall.
+    pub old: [u32; 4],
+    /// As above.
+    pub new: [u32; 4],
+    /// Both ports, the old one in the upper half.
+    pub ports: u32,
+}
+
+/// [`Work::changes`]: the destination's, the source's.
+const DESTINATION: usize = 0;
+/// As above.
+const SOURCE: usize = 1;
+
+/// [`Change::how`]: the address is to be written.
+const ADDRESS: u32 = 1;
+/// [`Change::how`]: with its port.
 const PORT: u32 = 4;
-/// [`Work::rewrite`]: and into the packet that an ICMP error quotes.
+/// [`Change::how`]: and into the packet that an ICMP error quotes.
 const IN_QUOTE: u32 = 8;
 
 /// Ports that are tried for a connection before it is refused.
@@ -87,7 +105,7 @@ pub fn destination<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     Verdict::stored(frame.nat_destination(work.path))
 }
 
-/// Behind postrouting: the source.
+/// Behind the chains of postrouting: the source.
 #[inline(always)]
 pub fn source<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     if !is_used() {
@@ -106,14 +124,27 @@ pub fn source<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
 /// Writes into the packet what was decided.
 #[inline(always)]
 pub fn write<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
-    if !is_used() || forget(&work.rewrite) == 0 {
+    if !is_used() {
         return Verdict::PASS;
     }
-    if work.packet.get(Field::Fragment) != 0 && work.rewrite & IN_QUOTE != 0 {
+    let how = forget(&work.changes[DESTINATION].how) | forget(&work.changes[SOURCE].how);
+    if how == 0 {
+        return Verdict::PASS;
+    }
+    if work.packet.get(Field::Fragment) != 0 && how & IN_QUOTE != 0 {
         // The checksum of an error in pieces covers bytes that are not here.
         return Verdict::drop(Reason::NatFragment);
     }
-    Verdict::stored(frame.nat_write(work.path))
+    for end in [DESTINATION, SOURCE] {
+        if forget(&work.changes[end].how) != 0 {
+            work.writing = end as u32;
+            let verdict = Verdict::stored(frame.nat_write(work.path));
+            if !verdict.is_pass() {
+                return verdict;
+            }
+        }
+    }
+    Verdict::PASS
 }
 
 /// The work at each stage as functions for each kind of program. Each gives back the number of the reason to drop the packet,
@@ -145,7 +176,7 @@ macro_rules! stages {
 stages! {
     nat_destination_xdp, nat_destination_tc = choose_destination;
     nat_source_xdp, nat_source_tc = choose_source;
-    nat_write_xdp, nat_write_tc = write_ends;
+    nat_write_xdp, nat_write_tc = write_end;
 }
 
 /// The instruction that a rule of a nat chain left behind.
@@ -174,11 +205,13 @@ fn begin(work: &mut Work) {
 fn choose_destination<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     if work.nat & KNOWN != 0 {
         put_known(work, false);
-        return 0;
+        return local::find_way(frame, work);
     }
     let Some(insn) = wanted(work) else { return 0 };
     begin(work);
-    let address = if insn.mask & 3 == Kind::Redirect as u32 {
+    let address = if insn.mask & 3 == Kind::Redirect as u32 && work.path == Path::Egress as u32 {
+        local::loopback(is_v4(work))
+    } else if insn.mask & 3 == Kind::Redirect as u32 {
         match local_address(frame, work, Field::SourceAddress, work.packet.get(Field::IifIndex)) {
             Some(address) => address,
             None => return Reason::NatNoAddress as u32,
@@ -197,7 +230,7 @@ fn choose_destination<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     work.translated.addresses[1] = address;
     work.translated.ports[1] = u32::from(port);
     put(work, false, address, port, false);
-    0
+    local::find_way(frame, work)
 }
 
 #[inline(always)]
@@ -218,6 +251,9 @@ fn choose_source<F: Frame>(frame: &F, work: &mut Work) -> u32 {
         } else {
             work.translated.addresses[0]
         };
+        if work.hook == Hook::Input as u32 && local::is_refused_as_source(frame, work, address) {
+            return Reason::NatOwnAddress as u32;
+        }
         work.translated.addresses[0] = address;
         work.nat_flags = insn.mask;
         work.nat_ports = if insn.mask & HAS_PORT != 0 { chosen_ports(work, insn) } else { 0 };
@@ -242,94 +278,6 @@ fn is_ping(work: &Work) -> bool {
     matches!(work.packet.get(Field::L4Proto) as u8, icmp::PROTOCOL | icmp::PROTOCOL_V6)
 }
 
-/// An address of the range that a statement gives: the same for one client and server every time.
-#[inline(always)]
-fn chosen_address(work: &Work, insn: &Insn) -> [u64; 2] {
-    if insn.mask & nat::ADDRESS_COMPUTED != 0 {
-        let register = |number| work.packet.get(Field::register(nat::PORT_REGISTER - number));
-        return if is_v4(work) {
-            [u64::from(register(1)), 0]
-        } else {
-            nat::address([register(4), register(3), register(2), register(1)], false)
-        };
-    }
-    let (Some(first), Some(last)) = (maps::CONSTANTS.get(insn.low), maps::CONSTANTS.get(insn.low + 1)) else {
-        return [0; 2];
-    };
-    if insn.mask & nat::PREFIX != 0 {
-        let end = usize::from(insn.mask & 3 == Kind::Destination as u32);
-        let (first, last) = (constant(first, is_v4(work)), constant(last, is_v4(work)));
-        return nat::mapped(work.translated.addresses[end], first, last);
-    }
-    // An IPv4 address is the last word of a constant.
-    if is_v4(work) {
-        let count = u64::from(last[3].wrapping_sub(first[3])) + 1;
-        return [u64::from(first[3]) + mixed(work, insn) % count, 0];
-    }
-    let low = u64::from(first[2]) << 32 | u64::from(first[3]);
-    let high = u64::from(first[0]) << 32 | u64::from(first[1]);
-    let until = u64::from(last[2]) << 32 | u64::from(last[3]);
-    let more = until.wrapping_sub(low);
-    let more = mixed(work, insn) % ((more & 0xffff_ffff) + 1);
-    [high, low.wrapping_add(more)]
-}
-
-/// The ports that a statement gives, as one number.
-#[inline(always)]
-fn chosen_ports(work: &Work, insn: &Insn) -> u32 {
-    if insn.mask & nat::PORT_COMPUTED == 0 {
-        return insn.high;
-    }
-    let port = work.packet.get(Field::register(nat::PORT_REGISTER)) & 0xffff;
-    port << 16 | port
-}
-
-/// An address that an instruction gives.
-#[inline(always)]
-const fn constant(words: &[u32; 4], is_v4: bool) -> [u64; 2] {
-    if is_v4 { [words[3] as u64, 0] } else { nat::address(*words, false) }
-}
-
-#[inline(always)]
-fn mixed(work: &Work, insn: &Insn) -> u64 {
-    let (client, server) = (work.original.addresses[0], work.original.addresses[1]);
-    let server = if insn.mask & nat::PERSISTENT != 0 { 0 } else { server[0] ^ server[1] };
-    ((client[0] ^ client[1] ^ server.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 33
-}
-
-/// The address that this host has towards another one (`BPF_FIB_LOOKUP_SRC`, Linux 6.7: dab4e1f06cab).
-#[inline(always)]
-fn local_address<F: Frame>(frame: &F, work: &Work, peer: Field, ifindex: u32) -> Option<[u64; 2]> {
-    // SAFETY: all zero bytes are a valid value of this structure of integers.
-    let mut query: FibLookup = unsafe { core::mem::zeroed() };
-    query.ifindex = ifindex;
-    let is_v4 = is_v4(work);
-    let words = [0, 1, 2, 3].map(|index| work.packet.get_at(peer, index).to_be());
-    if is_v4 {
-        query.family = 2;
-        query.__bindgen_anon_4.ipv4_dst = words[0];
-    } else {
-        query.family = 10;
-        query.__bindgen_anon_4.ipv6_dst = words;
-    }
-    let flags = BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SRC;
-    // SAFETY: the structure is ours and its size is given.
-    let answer =
-        unsafe { bpf_fib_lookup(frame.context(), (&raw mut query).cast(), size_of::<FibLookup>() as i32, flags) };
-    if !matches!(answer, 0 | 7 | 8) {
-        return None;
-    }
-    // SAFETY: as asked for.
-    let words = unsafe {
-        if is_v4 {
-            [u32::from_be(query.__bindgen_anon_3.ipv4_src), 0, 0, 0]
-        } else {
-            query.__bindgen_anon_3.ipv6_src.map(u32::from_be)
-        }
-    };
-    (words != [0; 4]).then(|| nat::address(words, is_v4))
-}
-
 /// Puts an end of a known connection into the packet's words, as it is behind the translation.
 #[inline(always)]
 fn put_known(work: &mut Work, source: bool) {
@@ -344,6 +292,12 @@ fn put_known(work: &mut Work, source: bool) {
     } else if is_other(work, end) {
         put_quoted(work, source, address, port, with_id);
     }
+}
+
+/// Is this the place where an end is written? The source of a packet that is forwarded is written where it leaves.
+#[inline(always)]
+fn is_written_here(work: &Work, source: bool) -> bool {
+    work.path == Path::Egress as u32 || !source || work.hook == Hook::Input as u32
 }
 
 /// Is this end of the connection translated?
@@ -364,9 +318,10 @@ const fn is_ping_protocol(protocol: u8) -> bool {
 fn put_quoted(work: &mut Work, source: bool, address: [u64; 2], port: u16, with_id: bool) {
     let has_id = is_ping_protocol(work.key.protocol());
     put(work, source, address, 0, false);
-    if (work.path == Path::Egress as u32) == source {
-        work.rewrite = IN_QUOTE | if source { SOURCE } else { DESTINATION } | if !has_id || with_id { PORT } else { 0 };
-        work.ports = u32::from(port);
+    if is_written_here(work, source) {
+        let change = &mut work.changes[usize::from(source)];
+        change.how = IN_QUOTE | ADDRESS | if !has_id || with_id { PORT } else { 0 };
+        change.ports = u32::from(port);
     }
 }
 
@@ -378,8 +333,8 @@ fn put(work: &mut Work, source: bool, address: [u64; 2], port: u16, with_id: boo
     } else {
         (Field::DestinationAddress, Field::DestinationPort)
     };
-    // The source of a packet that is judged where it comes in is written where it leaves.
-    let writes = (work.path == Path::Egress as u32) == source;
+    let writes = is_written_here(work, source);
+    let at = usize::from(source);
     let is_v4 = is_v4(work);
     let words = nat::words(address, is_v4);
     let mut different = false;
@@ -389,8 +344,8 @@ fn put(work: &mut Work, source: bool, address: [u64; 2], port: u16, with_id: boo
         let old = if counts { work.packet.get_at(field, index) } else { 0 };
         different |= old != word;
         if writes {
-            work.old[index] = old;
-            work.new[index] = word;
+            work.changes[at].old[index] = old;
+            work.changes[at].new[index] = word;
         }
         if counts {
             work.packet.set_at(field, index, word);
@@ -406,17 +361,18 @@ fn put(work: &mut Work, source: bool, address: [u64; 2], port: u16, with_id: boo
     }
     let port_changes = changed >> 16 != changed & 0xffff;
     if writes && (different || port_changes) {
-        work.ports = changed;
-        work.rewrite = if source { SOURCE } else { DESTINATION } | if port_changes { PORT } else { 0 };
+        work.changes[at].ports = changed;
+        work.changes[at].how = ADDRESS | if port_changes { PORT } else { 0 };
     }
 }
 
 #[inline(always)]
-fn write_ends<F: Frame>(frame: &F, work: &mut Work) -> u32 {
-    let how = work.rewrite;
-    work.rewrite = 0;
-    let ports = (how & PORT != 0).then_some(((work.ports >> 16) as u16, work.ports as u16));
-    let change = Rewrite { source: how & SOURCE != 0, old: work.old, new: work.new, ports };
+fn write_end<F: Frame>(frame: &F, work: &mut Work) -> u32 {
+    let at = work.writing as usize & 1;
+    let Change { how, old, new, ports } = work.changes[at];
+    work.changes[at].how = 0;
+    let ports = (how & PORT != 0).then_some(((ports >> 16) as u16, ports as u16));
+    let change = Rewrite { source: at == SOURCE, old, new, ports };
     let written = if how & IN_QUOTE != 0 {
         let quote = Quote { upper: work.quoted_upper, protocol: work.quoted_protocol as u8 };
         nat::rewrite_error(frame, &work.packet, &change, quote)

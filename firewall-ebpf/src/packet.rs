@@ -1,26 +1,19 @@
 //! The only file with packet pointers, with what is below it.
 
+mod editor;
 mod window;
 
 use core::mem::offset_of;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, xdp_md},
+    bindings::{__sk_buff, xdp_md},
     helpers::generated::{
-        bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_get_buff_len,
-        bpf_xdp_load_bytes,
+        bpf_redirect_neigh, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
     },
     programs::{TcContext, XdpContext},
 };
-use firewall_common::{
-    bytes::PacketBytes,
-    nat::{Covers, Editor},
-    parse::Start,
-    read::BUFFER,
-    verdict::Reason,
-    wire::ethernet,
-};
+use firewall_common::{bytes::PacketBytes, nat::Editor, parse::Start, read::BUFFER, verdict::Reason, wire::ethernet};
 
 pub use window::Window;
 use window::window;
@@ -32,11 +25,15 @@ use crate::{
     nat,
     pipeline::{self, Path},
     rules,
-    verifier::{forget, load_packet_pointer, write_u16},
+    verifier::{forget, load_packet_pointer},
 };
 
 /// Bytes that are made readable when a packet's headers are not in the linear part of its buffer.
 const PULL: u32 = 256;
+
+/// `skb->tc_index` of a packet that was judged and handed on: 16 bits that programs alone write, but for a queueing discipline that
+/// Linux has no more (`dsmark`, removed in 6.3).
+const SENT_ON: u32 = 0x7261;
 
 /// A packet in one of the kernel's contexts.
 pub trait Frame: PacketBytes + Editor + Act + Edit {
@@ -81,6 +78,10 @@ pub trait Frame: PacketBytes + Editor + Act + Edit {
     fn nat_source(&self, path: u32) -> u32;
     /// Finds and writes its translated source when it was judged where it came in.
     fn nat_forwarded(&self, path: u32) -> u32;
+    /// Hands the packet to another interface, whose neighbour is to be found, with a note that it was judged.
+    fn send_on(&self, by: u32);
+    /// Is there such a note? It is taken off.
+    fn was_sent_on(&self) -> bool;
     /// Writes what was found.
     fn nat_write(&self, path: u32) -> u32;
     /// The context, for helpers that want it.
@@ -137,22 +138,6 @@ impl PacketBytes for XdpFrame {
     fn whole_length(&self) -> u32 {
         // SAFETY: the context is the program's own.
         unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) as u32 }
-    }
-}
-
-impl Editor for XdpFrame {
-    #[inline(always)]
-    fn put16(&self, at: u32, value: u16) -> bool {
-        let Some(Window(address)) = self.header::<2>(at) else { return false };
-        // SAFETY: two bytes that were checked to be there.
-        unsafe { write_u16(address, value.to_be()) };
-        true
-    }
-
-    /// Packets of a network card: what the card left to do to a checksum, it has done. Where it may not have, ingress is tc.
-    #[inline(always)]
-    fn adjust(&self, at: u32, change: (u32, u32), _: Covers, keeps_zero: bool) -> bool {
-        self.adjust_plain(at, change, keeps_zero)
     }
 }
 
@@ -231,6 +216,14 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn nat_forwarded(&self, _: u32) -> u32 {
         0
+    }
+
+    #[inline(always)]
+    fn send_on(&self, _: u32) {}
+
+    #[inline(always)]
+    fn was_sent_on(&self) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -313,32 +306,6 @@ impl PacketBytes for TcFrame {
     fn length(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.skb).len }
-    }
-}
-
-impl Editor for TcFrame {
-    #[inline(always)]
-    fn put16(&self, at: u32, value: u16) -> bool {
-        let bytes = value.to_be();
-        // SAFETY: two bytes of the stack.
-        unsafe { bpf_skb_store_bytes(self.skb, at, (&raw const bytes).cast(), 2, 0) == 0 }
-    }
-
-    #[inline(always)]
-    fn put32(&self, at: u32, value: u32) -> bool {
-        let bytes = value.to_be();
-        // SAFETY: four bytes of the stack.
-        unsafe { bpf_skb_store_bytes(self.skb, at, (&raw const bytes).cast(), 4, 0) == 0 }
-    }
-
-    /// The kernel knows whether the card will finish the checksum: then it holds the pseudo header's part only.
-    #[inline(always)]
-    fn adjust(&self, at: u32, (old, new): (u32, u32), covers: Covers, keeps_zero: bool) -> bool {
-        let pseudo = if covers == Covers::Pseudo { u64::from(BPF_F_PSEUDO_HDR) } else { 0 };
-        let zero = if keeps_zero { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
-        let difference = firewall_common::nat::difference(old, new).to_be();
-        // SAFETY: no packet pointer is kept across the call.
-        unsafe { bpf_l4_csum_replace(self.skb, at, 0, u64::from(difference), pseudo | zero) == 0 }
     }
 }
 
@@ -427,6 +394,27 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn nat_forwarded(&self, path: u32) -> u32 {
         nat::nat_forwarded_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn send_on(&self, by: u32) {
+        // SAFETY: as above; the helper takes numbers, and no parameters.
+        unsafe {
+            (*self.skb).tc_index = SENT_ON;
+            bpf_redirect_neigh(by, core::ptr::null_mut(), 0, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn was_sent_on(&self) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            let sent_on = (*self.skb).tc_index == SENT_ON;
+            if sent_on {
+                (*self.skb).tc_index = 0;
+            }
+            sent_on
+        }
     }
 
     #[inline(always)]

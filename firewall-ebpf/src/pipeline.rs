@@ -37,7 +37,8 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     begin(frame, work, path);
     sets::begin(work);
     work.outcome = decide(frame, work, path).number();
-    if path == Path::Egress && maps::has(Part::Egress) && forget(&work.outcome) == Verdict::PASS.number() {
+    let leaves_here = path == Path::Egress && forget(&work.detour) == 0;
+    if leaves_here && maps::has(Part::Egress) && forget(&work.outcome) == Verdict::PASS.number() {
         work.outcome = device(frame, work, Part::Egress).number();
         marks::write(frame, work);
     }
@@ -48,14 +49,18 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     emit::verdict(work, verdict);
     count::ledger(work, verdict);
     explain::end(work, path, verdict);
-    answer::verdict(frame, work, verdict)
+    let verdict = answer::verdict(frame, work, verdict);
+    nat::send(frame, work, path, verdict)
 }
 
 /// The stages, in order.
 #[inline(always)]
 fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     if frame.is_forwarded(path) {
-        return forwarded(frame, work);
+        return forwarded(frame, work, nat::is_used());
+    }
+    if nat::is_turned(frame, path) {
+        return forwarded(frame, work, false);
     }
     let verdict = parse(frame, work);
     explain::parsed(frame, work);
@@ -86,10 +91,11 @@ fn decide<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     stack(frame, work, path)
 }
 
-/// A forwarded packet on its way out has met its chains where it came in; only the device's are left.
+/// A forwarded packet on its way out has met its chains where it came in; only the device's are left. So has one that was to
+/// leave by another interface, and it is translated already.
 #[inline(always)]
-fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
-    if !maps::has(Part::Egress) && !nat::is_used() {
+fn forwarded<F: Frame>(frame: &F, work: &mut Work, is_translated: bool) -> Verdict {
+    if !maps::has(Part::Egress) && !is_translated {
         work.packet.frame_length = frame.length();
         return Verdict::PASS;
     }
@@ -99,7 +105,7 @@ fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     }
     marks::read(frame, work);
     name_interfaces(work, Path::Egress);
-    if nat::is_used() {
+    if is_translated {
         return Verdict::stored(frame.nat_forwarded(work.path));
     }
     Verdict::PASS
@@ -202,21 +208,18 @@ fn chains<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
 #[inline(always)]
 fn before_output<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     let verdict = rules::run_rare(frame, work, Part::OutputEarly);
-    if !verdict.is_pass() || work.pending == 0 {
-        return verdict;
-    }
-    rules::run_rare(frame, work, Part::OutputNat)
+    if verdict.is_pass() { nat::output(frame, work) } else { verdict }
 }
 
 /// And behind those of input.
 #[inline(always)]
 fn behind_input<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
-    if work.pending != 0 {
-        let verdict = rules::run_rare(frame, work, Part::InputNat);
-        if !verdict.is_pass() {
-            return verdict;
-        }
+    let rule = work.cursor.rule;
+    let verdict = nat::input(frame, work);
+    if !verdict.is_pass() {
+        return verdict;
     }
+    work.cursor.rule = rule;
     rules::run_rare(frame, work, Part::InputLate)
 }
 
@@ -234,6 +237,10 @@ fn prerouting<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
 #[inline(always)]
 fn postrouting<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     let rule = work.cursor.rule;
+    if nat::is_used() && work.leaves_by != 0 {
+        work.packet.set(Field::OifIndex, work.leaves_by);
+        name_outgoing(work);
+    }
     let verdict = rules::run_rare(frame, work, Part::Postrouting);
     if !verdict.is_pass() {
         return verdict;

@@ -15,7 +15,7 @@ use firewall_common::{
     read,
 };
 
-use crate::sets::Gathered;
+use crate::{nat::Change, sets::Gathered};
 
 /// The state of one packet on its way through the pipeline: a per-CPU map value, because the stack is 512 bytes and
 /// because the verifier forgets what is stored in a map, which keeps its work small.
@@ -109,14 +109,14 @@ pub struct Work {
     pub random: u32,
     /// Was the connection entered, see [`crate::nat`].
     pub entered: u32,
-    /// What is to be written into the packet, see [`crate::nat`].
-    pub rewrite: u32,
-    /// What stands there, and what shall.
-    pub old: [u32; 4],
-    /// As above.
-    pub new: [u32; 4],
-    /// Both ports, the old one in the upper half.
-    pub ports: u32,
+    /// What is to be written into the packet: its destination, its source.
+    pub changes: [Change; 2],
+    /// Which of them is written now.
+    pub writing: u32,
+    /// The interface that the packet leaves by for its translated destination, 0 for where it is.
+    pub detour: u32,
+    /// The interface that it leaves by as postrouting sees it, 0 for where it is.
+    pub leaves_by: u32,
     /// Does the packet leave the firewall without a connection, whatever was said of it? 0 or 1.
     pub left: u32,
     /// How far a SYN's options were read.
@@ -161,7 +161,10 @@ impl Work {
         self.quoted = 0;
         self.left = 0;
         self.nat = 0;
-        self.rewrite = 0;
+        self.changes[0].how = 0;
+        self.changes[1].how = 0;
+        self.detour = 0;
+        self.leaves_by = 0;
         self.alias = 0;
         self.partner = [0; 2];
         self.cursor.rule = firewall_common::image::NO_RULE;

@@ -82,6 +82,7 @@ mod tests {
             USES_OPTIONS,
             USES_MTU,
             USES_NAT,
+            USES_LOCAL_NAT,
             USES_NAMED,
             USES_CHANGES,
             USES_SHAPES,

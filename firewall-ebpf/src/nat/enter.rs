@@ -10,10 +10,9 @@ use firewall_common::{
     verdict::Reason,
 };
 
-use super::{TRIES, has_ports, is_ping, known::place_of, put};
+use super::{TRIES, has_ports, is_ping, is_written_here, known::place_of, put};
 use crate::{
     bucket, conntrack, maps,
-    pipeline::Path,
     verifier::{self, forget},
     work::Work,
 };
@@ -34,15 +33,22 @@ pub extern "C" fn nat_enter(path: u32) -> u32 {
     let mut context = path;
     // SAFETY: the callback has the signature that the helper calls it with, and the context outlives the call.
     unsafe { bpf_loop(TRIES, try_port as *mut c_void, (&raw mut context).cast(), 0) };
-    if forget(&work.entered) == DONE && work.path == Path::Egress as u32 {
-        let (address, port) = (work.translated.addresses[0], work.translated.ports[0] as u16);
-        put(work, true, address, port, true);
+    if forget(&work.entered) == DONE && is_written_here(work, true) {
+        settle(work);
     }
     match forget(&work.entered) {
         DONE => 0,
         FULL => Reason::TableFull as u32,
         _ => Reason::NatExhausted as u32,
     }
+}
+
+/// Puts the source that was chosen into the packet. A function of its own, for the stack's sake.
+#[inline(never)]
+fn settle(work: &mut Work) {
+    verifier::frame();
+    let (address, port) = (work.translated.addresses[0], work.translated.ports[0] as u16);
+    put(work, true, address, port, true);
 }
 
 /// [`Work::entered`]
@@ -171,9 +177,12 @@ fn free(bucket: u32, place: u32) {
     }
 }
 
-/// Are both ends translated?
+/// Are both ends translated, and each at another place? Where one program writes both, nobody sees one without the other.
 #[inline(always)]
 fn is_twofold(work: &Work) -> bool {
+    if is_written_here(work, true) {
+        return false;
+    }
     let (original, translated) = (&work.original, &work.translated);
     let is_other = |end: usize| {
         original.addresses[end] != translated.addresses[end]

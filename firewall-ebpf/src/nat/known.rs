@@ -1,6 +1,9 @@
 //! Known connections whose addresses are translated.
 
-use firewall_common::table::{Bucket, Entry, Slot};
+use firewall_common::{
+    packet::Field,
+    table::{Bucket, Entry, Slot},
+};
 
 use super::{CLASH, ERROR, KNOWN, REPLY};
 use crate::{
@@ -47,6 +50,12 @@ pub extern "C" fn nat_resolve(path: u32, how: u32) -> u32 {
 /// [`nat_resolve`]: the packet is on its way in, or was made here. One that was judged already and leaves now is found by keys
 /// that nothing else may be found by.
 pub const JUDGED: u32 = 1;
+/// How a packet is taken that is judged now. What comes in by loopback was judged when it left, as it left.
+#[inline(always)]
+pub fn how_judged(work: &Work) -> u32 {
+    if work.packet.get(Field::IifIndex) == super::local::LOOPBACK { 0 } else { JUDGED }
+}
+
 /// [`nat_resolve`]: it is an ICMP error, and what was found is the connection of the packet that it quotes. One that comes in is
 /// about packets that left this host, as they left it.
 pub const QUOTED: u32 = 2;

@@ -144,10 +144,10 @@ impl<'a> Writer<'a> {
         let chains = parts::chains(self.ruleset, part);
         if let Some(first) = chains.first() {
             self.out.uses |= nat::uses(part);
-            if part == Part::PostroutingLate {
+            if let Some(what) = nat::refusal(self.ruleset, part) {
                 let table = &self.ruleset.tables()[first.table];
                 let (table, chain) = (table.name.clone(), table.chains[first.chain].name.clone());
-                return Err(CompileError::NotEnforced { table, chain, what: nat::BEHIND });
+                return Err(CompileError::NotEnforced { table, chain, what });
             }
         }
         let labels: Vec<Label> = chains.iter().map(|_| self.out.label()).collect();
@@ -166,11 +166,6 @@ impl<'a> Writer<'a> {
     }
 
     fn base_chain(&mut self, Hung { table, chain, base }: Hung, after: Place) -> Result<(), CompileError> {
-        if let Some(what) = nat::refusal(self.ruleset, base) {
-            let table = &self.ruleset.tables()[table];
-            let (table, chain) = (table.name.clone(), table.chains[chain].name.clone());
-            return Err(CompileError::NotEnforced { table, chain, what });
-        }
         let policy = self.out.label();
         let attribution = POLICY | self.numbers.chain(table, chain);
         self.devices((table, chain), base, Way { rule: attribution, flags: 0, pass: after, fail: after });
@@ -345,7 +340,7 @@ impl<'a> Writer<'a> {
             }
             Statement::Nat(translation) => {
                 self.misplaced |= !nat::belongs(translation, self.part);
-                nat::write(&mut self.out, frame.table, translation, way);
+                nat::write(&mut self.out, (frame.table, self.part), translation, way);
             }
             Statement::NoTrack => {
                 self.out.uses |= USES_NOTRACK;

@@ -1,7 +1,7 @@
 //! Translations as instructions.
 
 use firewall_common::{
-    image::{Hook, Insn, Op, Part, USES_NAT},
+    image::{Hook, Insn, Op, Part, USES_LOCAL_NAT, USES_NAT},
     nat::{ADDRESS_COMPUTED, HAS_ADDRESS, HAS_PORT, Kind, PERSISTENT, PORT_COMPUTED, PORT_REGISTER, PREFIX, RANDOM},
     packet::Field,
 };
@@ -21,8 +21,33 @@ pub(super) const MISPLACED: &str =
     "a translation that is reached by a jump from a chain that is not of type nat at its hook";
 
 /// Where a chain is not taken.
-pub(super) const BEHIND: &str = "beside nat chains, a chain at postrouting must come before priority 100, where sources are \
+const BEHIND: &str = "beside nat chains, a chain at postrouting must come before priority 100, where sources are \
                                  translated";
+
+/// The same at input.
+const BEHIND_INPUT: &str =
+    "beside `snat` at input, a chain at input must come before priority 100, where sources are translated";
+
+/// Why a part with chains is not taken, if it is not.
+pub(super) fn refusal(ruleset: &Ruleset, part: Part) -> Option<&'static str> {
+    match part {
+        Part::PostroutingLate => Some(BEHIND),
+        Part::InputLate if translates_at_input(ruleset) => Some(BEHIND_INPUT),
+        _ => None,
+    }
+}
+
+/// Is there a `snat` that packets for this host can meet?
+fn translates_at_input(ruleset: &Ruleset) -> bool {
+    let translates = |statement: &Statement| matches!(statement, Statement::Nat(nat) if nat.kind == NatKind::Source);
+    let at_input = |base: Base| base.kind == ChainType::Nat && base.hook == Hook::Input;
+    ruleset.tables().iter().filter(|table| table.chains.iter().filter_map(|chain| chain.base).any(at_input)).any(
+        |table| {
+            let mut reached = table.chains.iter().filter(|chain| chain.base.is_none_or(at_input));
+            reached.any(|chain| chain.rules.iter().any(|rule| rule.statements.iter().any(translates)))
+        },
+    )
+}
 
 /// Is this where such a translation can stand?
 pub(super) fn belongs(nat: &Nat, part: Part) -> bool {
@@ -38,34 +63,12 @@ pub(super) const fn uses(part: Part) -> u32 {
     }
 }
 
-/// What the programs do not do about a chain, if anything.
-pub(super) fn refusal(ruleset: &Ruleset, base: Base) -> Option<&'static str> {
-    if base.kind == ChainType::Nat {
-        return match base.hook {
-            Hook::Output if has(ruleset, base, true) => {
-                Some("dnat and redirect of packets made here are not carried out yet: their route is chosen before")
-            }
-            Hook::Input if has(ruleset, base, false) => Some("snat of packets for this host is not carried out yet"),
-            _ => None,
-        };
-    }
-    None
-}
-
-/// Does some chain of this hook translate?
-fn has(ruleset: &Ruleset, base: Base, destination: bool) -> bool {
-    let translates = |statement: &Statement| match statement {
-        Statement::Nat(nat) => matches!(nat.kind, NatKind::Destination | NatKind::Redirect) == destination,
-        _ => false,
-    };
-    let chains = ruleset.tables().iter().flat_map(|table| &table.chains);
-    let mut of_hook = chains.filter(|chain| chain.base.is_none_or(|other| other.hook == base.hook));
-    of_hook.any(|chain| chain.rules.iter().any(|rule| rule.statements.iter().any(translates)))
-}
-
 /// Writes a translation: then the packet is done with the nat chains of its hook.
-pub(super) fn write(out: &mut Assembler, table: &Table, nat: &Nat, way: Way) {
+pub(super) fn write(out: &mut Assembler, (table, part): (&Table, Part), nat: &Nat, way: Way) {
     out.uses |= USES_NAT;
+    if matches!(part, Part::OutputNat | Part::InputNat) {
+        out.uses |= USES_LOCAL_NAT;
+    }
     if let Some(network) = nat.network {
         let next = out.label();
         words::network_test(out, network, Way { flags: 0, pass: Place::Label(next), ..way });

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use firewall_common::{
     abi::ABI_VERSION,
     control::Control,
-    image::{Forest, Image, Settings},
+    image::{Forest, Image, Settings, USES_LOCAL_NAT},
     interface::Interface as Entry,
 };
 
@@ -73,6 +73,12 @@ impl Instance {
     fn try_apply(&self, compiled: &Compiled, options: &ApplyOptions) -> Result<Applied, KernelError> {
         let all = interfaces::list()?;
         let mut chosen = interfaces::choose(&all, &options.interfaces)?;
+        let loopback = all.iter().find(|interface| interface.is_loopback);
+        let is_chosen = chosen.iter().any(|interface| interface.is_loopback);
+        let translates_here = compiled.image.settings.uses & USES_LOCAL_NAT != 0;
+        if let Some(loopback) = loopback.filter(|_| translates_here && !is_chosen) {
+            chosen.push(Interface { unasked: true, ..loopback.clone() });
+        }
         for interface in &mut chosen {
             interface.rewrites = compiled.image.rewrites();
         }
@@ -108,6 +114,9 @@ impl Instance {
             }
             attached
         };
+        if !translates_here {
+            self.leave_unasked(&entries)?;
+        }
         self.remove_unused_generations()?;
         Ok(Applied {
             generation: generation.number,

@@ -127,6 +127,9 @@ fn note(entry: &Entry) -> Option<String> {
     if entry.note == WANTED {
         return Some("the settings want it ([attach], tc)".to_owned());
     }
+    if entry.note == UNASKED {
+        return Some("connections made here are translated, and some of their packets come by it".to_owned());
+    }
     let errno = entry.note as i32;
     (errno != 0).then(|| match errno {
         libc::EOPNOTSUPP | libc::EINVAL => "the driver has no native XDP".to_owned(),
@@ -140,10 +143,18 @@ const REWRITES: u32 = 1 << 16;
 /// And: the settings say so.
 const WANTED: u32 = 1 << 17;
 
+/// And: loopback, which nobody asked for.
+const UNASKED: u32 = 1 << 18;
+
+/// Was the interface attached though nobody asked for it?
+pub(super) const fn is_unasked(entry: &Entry) -> bool {
+    entry.note == UNASKED
+}
+
 /// XDP is not told which checksums the sender left to a network card to finish. Where there is no card, as between the ends
 /// of a veth pair and with generic XDP, they come unfinished, and a checksum cannot be adjusted without knowing.
 fn needs_tc(interface: &Interface) -> bool {
-    interface.rewrites && interface.is_pair
+    interface.rewrites && (interface.is_pair || interface.is_loopback)
 }
 
 /// Is it attached in a way that packets cannot be rewritten in?
@@ -155,6 +166,8 @@ pub(super) fn cannot_rewrite(interface: &Interface, entry: &Entry) -> bool {
 pub(super) fn entry(interface: &Interface, config: &Config) -> Entry {
     let (flags, note) = if !interface.has_ethernet {
         (RAW_IP | TC_INGRESS, 0)
+    } else if interface.unasked {
+        (TC_INGRESS, UNASKED)
     } else if needs_tc(interface) {
         (TC_INGRESS, REWRITES)
     } else if config.attach.wants_tc(&interface.name) {

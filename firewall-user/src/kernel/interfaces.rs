@@ -24,6 +24,8 @@ pub(super) struct Interface {
     pub(super) has_ports: bool,
     /// Is it one end of a pair, whose packets come with checksums that the other end left to a network card?
     pub(super) is_pair: bool,
+    /// Is it attached though nobody asked for it?
+    pub(super) unasked: bool,
     /// Will its packets be rewritten, where a checksum covers them?
     pub(super) rewrites: bool,
     /// Id of the XDP program on it, and whether it is the driver's.
@@ -61,6 +63,7 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         controller: None,
         has_ports: false,
         is_pair: false,
+        unasked: false,
         rewrites: false,
         xdp: None,
     };

@@ -64,6 +64,12 @@ impl Instance {
         Ok(done)
     }
 
+    /// Leaves what was attached though nobody had asked for it.
+    pub(super) fn leave_unasked(&self, entries: &[(u32, Entry)]) -> Result<(), KernelError> {
+        let unasked: Vec<_> = entries.iter().filter(|(_, entry)| attach::is_unasked(entry)).copied().collect();
+        self.detach_all(&unasked)
+    }
+
     pub(super) fn detach_all(&self, attached: &[(u32, Entry)]) -> Result<(), KernelError> {
         for (place, entry) in attached {
             attach::detach(&self.pins, entry);

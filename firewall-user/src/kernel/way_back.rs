@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use firewall_common::image::{Image, USES_MTU};
+use firewall_common::image::{Image, USES_LOCAL_NAT, USES_MTU};
 use futures_util::TryStreamExt;
 use rtnetlink::{
     IpVersion, RouteMessageBuilder,
@@ -24,6 +24,9 @@ use super::KernelError;
 pub(super) fn check(image: &Image) -> Result<(), KernelError> {
     if image.settings.uses & USES_MTU != 0 {
         check_mtu()?;
+    }
+    if image.settings.uses & USES_LOCAL_NAT != 0 {
+        check_local_nat()?;
     }
     if image.asks(false) {
         check_v4()?;
@@ -113,6 +116,31 @@ fn check_mtu() -> Result<(), KernelError> {
         }
     }
     Ok(())
+}
+
+/// What is made here and goes elsewhere than its sender said needs a way that the stack did not look for; and what the stack is
+/// handed comes with an address that the wire it came by may not have.
+fn check_local_nat() -> Result<(), KernelError> {
+    for family in ["ipv4", "ipv6"] {
+        let parameter = format!("/proc/sys/net/{family}/conf/lo/forwarding");
+        if Path::new(&parameter).exists() && !is_on(Path::new(&parameter)) {
+            return Err(KernelError::Limit(format!(
+                "the ruleset translates destinations of packets made here, or sources of packets for this host, and the kernel tells \
+                 programs the way to an address only where forwarding is on: `sysctl -w net.{family}.conf.lo.forwarding=1` turns it on \
+                 for the loopback interface alone; nothing is forwarded for it"
+            )));
+        }
+    }
+    let Ok(interfaces) = fs::read_dir("/proc/sys/net/ipv4/conf") else { return Ok(()) };
+    let is_strict = |path: &Path| fs::read_to_string(path).is_ok_and(|value| value.trim() == "1");
+    match interfaces.filter_map(Result::ok).find(|one| is_strict(&one.path().join("rp_filter"))) {
+        Some(strict) => Err(KernelError::Limit(format!(
+            "the ruleset translates destinations of packets made here, or sources of packets for this host, and with \
+             `net.ipv4.conf.{}.rp_filter=1` the stack would refuse packets whose translated source has another way back: 2 or 0 does not",
+            strict.file_name().to_string_lossy()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A parameter that is not there is off: a kernel without IPv6, for instance.
