@@ -155,7 +155,7 @@ fn path_mtu_discovery_works_for_a_published_server() {
 }
 
 /// Is the sender of a datagram told that nobody listens?
-pub fn is_told(from: &Namespace, own: SocketAddr, to: SocketAddr) {
+pub(super) fn is_told(from: &Namespace, own: SocketAddr, to: SocketAddr) {
     let socket = from.run(|| UdpSocket::bind(own)).expect("bound");
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     from.run(|| socket.connect(to)).expect("connected");
