@@ -4,6 +4,8 @@ mod support;
 
 #[path = "reject/answers.rs"]
 mod answers;
+#[path = "reject/automatic.rs"]
+mod automatic;
 #[path = "reject/clients.rs"]
 mod clients;
 #[path = "reject/cookies.rs"]

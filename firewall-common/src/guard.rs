@@ -1,4 +1,4 @@
-//! What an instance is on its guard against: bans, and floods of connections that are begun and not finished.
+//! What an instance is on its guard against: bans.
 //!
 //! A ban is an element of a named set of the instance's own, one for each family, which no ruleset can name: a prefix that ends
 //! by itself, counts what it stopped, and says in a few words why it is there. Programs look at one word first, which says

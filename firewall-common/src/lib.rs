@@ -28,6 +28,7 @@
 //! | [`verdict`] | verdicts and drop reasons, numbered for ever |
 //! | [`answer`] | what a refused packet's sender is told |
 //! | [`cookie`] | handshakes that are answered in a server's place |
+//! | [`flood`] | handshakes that are begun and not completed, and when they are too many |
 //! | [`counter`] | per-interface and per-rule counters |
 //! | [`event`] | the records that leave through the ring buffer |
 //! | [`ledger`] | who was dropped lately, and why |
@@ -54,6 +55,7 @@ pub mod eval;
 pub mod event;
 pub mod fetch;
 pub mod fib;
+pub mod flood;
 pub mod flow;
 pub mod fragment;
 pub mod guard;

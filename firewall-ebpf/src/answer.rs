@@ -13,7 +13,7 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use firewall_common::{
     answer::{self, Answer, Answers, HEADER, LIMITS, LINK, Promise, QUOTE},
-    image::{Hook, Target, USES_REJECT, USES_SYNPROXY},
+    image::{Hook, Target, USES_REJECT},
     interface::{GENERIC, TC_INGRESS},
     limit,
     packet::{Field, NFPROTO_IPV6},
@@ -147,10 +147,10 @@ fn answer<F: Rewrite>(context: *mut c_void, path: u32) -> u32 {
     // SAFETY: this CPU's value, of programs of one kind.
     let answer = unsafe { &mut *answer };
     let frame = F::of_context(context);
-    let at = Target(forget(&work.cursor.at.0));
-    if maps::USES.load() & USES_SYNPROXY != 0 && at.is_synproxy() {
-        return promise(&frame, work, answer, at.segment_size());
+    if cookie::is_asked(Verdict::stored(forget(&work.outcome))) {
+        return promise(&frame, work, answer, forget(&work.segment_size));
     }
+    let at = Target(forget(&work.cursor.at.0));
     let (asked, code) = at.answer();
     let counters = maps::ANSWERS.get_ptr_mut(work.interface);
     let Some(counters) = counters else { return 0 };

@@ -48,7 +48,7 @@ pub use self::enter::{commit, enter};
 use crate::{
     association,
     bucket::{Slots, aside, entry, slot_word},
-    emit, maps, nat,
+    emit, flood, maps, nat,
     packet::{Frame, TcFrame, XdpFrame},
     pipeline::Path,
     verifier::{self, forget, forget_u64},
@@ -144,6 +144,7 @@ fn update<F: Frame>(frame: &F, work: &mut Work, place: u32) -> CtState {
     let direction = direction(work, entry);
     let seen = conntrack::seen(Slot(work.slot).state(), direction);
     let change = change(frame, work, entry, direction);
+    flood::changes(work, entry, Slot(work.slot).state(), change.state);
     match change.effect {
         Effect::Invalid => return CtState::Invalid,
         Effect::Reopen => {

@@ -14,7 +14,8 @@ use firewall_common::{
     answer::Answer,
     conntrack::{Phase, State, Timeout},
     cookie::{self, IP, TCP, TUPLE},
-    image::USES_SYNPROXY,
+    flood::USES_FLOODS,
+    image::{Target, USES_SYNPROXY},
     packet::{Field, NFPROTO_IPV6},
     trail::Explain,
     verdict::{Reason, Verdict},
@@ -23,7 +24,7 @@ use firewall_common::{
 
 use crate::{
     answer::Rewrite,
-    maps,
+    flood, maps,
     packet::{Frame, TcFrame, XdpFrame},
     verifier::{self, forget, opaque},
     work::Work,
@@ -35,7 +36,7 @@ const LISTEN: u32 = 10;
 /// Is the packet one that a rule has the handshake made for?
 #[inline(always)]
 pub fn is_asked(verdict: Verdict) -> bool {
-    maps::USES.load() & USES_SYNPROXY != 0 && verdict.number() == Reason::SynAnswered as u32
+    maps::USES.load() & (USES_SYNPROXY | USES_FLOODS) != 0 && verdict.number() == Reason::SynAnswered as u32
 }
 
 /// What becomes of it.
@@ -78,12 +79,19 @@ fn judge<F: Rewrite>(context: *mut c_void, path: u32) -> u32 {
     };
     let said = ask(context, answer, (is_v6, is_syn, length));
     work.cookie = said as u32;
+    let unasked = flood::is_used() && forget(&work.flood) == flood::ASKED;
     if is_syn {
-        // Without a cookie the stack answers itself: nobody listens there, or it has no need of cookies.
-        return if said < 0 { 0 } else { Reason::SynAnswered as u32 };
+        return promised(work, said, unasked);
     }
-    if said != 0 {
-        return Reason::CookieWrong as u32;
+    if unasked && (said == NOBODY || said == KNOWN) {
+        return 0;
+    }
+    if said != 0 && said != KNOWN {
+        return if unasked { flood::without_cookie() } else { Reason::CookieWrong as u32 };
+    }
+    if unasked {
+        flood::returned(work);
+        flood::disguise(work);
     }
     if work.place == 0 {
         // Both ends have been heard: the cookie was in an answer.
@@ -91,6 +99,20 @@ fn judge<F: Rewrite>(context: *mut c_void, path: u32) -> u32 {
         work.pending_timeout = Timeout::Established as u32;
     }
     0
+}
+
+/// What becomes of a first segment: it is answered, unless the stack does so itself, because nobody listens there, or because it has
+/// no need of cookies.
+#[inline(always)]
+fn promised(work: &mut Work, said: i64, unasked: bool) -> u32 {
+    if said < 0 {
+        return 0;
+    }
+    work.segment_size = if unasked { flood::segment_size() } else { Target(forget(&work.cursor.at.0)).segment_size() };
+    if unasked {
+        flood::begun(work);
+    }
+    Reason::SynAnswered as u32
 }
 
 /// Both headers and the addresses as the helpers want them; the length of that of TCP.
@@ -107,6 +129,11 @@ fn gather<F: Rewrite>(frame: &F, work: &Work, answer: &mut Answer, is_v6: bool) 
     is_read.then_some(length)
 }
 
+/// Nobody has a socket there.
+const NOBODY: i64 = i32::MIN as i64;
+/// The stack knows the connection.
+const KNOWN: i64 = 1;
+
 /// Asks the kernel about the socket that listens: for a SYN its cookie, else 0 for one that it made. Negative: none.
 #[inline(always)]
 fn ask(context: *mut c_void, answer: &mut Answer, (is_v6, is_syn, length): (bool, bool, u32)) -> i64 {
@@ -117,15 +144,14 @@ fn ask(context: *mut c_void, answer: &mut Answer, (is_v6, is_syn, length): (bool
         let tuple = quote.add(TUPLE).cast::<bpf_sock_tuple>();
         let socket = bpf_skc_lookup_tcp(context, tuple, size, u64::MAX, 0);
         if socket.is_null() {
-            return -1;
+            return NOBODY;
         }
         let (ip, tcp) = (quote.add(IP).cast::<c_void>(), quote.add(TCP).cast::<tcphdr>());
         let is_listening = (*socket).state == LISTEN;
         let said = if is_syn {
             bpf_tcp_gen_syncookie(socket.cast(), ip, fixed, tcp, length)
         } else if !is_listening {
-            // The stack knows the connection.
-            0
+            KNOWN
         } else {
             bpf_tcp_check_syncookie(socket.cast(), ip, fixed, tcp, length) as i64
         };

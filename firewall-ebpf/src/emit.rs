@@ -43,15 +43,13 @@ pub fn closed(work: &Work, state: State) {
     }
 }
 
-/// Tells of a flood that has begun ([`Kind::FloodOn`]) or is over ([`Kind::FloodOff`]), with the packet that showed it: what its packets are
-/// dropped for, how many were counted, and from how many on it is a flood.
-#[expect(dead_code, reason = "floods are not told of by programs yet")]
+/// Tells of a flood that has begun ([`Kind::FloodOn`]) or is over ([`Kind::FloodOff`]), with the packet that showed it: `work.numbers` has
+/// how many were counted, and from how many on it is a flood.
 #[inline(always)]
-pub fn flood(work: &mut Work, kind: Kind, reason: Reason, counted: u64, threshold: u64) {
+pub fn flood(work: &mut Work, kind: u32, reason: Reason) {
     if maps::is_listening(work.tick) {
-        work.numbers = [counted, threshold, 0, 0];
         work.told_reason = reason as u32;
-        tell(work.path, kind as u32, work.cursor.rule, 0);
+        tell(work.path, kind, work.cursor.rule, 0);
     }
 }
 

@@ -25,6 +25,7 @@ mod emit;
 mod explain;
 mod fetch;
 mod fib;
+mod flood;
 mod fragment;
 mod maps;
 mod marks;

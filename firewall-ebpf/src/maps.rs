@@ -17,6 +17,7 @@
 //! | LISTENERS | the instance | user space | generations | one value |
 //! | ADDRESSES, ADDRESS_COPY | the instance | user space | generations | the copy that was there stays, and user space says so |
 //! | GUARD | the instance | user space, generations | generations, user space | one value |
+//! | FLOODS | the instance | generations | generations, user space | one value |
 //! | SETS | the instance | user space, generations | generations, user space | a set is full: the rule does not match |
 //! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
 //! | MANIFEST | the generation | user space | user space | made to measure |
@@ -43,6 +44,7 @@ use firewall_common::{
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
     event::{self, Budget, Listeners},
+    flood::{Flooding, Floods},
     fragment::Pieces,
     guard::Guard,
     image::{Insn, Interval, Part, Target, USES_NOTRACK},
@@ -109,6 +111,8 @@ static ADDRESSES: LpmTrie<addresses::Data, addresses::Value> = LpmTrie::with_max
 pub static ADDRESS_COPY: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static GUARD: Array<Guard> = Array::with_max_entries(1, 0);
+#[map]
+pub static FLOODS: Array<Floods> = Array::with_max_entries(1, 0);
 #[btf_map]
 static SETS: ArrayOfMaps<SetMemory<[u64; LINE_WORDS], 1, SET_FLAGS>, { MAX_SETS as usize }> = ArrayOfMaps::new();
 #[map]
@@ -227,6 +231,9 @@ pub static TRACKING: Global<u32> = Global::new(LOOSE);
 /// What is checked beyond what the parser refuses, [`firewall_common::checks`].
 #[unsafe(no_mangle)]
 pub static CHECKS: Global<u32> = Global::new(u32::MAX);
+/// When SYN cookies are sent unasked, [`firewall_common::flood`].
+#[unsafe(no_mangle)]
+pub static FLOODING: Global<Flooding> = Global::new(Flooding::NEVER);
 /// How refused packets are answered.
 #[unsafe(no_mangle)]
 pub static ANSWERING: Global<Answering> = Global::new(Answering::DEFAULT);

@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use crate::{
-    answer, bans, checks, connection, conntrack, cookie, count, emit, explain, fragment, maps, marks, nat,
+    answer, bans, checks, connection, conntrack, cookie, count, emit, explain, flood, fragment, maps, marks, nat,
     packet::{Frame, TcFrame},
     route, rules, sets,
     verifier::{self, forget},
@@ -47,6 +47,7 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     let verdict = Verdict::stored(forget(&work.outcome));
     count::packet(work, path, verdict);
     emit::verdict(work, verdict);
+    flood::tell(work);
     count::ledger(work, verdict);
     explain::end(work, path, verdict);
     let verdict = answer::verdict(frame, work, verdict);
@@ -126,6 +127,7 @@ fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     conntrack::look_up(frame, work);
     connection::read_mark(work);
     let verdict = chains(frame, work, path);
+    let verdict = flood::behind(frame, work, verdict);
     connection::write_mark(work);
     if !verdict.is_pass() {
         return verdict;
@@ -137,6 +139,7 @@ fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
         if !verdict.is_pass() {
             return verdict;
         }
+        flood::passed(work, path);
     }
     nat::write(frame, work)
 }
@@ -189,11 +192,15 @@ fn chains<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     if hook == Hook::Forward {
         name_outgoing(work);
     }
+    let verdict = flood::before(frame, work, hook);
+    if !verdict.is_pass() {
+        return verdict;
+    }
     // One copy of the rules' code for all hooks.
     let verdict = rules::run(frame, work, hook.into());
     if cookie::is_asked(verdict) {
         // As with nftables, no further chain sees the packet.
-        return cookie::verdict(frame, work);
+        return if flood::is_done(work) { Verdict::PASS } else { cookie::verdict(frame, work) };
     }
     if !verdict.is_pass() {
         verdict
@@ -271,6 +278,7 @@ fn begin<F: Frame>(frame: &F, work: &mut Work, path: Path) {
     work.packet.set(Field::IifIndex, iif);
     work.packet.set(Field::OifIndex, oif);
     work.packet.set(Field::CtZone, maps::zone(interface));
+    flood::begin(work);
 }
 
 #[inline(always)]

@@ -137,6 +137,16 @@ pub struct Work {
     pub scanned: read::Scan,
     /// What a first segment is answered with.
     pub cookie: u32,
+    /// And the largest segment that its sender is told of.
+    pub segment_size: u32,
+    /// What is known of the packet's part in a flood, see [`crate::flood`].
+    pub flood: u32,
+    /// Has a flood begun or ended? Zero, or the kind of event.
+    pub turn: u32,
+    /// Its TCP flags, while they are not those that rules see.
+    pub flags: u32,
+    /// When the connection was begun that the packet completed, ticks.
+    pub completed: u32,
     /// An IPv4 header, zeros behind it.
     pub header: [u8; checks::HEADER],
     /// A walk over its options.

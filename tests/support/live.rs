@@ -35,9 +35,17 @@ impl<'a> Live<'a> {
     /// What `rampart apply` says of a ruleset that it refuses.
     #[track_caller]
     pub fn refused(namespace: &'a Namespace, rules: &str) -> String {
+        Self::refused_with(namespace, rules, &[])
+    }
+
+    /// The same, with more arguments.
+    #[track_caller]
+    pub fn refused_with(namespace: &'a Namespace, rules: &str, arguments: &[&str]) -> String {
         let live = Self { namespace, files: Scratch::new() };
         let file = live.files.write("rules.nft", rules);
-        let output = live.run(&["apply", &file.to_string_lossy()]);
+        let mut command = live.command(&["apply", &file.to_string_lossy()]);
+        command.args(arguments);
+        let output = run_command(None, command, "");
         assert_ne!(output.status, 0, "it was applied");
         output.stderr
     }

@@ -12,6 +12,7 @@ use crate::{
     counter::{Counter, FlowStats, InterfaceCounters},
     eval::Cursor,
     event::{Budget, Event, Listeners},
+    flood::{Flooding, Floods},
     flow::{FlowKey, Secret},
     fragment::Pieces,
     guard::Guard,
@@ -91,6 +92,8 @@ fn snapshot() -> String {
         InterfaceCounters { ingress, egress }
         Timeouts { 0 }
         Guard { bans_until, reserved }
+        Floods { state, judged, reserved, begun, returned, changed_ns, reserved2, open }
+        Flooding { begin, end, mss, ports }
         Pieces { words, expires, ranges, broken }
         FlowStats {
             entered, refused, evicted_embryonic, evicted_answered, retried, forgotten, fragments_early, reserved,

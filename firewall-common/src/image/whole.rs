@@ -59,7 +59,7 @@ impl Image {
 
 #[cfg(test)]
 mod tests {
-    use crate::image::*;
+    use crate::{flood::USES_FLOODS, image::*};
 
     #[test]
     fn no_two_features_share_a_bit() {
@@ -76,6 +76,7 @@ mod tests {
             USES_CELLS,
             USES_REJECT,
             USES_SYNPROXY,
+            USES_FLOODS,
             USES_READINGS,
             USES_FIB,
             USES_ADDRESSES,

@@ -39,7 +39,7 @@ fn here() -> Result<Vec<Finding>> {
     if manifest.asks_addresses() {
         findings.push(doctor::addresses(&instance.addresses()?));
     }
-    if manifest.rules.iter().any(|rule| rule.text.contains("synproxy")) {
+    if manifest.config.syn_flood.is_on() || manifest.rules.iter().any(|rule| rule.text.contains("synproxy")) {
         findings.push(doctor::cookies(kernel::takes_cookies()));
     }
     findings.extend(doctor::interfaces(&candidates, &attached, true));

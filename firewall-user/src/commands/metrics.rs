@@ -49,6 +49,7 @@ pub(super) fn told(
         connections: &connections,
         capacity: instance.flow_capacity(),
         flow_stats: instance.flow_stats()?,
+        floods: super::status::floods(instance, &manifest)?,
         never_completed: kernel::never_completed(),
         lost_events: instance.lost_events()?,
         rules: rules.as_deref(),

@@ -8,6 +8,7 @@ mod attach;
 mod balance;
 mod checks;
 mod conntrack;
+mod flood;
 
 use std::{io, path::Path};
 
@@ -18,6 +19,7 @@ pub use attach::Attach;
 pub use balance::{Backend, Balance, Balances, Kind};
 pub use checks::Checks;
 pub use conntrack::{Conntrack, Timeouts, WhenFull};
+pub use flood::SynFlood;
 
 use crate::language::{
     Diagnostic, Diagnostics,
@@ -37,6 +39,8 @@ pub struct Config {
     pub checks: Checks,
     /// How interfaces are attached.
     pub attach: Attach,
+    /// When cookies are sent unasked.
+    pub syn_flood: SynFlood,
     /// What the agent does: no part of a ruleset, and not kept with one.
     #[serde(skip_serializing)]
     pub agent: Agent,

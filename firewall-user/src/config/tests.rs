@@ -53,6 +53,21 @@ tc = [\"veth*\", \"lan\"]
     assert_eq!(serde_json::from_str::<Config>(&kept).expect("its own"), config);
 }
 
+/// Which ports, and when: the end is not above the beginning, and named ports are all that count.
+#[test]
+fn floods_have_a_beginning_and_an_end() {
+    use firewall_common::flood::{Flooding, is_within};
+    assert_eq!(read("").syn_flood.limits(), Flooding::NEVER);
+    let limits = read("[syn_flood]\nbegin = 2000\n").syn_flood.limits();
+    assert_eq!((limits.begin, limits.end, limits.mss), (2000, 500, 1460));
+    assert!(limits.ports.iter().any(|range| is_within(*range, 1)));
+    let limits =
+        read("[syn_flood]\nbegin = 10\nend = 20\nmss = 1400\nports = [443, \"8000-8099\"]\n").syn_flood.limits();
+    assert_eq!((limits.begin, limits.end, limits.mss), (10, 10, 1400));
+    let protected = |port| limits.ports.iter().any(|range| is_within(*range, port));
+    assert_eq!([442, 443, 444, 7999, 8000, 8099, 8100].map(protected), [false, true, false, false, true, true, false]);
+}
+
 /// What shortens the life of an established connection does not lengthen it.
 #[test]
 fn a_short_life_stays_short() {
@@ -65,8 +80,14 @@ fn a_short_life_stays_short() {
 #[rstest]
 #[case::no_section(
     "[contrack]\n",
-    "rampart.toml:1:2: error: unknown field `contrack`, expected one of `conntrack`, `checks`, `attach`, `agent`"
+    "rampart.toml:1:2: error: unknown field `contrack`, expected one of `conntrack`, `checks`, `attach`, `syn_flood`, `agent`"
 )]
+#[case::no_port("[syn_flood]\nports = [80, 0]\n", "rampart.toml:2:14: error: 0 is no port")]
+#[case::no_range(
+    "[syn_flood]\nports = [\"90-80\"]\n",
+    "rampart.toml:2:10: error: `90-80` is no port and no FIRST-LAST"
+)]
+#[case::no_handshake("[syn_flood]\nbegin = 0\n", "rampart.toml:2:9: error: 0 is not from 1 to 1000000000")]
 #[case::no_key("[conntrack]\nfull = 1\n", "rampart.toml:2:1: error: unknown field `full`")]
 #[case::a_near_lifetime(
     "[conntrack.timeouts]\ntcp_timeout_estblished = 60\n",

@@ -19,7 +19,7 @@ use super::{
     generation::Generation,
     host, instance,
     interfaces::{self, Interface},
-    maps, pins,
+    maps, object, pins,
     registration::{check_index, is_attached},
     way_back,
 };
@@ -92,7 +92,7 @@ impl Instance {
             check_index(interface)?;
         }
         way_back::check(&compiled.image)?;
-        cookies::check(compiled.image.settings.uses)?;
+        cookies::check(object::uses(compiled))?;
         Self::refuse_large_sets(compiled)?;
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
         self.fill_addresses(&compiled.image)?;

@@ -12,6 +12,7 @@ use firewall_common::{
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
     event::{Budget, Listeners},
+    flood::Floods,
     fragment::Pieces,
     guard::Guard,
     interface::Interface,
@@ -43,6 +44,7 @@ pub(super) const LISTENERS: &str = "LISTENERS";
 pub(super) const ADDRESSES: &str = "ADDRESSES";
 pub(super) const ADDRESS_COPY: &str = "ADDRESS_COPY";
 pub(super) const GUARD: &str = "GUARD";
+pub(super) const FLOODS: &str = "FLOODS";
 pub(super) const NAMED_SETS: &str = "SETS";
 pub(super) const INSNS: &str = "INSNS";
 pub(super) const CONSTANTS: &str = "CONSTANTS";
@@ -77,7 +79,7 @@ const fn shape(name: &'static str, kind: MapType, key: u32, value: usize, entrie
 }
 
 /// The maps that outlive a generation.
-pub(super) const STATE: [Shape; 23] = [
+pub(super) const STATE: [Shape; 24] = [
     shape(CONTROL, MapType::Array, 4, size_of::<Control>(), Some(1)),
     shape(XDP, MapType::ProgramArray, 4, 4, Some(SLOTS)),
     shape(TC_INGRESS, MapType::ProgramArray, 4, 4, Some(SLOTS)),
@@ -99,6 +101,7 @@ pub(super) const STATE: [Shape; 23] = [
     shape(ADDRESSES, MapType::LpmTrie, 32, size_of::<addresses::Value>(), Some(2 * MAX_ADDRESSES)),
     shape(ADDRESS_COPY, MapType::Array, 4, 4, Some(1)),
     shape(GUARD, MapType::Array, 4, size_of::<Guard>(), Some(1)),
+    shape(FLOODS, MapType::Array, 4, size_of::<Floods>(), Some(1)),
     shape(NAMED_SETS, MapType::ArrayOfMaps, 4, 4, Some(MAX_SETS)),
     shape(LEDGER, MapType::PerCpuArray, 4, size_of::<DroppedSet>(), Some(SETS)),
 ];

@@ -9,6 +9,7 @@ use aya::{
 use firewall_common::{
     answer::Answering,
     conntrack::Timeouts,
+    flood::{Flooding, USES_FLOODS},
     image::{Forest, Image, PARTS, Settings},
 };
 
@@ -29,6 +30,8 @@ pub fn embedded() -> &'static [u8] {
 pub(super) struct Shape<'a> {
     /// Constants of the ruleset.
     pub(super) settings: &'a Settings,
+    /// What is used, by the ruleset or by settings.
+    pub(super) uses: u32,
     /// Entries of the generation's maps.
     pub(super) insns: usize,
     /// As above.
@@ -57,6 +60,8 @@ pub(super) struct Shape<'a> {
     pub(super) local_ahead: u32,
     /// What timer ticks tell of the time.
     pub(super) jiffies: Jiffies,
+    /// When cookies are sent unasked.
+    pub(super) flooding: Flooding,
     /// How refused packets are answered.
     pub(super) answering: Answering,
     /// Number of the generation.
@@ -70,6 +75,7 @@ impl<'a> Shape<'a> {
         let conntrack = &compiled.manifest.config.conntrack;
         Self {
             settings,
+            uses: uses(compiled),
             insns: insns.len(),
             constants: constants.len(),
             intervals: intervals.len(),
@@ -84,10 +90,17 @@ impl<'a> Shape<'a> {
             timeouts: conntrack.timeouts.ticks(),
             tracking: conntrack.ways(),
             checks: compiled.manifest.config.checks.bits(),
+            flooding: compiled.manifest.config.syn_flood.limits(),
             answering: answering::here(),
             generation,
         }
     }
+}
+
+/// What a generation uses, by its ruleset or by its settings.
+pub(super) fn uses(compiled: &Compiled) -> u32 {
+    let floods = compiled.manifest.config.syn_flood.is_on();
+    compiled.image.settings.uses | if floods { USES_FLOODS } else { 0 }
 }
 
 /// The programs of a generation.
@@ -144,6 +157,7 @@ pub(super) fn load_with(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, KernelError
 pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
     let Shape {
         settings,
+        uses,
         insns,
         constants,
         intervals,
@@ -158,6 +172,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         atomic_ahead,
         local_ahead,
         jiffies,
+        flooding,
         answering,
         generation,
     } = shape;
@@ -165,7 +180,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         loader.override_global(name, &entry.0, true);
     }
     loader
-        .override_global("USES", &settings.uses, true)
+        .override_global("USES", uses, true)
         .override_global("ATOMIC_AHEAD", atomic_ahead, true)
         .override_global("LOCAL_AHEAD", local_ahead, true)
         .override_global("JIFFY_NS", &jiffies.length, true)
@@ -174,6 +189,7 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         .override_global("TIMEOUTS", timeouts, true)
         .override_global("TRACKING", tracking, true)
         .override_global("CHECKS", checks, true)
+        .override_global("FLOODING", flooding, true)
         .override_global("ANSWERING", answering, true)
         .override_global("GENERATION", generation, true)
         .map_max_entries(maps::FLOWS, *buckets)

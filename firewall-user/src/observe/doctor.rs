@@ -162,9 +162,9 @@ pub fn in_force(generation: u32, flows: &FlowUse, traffic: &[InterfaceCounters],
 /// Does the stack complete handshakes that were made in a server's place? Only asked about rulesets that have some made.
 pub fn cookies(takes_them: bool) -> Finding {
     if takes_them {
-        return Finding::ok("cookies", "the stack completes handshakes that `synproxy` made");
+        return Finding::ok("cookies", "the stack completes handshakes that `synproxy` or `[syn_flood]` made");
     }
-    let text = "the stack does not complete handshakes that `synproxy` makes: nobody can connect";
+    let text = "the stack does not complete handshakes that `synproxy` or `[syn_flood]` makes: nobody can connect";
     Finding::problem("cookies", text, "sysctl -w net.ipv4.tcp_syncookies=2, in this network namespace")
 }
 

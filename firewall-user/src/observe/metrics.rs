@@ -11,7 +11,10 @@ use firewall_common::{
 };
 
 use super::counters::{Way, reason};
-use crate::compile::{Manifest, ObjectRecord, RuleRecord};
+use crate::{
+    compile::{Manifest, ObjectRecord, RuleRecord},
+    kernel::FloodState,
+};
 
 /// Which of the two formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct Snapshot<'a> {
     pub capacity: u32,
     /// What happened to their table.
     pub flow_stats: FlowStats,
+    /// Floods of first segments, if they are watched for.
+    pub floods: Option<FloodState>,
     /// Fragmented packets that the kernel gave up because fragments were missing.
     pub never_completed: u64,
     /// Events that were never sent.
@@ -130,6 +135,7 @@ pub fn text(snapshot: Option<&Snapshot<'_>>, format: Format) -> String {
         of_interfaces(&mut text, snapshot.interfaces);
         of_answers(&mut text, snapshot.answers);
         of_connections(&mut text, snapshot);
+        of_floods(&mut text, snapshot.floods);
         of_rules(&mut text, snapshot);
         of_backends(&mut text, snapshot.backends);
         of_named(&mut text, snapshot.named);
@@ -261,6 +267,18 @@ fn of_connections(text: &mut Text, snapshot: &Snapshot<'_>) {
     );
 }
 
+fn of_floods(text: &mut Text, floods: Option<FloodState>) {
+    let Some(FloodState { is_on, open, begun, returned, since: _ }) = floods else { return };
+    text.gauge(
+        "syn_flood",
+        "Whether SYN cookies are sent because too many handshakes are not completed.",
+        is_on.into(),
+    );
+    text.gauge("syn_handshakes_open", "Handshakes of the last eight seconds that are not completed.", open.into());
+    text.counter("syn_floods", "How often too many handshakes were not completed.", begun);
+    text.counter("syn_cookies_returned", "Connections that cookies were brought back for, by no rule.", returned);
+}
+
 fn of_backends(text: &mut Text, backends: &[BackendState]) {
     if backends.is_empty() {
         return;
@@ -321,6 +339,7 @@ mod tests {
             connections: &[("ESTABLISHED", 2)],
             capacity: 7168,
             flow_stats: FlowStats::default(),
+            floods: Some(FloodState { is_on: true, open: 500, begun: 2, returned: 9, since: None }),
             never_completed: 0,
             lost_events: 1,
             rules: Some(&[]),
@@ -346,6 +365,10 @@ mod tests {
             "rampart_sent_back_packets_total{interface=\"eth0\",kind=\"tcp_reset\"} 2\n",
             "rampart_untold_packets_total{interface=\"eth0\",why=\"limited\"} 4\n",
             "rampart_unexplained_packets{interface=\"eth0\"} 0\n",
+            "rampart_syn_flood 1\n",
+            "rampart_syn_handshakes_open 500\n",
+            "rampart_syn_floods_total 2\n",
+            "rampart_syn_cookies_returned_total 9\n",
             "rampart_connections{state=\"ESTABLISHED\"} 2\n",
             "# TYPE rampart_seen_packets_total counter\n",
         ] {

@@ -10,7 +10,7 @@ use super::words::{bytes, counted, printable, seconds, size};
 use crate::{
     compile::{Manifest, SCHEMA},
     config::{Conntrack, WhenFull},
-    kernel::{Attached, Ingress},
+    kernel::{Attached, FloodState, Ingress},
 };
 
 /// Everything that `rampart status` tells.
@@ -25,6 +25,8 @@ pub struct Report<'a> {
     pub interfaces: &'a [Attached],
     /// The connections.
     pub flows: FlowUse,
+    /// Floods of first segments, if they are watched for.
+    pub floods: Option<FloodState>,
     /// Events that nobody could be told of, ever.
     pub lost_events: u64,
 }
@@ -133,6 +135,7 @@ impl Report<'_> {
         lines.push(format!("connections {live} of {capacity}, in {}", bytes(memory)));
         lines.extend(pressure(&stats).map(|text| format!("            {text}")));
         lines.extend(tracking(&self.manifest.config.conntrack).map(|text| format!("            {text}")));
+        lines.extend(self.flooding());
         let checks = self.manifest.config.checks.names();
         if !checks.is_empty() {
             lines.push(format!("checks      {}", checks.join(", ")));
@@ -168,11 +171,33 @@ impl Report<'_> {
             "interfaces": self.interfaces.iter().map(attachment_json).collect::<Vec<_>>(),
             "connections": { "live": live, "capacity": capacity, "memory_bytes": memory, "stats": stats_json(&stats),
                 "fragments_never_completed": never_completed },
+            "syn_flood": self.floods.as_ref().map(flood_json),
             "settings": &self.manifest.config,
             "timeouts": lifetimes::seconds(&self.manifest.config.conntrack.timeouts),
             "events_lost": self.lost_events,
         })
     }
+}
+
+impl Report<'_> {
+    /// What is done about floods, and whether there is one.
+    fn flooding(&self) -> Vec<String> {
+        let (Some(settings), Some(floods)) = (self.manifest.config.syn_flood.text(), self.floods) else {
+            return Vec::new();
+        };
+        let FloodState { is_on, open, begun, returned, since } = floods;
+        let now = match since {
+            Some(since) if is_on => format!("a flood for {}: cookies are sent", seconds(since.as_secs())),
+            _ => "no flood".to_owned(),
+        };
+        let until_now = format!("{}, {} by cookie", counted(begun, "flood"), counted(returned, "connection"));
+        vec![format!("syn flood   {settings}"), format!("            {now}; {open} open, {until_now}")]
+    }
+}
+
+fn flood_json(floods: &FloodState) -> Value {
+    let FloodState { is_on, open, begun, returned, since } = floods;
+    json!({ "on": is_on, "open": open, "begun": begun, "returned": returned, "seconds": since.map(|since| since.as_secs()) })
 }
 
 /// What became of connections that found no room, if any did.

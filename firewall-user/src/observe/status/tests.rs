@@ -52,7 +52,7 @@ fn report<'a>(manifest: &'a Manifest, interfaces: &'a [Attached], trial: Trial) 
         stats: FlowStats { refused: 3, ..FlowStats::default() },
         never_completed: 0,
     };
-    Report { generation: 7, manifest, trial, interfaces, flows, lost_events: 0 }
+    Report { generation: 7, manifest, trial, interfaces, flows, floods: None, lost_events: 0 }
 }
 
 #[test]
