@@ -209,6 +209,13 @@ pub const fn alternate(hash: u64, mask: u32) -> u32 {
     (hash as u32 ^ ((hash >> 17) as u32 | 1)) & mask
 }
 
+/// The place that a flow takes when it is free in its bucket, by yet other bits of the hash: who looks for the flow looks
+/// there first, and the processor can fetch the entry before it has seen the slot words.
+#[inline(always)]
+pub const fn preferred(hash: u64) -> usize {
+    ((hash >> 32) as u8 as usize * WAYS) >> 8
+}
+
 /// How much a place is worth keeping: the lower, the sooner it is given to somebody else.
 ///
 /// 0: free or expired. 1 to 2^31: embryonic, by the time it has left, so that the one closest to its end goes first.
@@ -280,7 +287,7 @@ pub enum Victim {
 /// only matters if the machine lost the CPU.
 const CLAIM_TICKS: u32 = 8;
 
-/// Claims a place for a new connection: a free or expired one at home, then one in the alternate bucket, then that of
+/// Claims a place for a new connection: its preferred one at home if that is free, or any free or expired one there, then one in the alternate bucket, then that of
 /// the embryonic connection that is closest to its end, first at home; then that of the connection closest to its end of
 /// those that have ended ([`State::has_ended`]) or, with `evict`, end early ([`State::ends_early`]). `None` when both buckets
 /// are full of connections that are kept.
@@ -288,7 +295,10 @@ const CLAIM_TICKS: u32 = 8;
 /// One attempt: when another CPU takes the same place at the same instant this one gets nothing; a packet cannot be
 /// made to spin.
 #[inline(always)]
-pub fn claim<W: SlotWords>(home: &W, alternate: &W, now: u32, evict: bool) -> Option<Claim> {
+pub fn claim<W: SlotWords>(home: &W, alternate: &W, preferred: usize, (now, evict): (u32, bool)) -> Option<Claim> {
+    if worth(Slot(home.load(preferred)), now, evict) == 0 {
+        return take(home, preferred as u64 & 7, (now, evict), false);
+    }
     let here = survey(home, now, evict);
     if here < FREE_LIMIT {
         return take(home, here, (now, evict), false);

@@ -122,6 +122,9 @@ fn find_in_bucket(work: &mut Work) -> bool {
     // key and half of another differ from both.
     let entries = unsafe { &(*bucket).entries };
     let tag = table::tag(work.hash);
+    if find_preferred(work, &slots) {
+        return false;
+    }
     for way in 0..WAYS {
         let word = slots.load(way);
         if Slot(word).tag() == tag && Slot(word).is_live(work.tick) && entries[way].key == work.key {
@@ -131,6 +134,24 @@ fn find_in_bucket(work: &mut Work) -> bool {
         }
     }
     slots.load(WAYS) & OVERFLOWED != 0
+}
+
+/// Sets `place` and `slot` if the key is in the place of the bucket that it is entered in when that is free.
+#[inline(always)]
+fn find_preferred(work: &mut Work, slots: &Slots) -> bool {
+    let way = table::preferred(work.hash);
+    let word = slots.load(way);
+    // SAFETY: a place of the bucket, as in `find_in_bucket`.
+    let entry = unsafe { &*entry(slots.bucket, way as u32 + 1) };
+    // Fetched now, while the other lines are on their way as well, not when windows are looked at.
+    // SAFETY: a word of the entry.
+    let _ = unsafe { (&raw const entry.windows[1].max_win).read_volatile() };
+    let is_it = Slot(word).tag() == table::tag(work.hash) && Slot(word).is_live(work.tick) && entry.key == work.key;
+    if is_it {
+        work.place = way as u32 + 1;
+        work.slot = word;
+    }
+    is_it
 }
 
 /// The packet belongs to a known connection: its state, and what it changes.

@@ -114,6 +114,31 @@ const ESTABLISHED: &[Script<'static>] = &[
     ),
     ("SACK", &["> PA 1001 1 8000 1000", "< A 1 1 4000 0 sack:1001-2001", "> PA 1 1 8000 1000", "< A 1 2001 4000 0"]),
     (
+        "SACK while a hole is there, to the window's edge",
+        &[
+            "> PA 1001 1 8000 1000",
+            "< A 1 1 4000 0 sack:1001-2001",
+            "> PA 2001 1 8000 1000",
+            "< A 1 1 4000 0 sack:1001-3001",
+            "> PA 3001 1 8000 1000",
+            "< A 1 1 4000 0 sack:1001-4001",
+            "> PA 1 1 8000 1000",
+            "< A 1 4001 4000 0",
+            "> PA 4001 1 8000 1000",
+        ],
+    ),
+    (
+        "SACK, then beyond the window",
+        &[
+            "> PA 1001 1 8000 1000",
+            "< A 1 1 4000 0 sack:1001-2001",
+            "> PA 4501 1 8000 100 | invalid ESTABLISHED | established ESTABLISHED | \
+             a block does not move the window (RFC 2018, section 8), and nf_conntrack counts the window from it",
+            "> PA 1 1 8000 1000",
+            "< A 1 2001 4000 0",
+        ],
+    ),
+    (
         "SACK of what was not sent",
         &["< A 1 1 4000 0 sack:5001-6001 | established ESTABLISHED | invalid ESTABLISHED | blocks are not read"],
     ),

@@ -12,7 +12,7 @@ use std::{
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::{CLAIM_TICKS, Claim, Slot, SlotWords, Victim, WAYS, alternate, home, tag};
+use super::{CLAIM_TICKS, Claim, Slot, SlotWords, Victim, WAYS, alternate, home, preferred, tag};
 use crate::conntrack::{Phase, State};
 
 /// A bucket's slot words, as all CPUs share them.
@@ -61,10 +61,12 @@ impl SlotWords for View<'_> {
 /// Claims a place as one CPU does.
 fn claim(home: &Words, alternate: &Words, now: u32) -> Option<Claim> {
     let view = |words| View { words, noted: Cell::new(0) };
-    super::claim(&view(home), &view(alternate), now, false)
+    super::claim(&view(home), &view(alternate), LAST, (now, false))
 }
 
 const NOW: u32 = 1_000;
+/// The place that is preferred: the one at which a survey looks last.
+const LAST: usize = WAYS - 1;
 
 /// A slot word by a short name, so many ticks before it expires (or after it did).
 fn word(kind: &str, left: i32) -> u64 {
@@ -184,6 +186,18 @@ fn a_claim(
     }
 }
 
+/// The preferred place is taken when it is free, whatever else is; when it is not, it is like any other.
+#[rstest]
+#[case::free(3, Some(("home", 3, Victim::Nobody)))]
+#[case::not_free(2, Some(("home", 1, Victim::Nobody)))]
+fn a_claim_of_the_preferred_place(#[case] preferred: usize, #[case] expected: Option<(&str, usize, Victim)>) {
+    let view = |words| View { words, noted: Cell::new(0) };
+    let (home, alternate) = (bucket(&[("free", 0), ("syn sent", 1), ("stream", -1)]), bucket(&[("free", 0)]));
+    let claimed = super::claim(&view(&home), &view(&alternate), preferred, (NOW, false));
+    let expected = expected.map(|(bucket, way, victim)| Claim { elsewhere: bucket == "alternate", way, victim });
+    assert_eq!(claimed, expected);
+}
+
 /// What is over makes room when nothing embryonic is there, whatever the settings say.
 #[rstest]
 #[case::at_home(&[("replied", 1), ("time wait", 9)], &[], Some(("home", 2, Victim::Answered)))]
@@ -221,7 +235,7 @@ fn a_claim_that_may_evict(
 fn check_claim(home: &[(&str, i32)], alternate: &[(&str, i32)], evict: bool, expected: Option<(&str, usize, Victim)>) {
     let view = |words| View { words, noted: Cell::new(0) };
     let (home, alternate) = (bucket(home), bucket(alternate));
-    let claimed = super::claim(&view(&home), &view(&alternate), NOW, evict);
+    let claimed = super::claim(&view(&home), &view(&alternate), LAST, (NOW, evict));
     let expected = expected.map(|(bucket, way, victim)| Claim { elsewhere: bucket == "alternate", way, victim });
     assert_eq!(claimed, expected);
 }
@@ -261,7 +275,7 @@ impl SlotWords for Contended {
 #[test]
 fn a_lost_race_gives_nothing() {
     let contended = Contended(Cell::new(0));
-    assert_eq!(super::claim(&contended, &contended, NOW, false), None);
+    assert_eq!(super::claim(&contended, &contended, LAST, (NOW, false)), None);
 }
 
 #[rstest]
@@ -383,6 +397,11 @@ proptest! {
         let (home, alternate) = (home(hash, mask), alternate(hash, mask));
         prop_assert!(home <= mask && alternate <= mask);
         prop_assert_ne!(home, alternate);
+    }
+
+    #[test]
+    fn a_preferred_place_is_one(hash in any::<u64>()) {
+        prop_assert!(preferred(hash) < WAYS);
     }
 
     #[test]

@@ -67,7 +67,8 @@ fn try_to_enter(work: &mut Work) -> bool {
     };
     let scratch = &raw mut work.scratch;
     let (home_slots, alternate_slots) = (Slots { bucket: home, scratch }, Slots { bucket: alternate, scratch });
-    let Some(claim) = table::claim(&home_slots, &alternate_slots, work.tick, maps::tracks(EVICT)) else {
+    let (preferred, terms) = (table::preferred(work.hash), (work.tick, maps::tracks(EVICT)));
+    let Some(claim) = table::claim(&home_slots, &alternate_slots, preferred, terms) else {
         return false;
     };
     maps::flow_stats(|stats| {
