@@ -128,11 +128,11 @@ const ESTABLISHED: &[Script<'static>] = &[
         ],
     ),
     (
-        "SACK, then beyond the window",
+        "SACK, then beyond the window by another one",
         &[
             "> PA 1001 1 8000 1000",
             "< A 1 1 4000 0 sack:1001-2001",
-            "> PA 4501 1 8000 100 | invalid ESTABLISHED | established ESTABLISHED | \
+            "> PA 8500 1 8000 100 | invalid ESTABLISHED | established ESTABLISHED | \
              a block does not move the window (RFC 2018, section 8), and nf_conntrack counts the window from it",
             "> PA 1 1 8000 1000",
             "< A 1 2001 4000 0",
