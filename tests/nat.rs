@@ -13,10 +13,16 @@ mod examples;
 mod fragments;
 #[path = "nat/maps.rs"]
 mod maps;
+#[path = "nat/options.rs"]
+mod options;
 #[path = "nat/own.rs"]
 mod own;
+#[path = "nat/programs.rs"]
+mod programs;
 #[path = "nat/telling.rs"]
 mod telling;
+#[path = "nat/wire.rs"]
+mod wire;
 
 use std::{
     io::{Read, Write},
@@ -31,7 +37,9 @@ use firewall_tests::{
     netns::Namespace,
     referee::Referee,
     sockets::{Outcome, UdpEcho, ping, udp_echo},
-    topology::{CLIENT, CLIENT6, FAR_SERVER, FAR_SERVER6, INTERFACE, ROUTER, ROUTER_SECOND, ROUTER_SECOND6, Routed},
+    topology::{
+        CLIENT, CLIENT6, FAR_SERVER, FAR_SERVER6, INTERFACE, Neighbours, ROUTER, ROUTER_SECOND, ROUTER_SECOND6, Routed,
+    },
 };
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
 
@@ -52,7 +60,11 @@ struct Field {
 
 impl Field {
     fn new(by: By, rules: &str) -> Self {
-        let routed = Routed::new();
+        Self::with(by, rules, Neighbours::Asked)
+    }
+
+    fn with(by: By, rules: &str, neighbours: Neighbours) -> Self {
+        let routed = Routed::with(neighbours);
         match by {
             By::Rampart => {
                 let rampart = Rampart::on(&routed.router);
@@ -248,6 +260,40 @@ fn the_routers_own_connections_are_left_alone() {
         let Routed { client: _, router, server } = &field.routed;
         let seen = field.seen((server, at(FAR_SERVER, 80)), router, any(ROUTER_SECOND), at(FAR_SERVER, 80));
         assert_eq!(seen.ip(), IpAddr::V4(ROUTER_SECOND));
+    });
+}
+
+/// Masquerade follows the router's address: what had the old one has ended.
+#[test]
+fn a_connection_ends_with_its_address() {
+    both(MASQUERADE, |field| {
+        let Routed { client, router, server } = &field.routed;
+        let listener = server.run(|| listen(at(FAR_SERVER, 80)));
+        let mut stream = client.run(|| connect(at(CLIENT, 40_000), at(FAR_SERVER, 80))).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let (mut there, _) = accept(&listener);
+        stream.write_all(b"hello").expect("written");
+        there.read_exact(&mut [0; 5]).expect("it comes");
+        router.ip("address add 198.51.100.200/24 dev eth1");
+        router.ip("address del 198.51.100.254/24 dev eth1");
+        // Deleting the first address of a network takes the others along.
+        router.ip("address replace 198.51.100.200/24 dev eth1");
+        server.ip("route replace default via 198.51.100.200");
+        // Rampart looks once a tick, by packets; then the other end knows nothing of this connection.
+        stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        let deadline = Instant::now() + PATIENCE;
+        let ended = loop {
+            let written = stream.write_all(b"are you there?");
+            let Err(error) = written.and_then(|()| stream.read_exact(&mut [0; 5])) else { panic!("nobody answers") };
+            if error.kind() != std::io::ErrorKind::WouldBlock || Instant::now() >= deadline {
+                break error;
+            }
+        };
+        assert_eq!(ended.kind(), std::io::ErrorKind::ConnectionReset, "{:?}", field.by);
+        drop(listener);
+        drop(there);
+        let seen = field.seen((server, at(FAR_SERVER, 81)), client, at(CLIENT, 40_001), at(FAR_SERVER, 81));
+        assert_eq!(seen, at(Ipv4Addr::new(198, 51, 100, 200), 40_001), "{:?}", field.by);
     });
 }
 

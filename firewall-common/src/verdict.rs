@@ -118,7 +118,7 @@ reasons! {
     Icmpv6Truncated = 81, "icmpv6_truncated", Transport, "the packet ends inside the ICMPv6 header";
     SctpTruncated = 82, "sctp_truncated", Transport, "the packet ends inside the SCTP common header";
     NatClash = 90, "nat_clash", Internal, "the packet's addresses and ports are those of a translated connection it does not belong to";
-    NatNoAddress = 91, "nat_no_address", Internal, "masquerade or redirect, and this host has no address there";
+    NatNoAddress = 91, "nat_no_address", Internal, "masquerade or redirect, and this host has no address there, or not any more that of the connection, which has ended";
     NatExhausted = 92, "nat_exhausted", Internal, "no port was free for a translated connection";
     NatUnwritable = 93, "nat_unwritable", Internal, "the packet's addresses could not be written";
     NatFragment = 94, "nat_fragment", Internal, "a fragment of a packet whose addresses are translated";

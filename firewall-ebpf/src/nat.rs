@@ -10,6 +10,7 @@ mod choose;
 mod enter;
 mod known;
 mod local;
+mod lost;
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use firewall_common::{
@@ -236,6 +237,9 @@ fn choose_destination<F: Frame>(frame: &F, work: &mut Work) -> u32 {
 #[inline(always)]
 fn choose_source<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     if work.nat & KNOWN != 0 {
+        if work.nat & (REPLY | ERROR) == 0 && work.path == Path::Egress as u32 && lost::is_lost(frame, work) {
+            return lost::end(work);
+        }
         put_known(work, true);
         return 0;
     }
@@ -429,6 +433,6 @@ fn forwarded<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     if forget(&work.nat) & KNOWN == 0 {
         return Verdict::PASS;
     }
-    let _ = frame.nat_source(work.path);
-    write(frame, work)
+    let verdict = Verdict::stored(frame.nat_source(work.path));
+    if verdict.is_pass() { write(frame, work) } else { verdict }
 }

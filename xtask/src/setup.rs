@@ -33,6 +33,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("traceroute", "traceroute"),
     ("promtool", "prometheus"),
     ("tshark", "tshark"),
+    ("curl", "curl"),
     ("tmux", "tmux"),
     ("dropbear", "dropbear-bin"),
     ("dnsmasq", "dnsmasq-base"),

@@ -10,7 +10,7 @@ use firewall_common::{
     verdict::Reason,
 };
 
-use super::{TRIES, has_ports, is_ping, is_written_here, known::place_of, put};
+use super::{TRIES, has_ports, is_ping, is_written_here, known::place_of, lost, put};
 use crate::{
     bucket, conntrack, maps,
     verifier::{self, forget},
@@ -256,4 +256,5 @@ pub fn write_alias(work: &Work, entry: &mut Entry) {
     entry.generation = work.alias - 1;
     let first = work.first_key;
     entry.set_first_key(&first);
+    lost::note(work, entry);
 }
