@@ -21,8 +21,8 @@ impl Counter {
     }
 }
 
-/// What came in by an interface and what left by it, each packet counted exactly once: under [`PASSED`] or under the
-/// number of its drop reason.
+/// What came in by an interface and what left by it, each packet counted exactly once: under [`PASSED`],
+/// [`REDIRECTED`] or the number of its drop reason.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct InterfaceCounters {
@@ -96,6 +96,10 @@ impl FlowStats {
 
 /// Index of the packets that were not dropped: that of [`crate::verdict::Reason::None`].
 pub const PASSED: usize = 0;
+
+/// Index of the packets that took the fast path ([`crate::fast`]): of those that came in by an interface, and of those that left by it
+/// without the program at its egress. No reason to drop has this number.
+pub const REDIRECTED: usize = 98;
 
 crate::shared!(Counter = 16, FlowStats = 64, InterfaceCounters = 2 * 16 * REASONS);
 

@@ -7,8 +7,8 @@ use crate::{
     classify::{Narrow, Node, Root, Search, Wide},
     conntrack::CtState,
     image::{
-        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_CHANGES, USES_CONNECTIONS, USES_FETCH,
-        USES_LOG, USES_METERS, USES_NAMED, USES_NAT, USES_NOTRACK, USES_REGISTERS, USES_SETS,
+        DECIDES, Insn, Interval, NEGATE, NO_RULE, Op, Target, USES_CELLS, USES_CHANGES, USES_CONNECTIONS, USES_FAST,
+        USES_FETCH, USES_LOG, USES_METERS, USES_NAMED, USES_NAT, USES_NOTRACK, USES_REGISTERS, USES_SETS,
     },
     limit,
     limits::MAX_SET_STEPS,
@@ -61,6 +61,8 @@ pub trait Store {
     fn fetch(&mut self, insn: &Insn, packet: &mut Packet) -> bool;
     /// Carries out [`Op::Edit`]: `false` when the packet has no such bytes.
     fn edit(&mut self, insn: &Insn, packet: &Packet) -> bool;
+    /// Carries out [`Op::Flow`]: `false` when the connection has the fast path, or cannot have it.
+    fn flow(&mut self, insn: &Insn, packet: &Packet) -> bool;
     /// Carries out [`Op::Key`].
     fn gather(&mut self, insn: &Insn, packet: &Packet);
     /// Carries out [`Op::LookUp`], or a part of it: then it is to be carried out again. [`run::NO`] and so on.
@@ -158,6 +160,8 @@ pub fn step<S: Store>(store: &mut S, packet: &mut Packet, cursor: &mut Cursor) -
     } else if op == Op::NoTrack as u8 && store.uses(USES_NOTRACK) {
         leave_untracked(packet);
         true
+    } else if op == Op::Flow as u8 && store.uses(USES_FAST) {
+        store.flow(&insn, packet)
     } else if op >= Op::LimitPackets as u8 && op <= Op::Quota as u8 && store.uses(USES_CELLS) {
         limited(store, &insn, packet)?
     } else if op == Op::Nat as u8 && store.uses(USES_NAT) {

@@ -112,6 +112,8 @@ pub enum Op {
     /// Asks for a translation of addresses, see [`crate::nat`]: `mask` says which kind and what is given, `low` where the
     /// addresses are, `high` the ports. Then goes to `pass`.
     Nat = 65,
+    /// Gives the packet's connection the fast path ([`crate::fast`]), then goes to `pass`; to `fail` when it has it, or cannot have it.
+    Flow = 70,
     /// Gathers a key or data for a set: `low` words from `words[field]` on, each `& mask >> high`, to word `extra` of
     /// [`crate::sets::run::Scratch`]; with `low` zero, the constant `mask`. Then goes to `pass`.
     Key = 40,
@@ -467,6 +469,9 @@ pub const USES_MTU: u32 = 1 << 31;
 pub const USES_NAT: u32 = 1 << 9;
 /// [`Settings::uses`]: beside routed packets, the destination of packets made here is, or the source of packets for this host.
 pub const USES_LOCAL_NAT: u32 = 1 << 10;
+/// [`Settings::uses`]: connections are given the fast path, by a rule or by the settings ([`crate::fast`]).
+pub const USES_FAST: u32 = 1 << 7;
+
 /// [`Settings::uses`]: some rule looks into a named set.
 pub const USES_NAMED: u32 = 1 << 18;
 /// [`Settings::uses`]: some rule changes one.

@@ -25,6 +25,7 @@
 //! | [`edit`] | what a rule writes into headers |
 //! | [`classify`] | which rules a packet can match at all: decision trees |
 //! | [`eval`] | one step of running a ruleset image over a packet |
+//! | [`fast`] | which packets may go past the rules and the stack (`flow add`) |
 //! | [`verdict`] | verdicts and drop reasons, numbered for ever |
 //! | [`answer`] | what a refused packet's sender is told |
 //! | [`cookie`] | handshakes that are answered in a server's place |
@@ -53,6 +54,7 @@ pub mod counter;
 pub mod edit;
 pub mod eval;
 pub mod event;
+pub mod fast;
 pub mod fetch;
 pub mod fib;
 pub mod flood;

@@ -167,6 +167,15 @@ impl Verdict {
         Self(self.0 | Self::ANSWERED)
     }
 
+    /// The packet leaves by another interface, past the stack. The lower bits are where it is counted.
+    pub const REDIRECTED: Self = Self(1 << 30 | crate::counter::REDIRECTED as u32);
+
+    /// Is it [`Verdict::REDIRECTED`]?
+    #[inline(always)]
+    pub const fn is_redirected(self) -> bool {
+        self.0 == Self::REDIRECTED.0
+    }
+
     /// Is something sent in its place?
     #[inline(always)]
     pub const fn is_answered(self) -> bool {

@@ -17,6 +17,9 @@ impl Act for XdpFrame {
         if verdict.is_answered() {
             return xdp_action::XDP_TX as i32;
         }
+        if verdict.is_redirected() {
+            return xdp_action::XDP_REDIRECT as i32;
+        }
         if verdict.is_pass() { xdp_action::XDP_PASS as i32 } else { xdp_action::XDP_DROP as i32 }
     }
 }
@@ -25,7 +28,7 @@ impl Act for TcFrame {
     /// Passing means "not decided here": programs that others attached behind this one still see the packet.
     #[inline(always)]
     fn act(verdict: Verdict) -> i32 {
-        if verdict.is_answered() {
+        if verdict.is_answered() || verdict.is_redirected() {
             return TC_ACT_REDIRECT as i32;
         }
         if verdict.is_pass() { TC_ACT_UNSPEC } else { TC_ACT_SHOT }

@@ -1,6 +1,7 @@
 //! Counting: every packet once, by interface, way and outcome.
 
 use firewall_common::{
+    counter::REDIRECTED,
     ledger::{self, By, PLACES},
     verdict::{REASONS, Verdict},
 };
@@ -25,6 +26,15 @@ pub fn packet(work: &Work, path: Path, verdict: Verdict) {
         Path::Egress => &mut traffic.egress,
     };
     counters[verdict.number() as usize & (REASONS - 1)].add(work.packet.frame_length);
+}
+
+/// Counts a packet that leaves by another interface without a program there.
+#[inline(always)]
+pub fn sent_past(work: &Work, place: u32) {
+    if let Some(traffic) = maps::TRAFFIC.get_ptr_mut(place) {
+        // SAFETY: this CPU's value; at egress programs run with interrupts of this kind held back.
+        unsafe { (*traffic).egress[REDIRECTED].add(work.packet.frame_length) };
+    }
 }
 
 /// Notes a drop under its source, see [`ledger`]. The probes of an apply are nobody's.

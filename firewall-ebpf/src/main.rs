@@ -23,6 +23,7 @@ mod count;
 mod edit;
 mod emit;
 mod explain;
+mod fast;
 mod fetch;
 mod fib;
 mod flood;

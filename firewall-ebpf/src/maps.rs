@@ -22,6 +22,7 @@
 //! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
 //! | MANIFEST | the generation | user space | user space | made to measure |
 //! | AUTHORS | the generation | generations | generations | rules share budgets |
+//! | DEVICES | the generation | user space | generations | as INTERFACES |
 //! | ROUTES | the generation | generations | generations | an older answer is overwritten |
 //! | WORK, ANSWER | the generation | generations | generations | one value a kind of program |
 //! | LEDGER | the instance | generations | user space | the source that was silent longest is forgotten |
@@ -44,6 +45,7 @@ use firewall_common::{
     control::{Control, SLOTS},
     counter::{Counter, FlowStats, InterfaceCounters},
     event::{self, Budget, Listeners},
+    fast::Device,
     flood::{Flooding, Floods},
     fragment::Pieces,
     guard::Guard,
@@ -135,6 +137,8 @@ pub static GENERATORS: Array<u64> = Array::with_max_entries(1, 0);
 static MANIFEST: Array<[u8; 4096]> = Array::with_max_entries(1, 0);
 #[map]
 pub static ROUTES: PerCpuArray<Remembered> = PerCpuArray::with_max_entries(REMEMBERED, 0);
+#[map]
+pub static DEVICES: Array<Device> = Array::with_max_entries(MAX_INTERFACES, 0);
 #[map]
 static WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(2, 0);
 

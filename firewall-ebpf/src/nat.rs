@@ -298,10 +298,11 @@ fn put_known(work: &mut Work, source: bool) {
     }
 }
 
-/// Is this the place where an end is written? The source of a packet that is forwarded is written where it leaves.
+/// Is this the place where an end is written? The source of a packet that is forwarded is written where it
+/// leaves.
 #[inline(always)]
 fn is_written_here(work: &Work, source: bool) -> bool {
-    work.path == Path::Egress as u32 || !source || work.hook == Hook::Input as u32
+    work.path == Path::Egress as u32 || !source || work.hook == Hook::Input as u32 || work.leaves != 0
 }
 
 /// Is this end of the connection translated?

@@ -22,7 +22,7 @@ use crate::{
     act::Act,
     answer, checks, conntrack, cookie,
     edit::{self, Edit},
-    nat,
+    fast, nat,
     pipeline::{self, Path},
     rules,
     verifier::{forget, load_packet_pointer},
@@ -84,6 +84,8 @@ pub trait Frame: PacketBytes + Editor + Act + Edit {
     fn was_sent_on(&self) -> bool;
     /// Writes what was found.
     fn nat_write(&self, path: u32) -> u32;
+    /// Sends it on by the fast path, [`crate::fast`]: a verdict's number.
+    fn forward(&self, path: u32) -> u32;
     /// The context, for helpers that want it.
     fn context(&self) -> *mut core::ffi::c_void;
     /// Copies the first `length` bytes to `to`, which has room for them; `false` if the packet is shorter.
@@ -234,6 +236,11 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn nat_write(&self, path: u32) -> u32 {
         nat::nat_write_xdp(self.ctx.ctx, path)
+    }
+
+    #[inline(always)]
+    fn forward(&self, path: u32) -> u32 {
+        fast::forward_xdp(self.ctx.ctx, path)
     }
 
     #[inline(always)]
@@ -425,6 +432,11 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn nat_write(&self, path: u32) -> u32 {
         nat::nat_write_tc(self.skb, path)
+    }
+
+    #[inline(always)]
+    fn forward(&self, path: u32) -> u32 {
+        fast::forward_tc(self.skb, path)
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use crate::{
-    answer, bans, checks, connection, conntrack, cookie, count, emit, explain, flood, fragment, maps, marks, nat,
+    answer, bans, checks, connection, conntrack, cookie, count, emit, explain, fast, flood, fragment, maps, marks, nat,
     packet::{Frame, TcFrame},
     route, rules, sets,
     verifier::{self, forget},
@@ -43,6 +43,11 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
         marks::write(frame, work);
     }
     sets::forget_connection(work);
+    if fast::is_used() && path == Path::Ingress && forget(&work.outcome) == Verdict::REDIRECTED.number() {
+        count::packet(work, path, Verdict::REDIRECTED);
+        explain::end(work, path, Verdict::PASS);
+        return Verdict::REDIRECTED;
+    }
     // Read back, so that what follows is verified once and not once for every reason to drop.
     let verdict = Verdict::stored(forget(&work.outcome));
     count::packet(work, path, verdict);
@@ -125,6 +130,10 @@ fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
         return verdict;
     }
     conntrack::look_up(frame, work);
+    let verdict = fast::forward(frame, work);
+    if !verdict.is_pass() {
+        return verdict;
+    }
     connection::read_mark(work);
     let verdict = chains(frame, work, path);
     let verdict = flood::behind(frame, work, verdict);
@@ -132,6 +141,7 @@ fn stack<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Verdict {
     if !verdict.is_pass() {
         return verdict;
     }
+    fast::add_any(work);
     marks::write(frame, work);
     if work.left == 0 {
         fragment::remember(work);

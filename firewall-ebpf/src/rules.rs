@@ -23,7 +23,7 @@ use firewall_common::{
 };
 
 use crate::{
-    emit, explain, fetch, maps,
+    emit, explain, fast, fetch, maps,
     packet::{Frame, TcFrame, XdpFrame},
     read, sets,
     verifier::{self, forget},
@@ -312,6 +312,11 @@ impl<F: Frame> Store for MapStore<'_, F> {
     #[inline(always)]
     fn edit(&mut self, _: &Insn, _: &Packet) -> bool {
         self.frame.edit(self.path) != 0
+    }
+
+    #[inline(always)]
+    fn flow(&mut self, insn: &Insn, _: &Packet) -> bool {
+        fast::flow_add(self.path, insn.rule) != 0
     }
 
     #[inline(always)]

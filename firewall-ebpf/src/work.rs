@@ -117,6 +117,8 @@ pub struct Work {
     pub detour: u32,
     /// The interface that it leaves by as postrouting sees it, 0 for where it is.
     pub leaves_by: u32,
+    /// Does the packet leave from where it came in, so that both of its ends are written there? 0 or 1.
+    pub leaves: u32,
     /// Does the packet leave the firewall without a connection, whatever was said of it? 0 or 1.
     pub left: u32,
     /// How far a SYN's options were read.
@@ -170,6 +172,7 @@ impl Work {
         self.pending = 0;
         self.quoted = 0;
         self.left = 0;
+        self.leaves = 0;
         self.nat = 0;
         self.changes[0].how = 0;
         self.changes[1].how = 0;

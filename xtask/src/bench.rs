@@ -27,6 +27,8 @@ enum What {
     Reading,
     /// Packets dropped a second over a veth pair: nothing but a drop, rampart, the kernel's nft
     Drops,
+    /// Packets forwarded a second over veth pairs: the kernel, nft, rampart, its fast path, a plain redirect
+    Forward,
 }
 
 /// What to measure.
@@ -49,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Observing => "observing",
         What::Reading => "reading",
         What::Drops => "drops",
+        What::Forward => "forward",
     };
     // Some run the command itself, which lies beside them.
     build::rampart(true)?;

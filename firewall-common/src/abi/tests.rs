@@ -12,6 +12,7 @@ use crate::{
     counter::{Counter, FlowStats, InterfaceCounters},
     eval::Cursor,
     event::{Budget, Event, Listeners},
+    fast::Device,
     flood::{Flooding, Floods},
     flow::{FlowKey, Secret},
     fragment::Pieces,
@@ -67,6 +68,7 @@ fn snapshot() -> String {
         FlowKey { low, high, tail }
         Secret { 0 }
         Slot { 0 }
+        Device { flags, address, ifindex }
         Entry {
             key, created, originator_is_high, terms, packets, bytes, rule, generation, mark, ifindex, windows,
         }

@@ -150,6 +150,11 @@ impl Store for HostRun<'_> {
         self.logged.push((index, rule));
     }
 
+    /// On the host there are no connections.
+    fn flow(&mut self, _: &Insn, _: &Packet) -> bool {
+        true
+    }
+
     fn edit(&mut self, insn: &Insn, packet: &Packet) -> bool {
         self.edited.push((insn.low, insn.mask, edit::value(insn, packet)));
         true

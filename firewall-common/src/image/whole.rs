@@ -71,6 +71,7 @@ mod tests {
             USES_REGISTERS,
             USES_CT_MARK,
             USES_MARK,
+            USES_FAST,
             USES_NOTRACK,
             USES_FETCH,
             USES_CELLS,

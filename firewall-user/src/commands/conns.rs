@@ -160,7 +160,7 @@ fn up_to(
         if filter.refused && !is_refused(&mut judge, instance, &flow, &conn)? {
             continue;
         }
-        let generation = flow.entry.generation;
+        let generation = flow.entry.author();
         // A generation that is gone took the names of its rules with it.
         let manifest = manifests.entry(generation).or_insert_with(|| instance.manifest_of(generation).ok());
         show(&flow, &conn, &Author::of(flow.entry.rule, manifest.as_ref())).context(OUTPUT)?;

@@ -359,9 +359,7 @@ impl<'a> Writer<'a> {
                 self.connections((&record.identity, nth), (*over, *count), way);
             }
             Statement::Synproxy(proxy) => self.synproxy(frame, *proxy, way)?,
-            Statement::Flow(_) => {
-                return Err(self.not_yet(frame));
-            }
+            Statement::Flow(at) => self.flow(frame, *at, way)?,
             // Taken off the rule's end, or says nothing.
             Statement::Verdict(_) | Statement::Reject(_) => {}
         }

@@ -47,6 +47,12 @@ pub(super) fn build(ruleset: &Ruleset, previous: Option<&Manifest>) -> Result<Bu
             .map(|file| SourceRecord { name: file.name.clone(), text: file.text.clone() })
             .collect(),
         interfaces: ruleset.interfaces().to_vec(),
+        flow_devices: ruleset
+            .tables()
+            .iter()
+            .find_map(|table| table.flowtables.first())
+            .map(|flowtable| flowtable.devices.clone())
+            .unwrap_or_default(),
         ..Manifest::default()
     };
     for number in 0..ruleset.tables().len() {

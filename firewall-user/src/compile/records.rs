@@ -41,6 +41,9 @@ pub struct Manifest {
     pub chains: Vec<ChainRecord>,
     /// Its rules, in order of chains.
     pub rules: Vec<RuleRecord>,
+    /// Interfaces of the flowtable that rules add connections to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flow_devices: Vec<String>,
     /// The settings it was put in force with.
     #[serde(default)]
     pub config: Config,

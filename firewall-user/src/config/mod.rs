@@ -9,6 +9,7 @@ mod balance;
 mod checks;
 mod conntrack;
 mod flood;
+mod forwarding;
 
 use std::{io, path::Path};
 
@@ -20,6 +21,7 @@ pub use balance::{Backend, Balance, Balances, Kind};
 pub use checks::Checks;
 pub use conntrack::{Conntrack, Timeouts, WhenFull};
 pub use flood::SynFlood;
+pub use forwarding::{FastPath, Forwarding};
 
 use crate::language::{
     Diagnostic, Diagnostics,
@@ -41,6 +43,8 @@ pub struct Config {
     pub attach: Attach,
     /// When cookies are sent unasked.
     pub syn_flood: SynFlood,
+    /// Packets on their way through.
+    pub forwarding: Forwarding,
     /// What the agent does: no part of a ruleset, and not kept with one.
     #[serde(skip_serializing)]
     pub agent: Agent,

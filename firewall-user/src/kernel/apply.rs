@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use firewall_common::{
     abi::ABI_VERSION,
     control::Control,
-    image::{Forest, Image, Settings, USES_LOCAL_NAT},
+    image::{Forest, Image, Settings, USES_FAST, USES_LOCAL_NAT},
     interface::Interface as Entry,
 };
 
 use super::{
-    Attached, Instance, KernelError, Lock, attach, cookies,
+    Attached, Instance, KernelError, Lock, attach, cookies, fast,
     generation::Generation,
     host, instance,
     interfaces::{self, Interface},
@@ -71,7 +71,8 @@ impl Instance {
     }
 
     fn try_apply(&self, compiled: &Compiled, options: &ApplyOptions) -> Result<Applied, KernelError> {
-        let all = interfaces::list()?;
+        let mut all = interfaces::list()?;
+        fast::trust_checksums(&mut all, &compiled.manifest.config);
         let mut chosen = interfaces::choose(&all, &options.interfaces)?;
         let loopback = all.iter().find(|interface| interface.is_loopback);
         let is_chosen = chosen.iter().any(|interface| interface.is_loopback);
@@ -80,7 +81,7 @@ impl Instance {
             chosen.push(Interface { unasked: true, ..loopback.clone() });
         }
         for interface in &mut chosen {
-            interface.rewrites = compiled.image.rewrites();
+            interface.rewrites = compiled.image.rewrites() || fast::uses(compiled) & USES_FAST != 0;
         }
         let control = self.begin()?;
         refuse_unconfirmed(&control)?;
@@ -91,6 +92,7 @@ impl Instance {
             attach::refuse_foreign(interface)?;
             check_index(interface)?;
         }
+        fast::check(compiled)?;
         way_back::check(&compiled.image)?;
         cookies::check(object::uses(compiled))?;
         Self::refuse_large_sets(compiled)?;
@@ -105,9 +107,12 @@ impl Instance {
         let attached = if control.generation[control.active as usize & 1] == 0 {
             // The entry programs drop what no generation judges: there must be one before they are attached.
             self.put_in_force(&generation, control, options)?;
-            self.attach_all(&mut generation.ebpf, &fresh, (&all, config))?
+            let attached = self.attach_all(&mut generation.ebpf, &fresh, (&all, config))?;
+            self.fill_devices(&mut generation, compiled, &all)?;
+            attached
         } else {
             let attached = self.attach_all(&mut generation.ebpf, &fresh, (&all, config))?;
+            self.fill_devices(&mut generation, compiled, &all)?;
             if let Err(error) = self.put_in_force(&generation, control, options) {
                 self.detach_all(&attached)?;
                 return Err(error);
@@ -126,6 +131,16 @@ impl Instance {
             took: Duration::ZERO,
             confirm_by: options.confirm,
         })
+    }
+
+    /// Tells the generation by which interfaces packets may take the fast path.
+    fn fill_devices(
+        &self,
+        generation: &mut Generation,
+        compiled: &Compiled,
+        all: &[Interface],
+    ) -> Result<(), KernelError> {
+        maps::fill(&mut generation.ebpf, maps::DEVICES, &fast::devices(compiled, all, &self.entries()?))
     }
 
     /// The control value to start from, in an instance that may be new.

@@ -18,6 +18,10 @@ pub(super) struct Interface {
     pub(super) has_ethernet: bool,
     /// For a VLAN: the interface below.
     pub(super) vlan_of: Option<u32>,
+    /// The interface below it, of whatever is stacked; not the other end of a pair.
+    pub(super) below: Option<u32>,
+    /// Its hardware address; zeros when it has none of six bytes.
+    pub(super) address: [u8; 6],
     /// The interface it is a port of.
     pub(super) controller: Option<u32>,
     /// Is it one whose ports hand their packets to it before the network layer sees them: a bridge, a bond, a team?
@@ -60,6 +64,8 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         is_loopback: link.header.flags.contains(LinkFlags::Loopback),
         has_ethernet: matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
         vlan_of: None,
+        below: None,
+        address: [0; 6],
         controller: None,
         has_ports: false,
         is_pair: false,
@@ -71,6 +77,7 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Address(bytes) => interface.address = bytes[..].try_into().unwrap_or_default(),
             LinkAttribute::Link(index) => below = Some(*index),
             LinkAttribute::Controller(index) => interface.controller = Some(*index),
             LinkAttribute::LinkInfo(info) => {
@@ -85,6 +92,7 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         }
     }
     interface.vlan_of = interface.vlan_of.and(below);
+    interface.below = below.filter(|_| !interface.is_pair);
     (!interface.name.is_empty()).then_some(interface)
 }
 

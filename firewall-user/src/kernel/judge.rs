@@ -32,11 +32,23 @@ impl Side {
     }
 }
 
+impl Side {
+    /// The code of a program there that sends the packet out of an interface.
+    const fn redirecting(self) -> u32 {
+        match self {
+            Self::Xdp => XDP_REDIRECT,
+            Self::TcIngress | Self::TcEgress => TC_ACT_REDIRECT,
+        }
+    }
+}
+
 /// What the program said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// Did the packet pass?
     pub passed: bool,
+    /// Did the program send it on by another interface, or back?
+    pub redirected: bool,
     /// The packet as the program left it.
     pub bytes: Vec<u8>,
     /// Time for one run, by the kernel's measure, in whole nanoseconds.
@@ -53,6 +65,8 @@ const SK_BUFF_IFINDEX: usize = 40;
 
 /// `XDP_PASS`, and `TC_ACT_UNSPEC` as the kernel returns it.
 const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+const TC_ACT_REDIRECT: u32 = 7;
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 
 /// Room for what programs may put before or behind a packet.
@@ -83,7 +97,8 @@ impl Instance {
         };
         let TestRunResult { return_value, duration, data_size_out, .. } = result.map_err(failed)?;
         bytes.truncate(data_size_out as usize);
-        Ok(Judgement { passed: return_value == side.passing(), bytes, duration })
+        let redirected = return_value == side.redirecting();
+        Ok(Judgement { passed: return_value == side.passing(), redirected, bytes, duration })
     }
 }
 

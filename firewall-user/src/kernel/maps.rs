@@ -54,6 +54,7 @@ pub(super) const NODES: &str = "NODES";
 pub(super) const NARROW: &str = "NARROW";
 pub(super) const WIDE: &str = "WIDE";
 pub(super) const GENERATORS: &str = "GENERATORS";
+pub(super) const DEVICES: &str = "DEVICES";
 pub(super) const MANIFEST: &str = "MANIFEST";
 pub(super) const LEDGER: &str = "LEDGER";
 pub(super) const TRAIL: &str = "TRAIL";
@@ -107,8 +108,8 @@ pub(super) const STATE: [Shape; 24] = [
 ];
 
 /// Names of a generation's own maps that are pinned with it.
-pub(super) const OF_GENERATION: [&str; 9] =
-    [INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE, GENERATORS, MANIFEST];
+pub(super) const OF_GENERATION: [&str; 10] =
+    [INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE, GENERATORS, DEVICES, MANIFEST];
 
 impl Shape {
     /// Compares with what is pinned at `path`; how many entries it has.

@@ -13,7 +13,7 @@ use firewall_common::{
     image::{Forest, Image, PARTS, Settings},
 };
 
-use super::{KernelError, Side, answering, clocks, jiffies::Jiffies, maps, pins::Pins};
+use super::{KernelError, Side, answering, clocks, fast, jiffies::Jiffies, maps, pins::Pins};
 use crate::compile::Compiled;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RAMPART_EBPF_OBJECT"));
@@ -88,7 +88,7 @@ impl<'a> Shape<'a> {
             buckets,
             mask: buckets - 1,
             timeouts: conntrack.timeouts.ticks(),
-            tracking: conntrack.ways(),
+            tracking: conntrack.ways() | fast::ways(compiled),
             checks: compiled.manifest.config.checks.bits(),
             flooding: compiled.manifest.config.syn_flood.limits(),
             answering: answering::here(),
@@ -100,7 +100,7 @@ impl<'a> Shape<'a> {
 /// What a generation uses, by its ruleset or by its settings.
 pub(super) fn uses(compiled: &Compiled) -> u32 {
     let floods = compiled.manifest.config.syn_flood.is_on();
-    compiled.image.settings.uses | if floods { USES_FLOODS } else { 0 }
+    fast::uses(compiled) | if floods { USES_FLOODS } else { 0 }
 }
 
 /// The programs of a generation.

@@ -56,6 +56,8 @@ pub struct Conn {
     pub mark: u32,
     /// Conntrack zone.
     pub zone: u16,
+    /// Was it given the fast path?
+    pub offloaded: bool,
     /// Both ends as packets have them behind the translation, if there is one.
     pub translated: Option<(End, End)>,
 }
@@ -78,6 +80,7 @@ impl Conn {
             expires: since(now, slot.expires()),
             mark: entry.mark,
             zone: entry.key.zone(),
+            offloaded: entry.is_offloaded(),
             translated: None,
         }
     }
@@ -129,6 +132,9 @@ impl Conn {
         if let Some(id) = self.query_id() {
             let _ = write!(line, " id {id}");
         }
+        if self.offloaded {
+            line += " offload";
+        }
         if self.zone != 0 {
             let _ = write!(line, " zone {}", self.zone);
         }
@@ -158,6 +164,7 @@ impl Conn {
             "expires": self.expires,
             "replied": self.state.is_replied(),
             "assured": self.state.is_assured(),
+            "offload": self.offloaded,
             "mark": self.mark,
             "zone": self.zone,
             "rule": author.rule_json(),

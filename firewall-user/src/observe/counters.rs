@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use firewall_common::{
     answer::Answers,
-    counter::{Counter, InterfaceCounters, PASSED},
+    counter::{Counter, InterfaceCounters, PASSED, REDIRECTED},
     verdict::{REASONS, Reason},
 };
 use serde_json::{Map, Value, json};
@@ -16,7 +16,9 @@ pub struct Way {
     pub all: Counter,
     /// Those that went on.
     pub passed: Counter,
-    /// Those that did not, by reason number; only reasons that happened.
+    /// Those that took the fast path.
+    pub redirected: Counter,
+    /// Those that did not go on, by reason number; only reasons that happened.
     pub dropped: Vec<(u32, Counter)>,
 }
 
@@ -27,10 +29,11 @@ impl Way {
             packets: sum.packets.saturating_add(counter.packets),
             bytes: sum.bytes.saturating_add(counter.bytes),
         };
-        let dropped = counters.iter().enumerate().skip(PASSED + 1);
+        let dropped = counters.iter().enumerate().filter(|(number, _)| ![PASSED, REDIRECTED].contains(number));
         Self {
             all: counters.iter().fold(Counter::default(), sum),
             passed: counters[PASSED],
+            redirected: counters[REDIRECTED],
             dropped: dropped
                 .filter(|(_, counter)| counter.packets > 0)
                 .map(|(number, counter)| (number as u32, *counter))
@@ -49,6 +52,10 @@ impl Way {
         let _ = writeln!(out, "  {word:<9} {packets:>12} packets {bytes:>16} bytes");
         let Counter { packets, bytes } = self.passed;
         let _ = writeln!(out, "    passed  {packets:>12} packets {bytes:>16} bytes");
+        if self.redirected.packets > 0 {
+            let Counter { packets, bytes } = self.redirected;
+            let _ = writeln!(out, "    offload {packets:>12} packets {bytes:>16} bytes");
+        }
         if dropped > 0 {
             let _ = writeln!(out, "    dropped {dropped:>12} packets");
         }
@@ -68,6 +75,8 @@ impl Way {
             (format!("{word}_bytes"), self.all.bytes.into()),
             ("passed".to_owned(), self.passed.packets.into()),
             ("passed_bytes".to_owned(), self.passed.bytes.into()),
+            ("redirected".to_owned(), self.redirected.packets.into()),
+            ("redirected_bytes".to_owned(), self.redirected.bytes.into()),
             ("dropped".to_owned(), by_reason(|counter| counter.packets).into()),
             ("dropped_bytes".to_owned(), by_reason(|counter| counter.bytes).into()),
         ];
@@ -134,6 +143,7 @@ mod tests {
         counters.ingress[Reason::Policy as usize] = Counter { packets: 3, bytes: 180 };
         counters.ingress[Reason::Ipv4Version as usize] = Counter { packets: 1, bytes: 60 };
         counters.egress[PASSED] = Counter { packets: 5, bytes: 500 };
+        counters.ingress[REDIRECTED] = Counter { packets: 2, bytes: 200 };
         counters.egress[REASONS - 1] = Counter { packets: 1, bytes: 1 };
         counters
     }
@@ -141,7 +151,7 @@ mod tests {
     #[test]
     fn only_reasons_that_happened_are_shown() {
         let text = text("eth0", &counters());
-        assert!(text.starts_with("eth0\n  received            14 packets             1240 bytes\n"), "{text}");
+        assert!(text.starts_with("eth0\n  received            16 packets             1440 bytes\n"), "{text}");
         assert!(text.contains("policy (ruleset): no rule decided"), "{text}");
         assert!(text.contains("ipv4_version (network): "), "{text}");
         assert!(text.contains("reason_127 (unknown)"), "{text}");
@@ -151,7 +161,8 @@ mod tests {
     #[test]
     fn every_packet_is_in_the_sum() {
         let json = json(&counters());
-        assert_eq!(json["received"], 14);
+        assert_eq!(json["received"], 16);
+        assert_eq!(json["redirected"], 2);
         assert_eq!(json["passed"], 10);
         assert_eq!(json["dropped"], serde_json::json!({ "policy": 3, "ipv4_version": 1 }));
         assert_eq!(json["dropped_bytes"]["policy"], 180);

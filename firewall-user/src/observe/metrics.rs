@@ -161,13 +161,19 @@ fn of_interfaces(text: &mut Text, interfaces: &[(String, InterfaceCounters)]) {
     let units: [(&str, Pick); 2] = [("packets", |counter| counter.packets), ("bytes", |counter| counter.bytes)];
     for (unit, pick) in units {
         let name = format!("seen_{unit}");
-        let help = format!("All {unit} that came in or were about to leave: passed and dropped ones together.");
+        let help =
+            format!("All {unit} that came in or were about to leave: passed, redirected and dropped ones together.");
         per_way(text, interfaces, (&name, &help), |way, emit| emit(&[], pick(&way.all)));
     }
     for (unit, pick) in units {
         let name = format!("passed_{unit}");
         let help = format!("The {unit} that rampart let pass.");
         per_way(text, interfaces, (&name, &help), |way, emit| emit(&[], pick(&way.passed)));
+    }
+    for (unit, pick) in units {
+        let name = format!("redirected_{unit}");
+        let help = format!("The {unit} that took the fast path past the rules and the stack.");
+        per_way(text, interfaces, (&name, &help), |way, emit| emit(&[], pick(&way.redirected)));
     }
     for (unit, pick) in units {
         let name = format!("dropped_{unit}");

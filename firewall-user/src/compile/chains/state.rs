@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use firewall_common::{
-    image::{DECIDES, Hook, Insn, Op, Target, USES_REJECT, USES_SYNPROXY},
+    image::{DECIDES, Hook, Insn, Op, Part, Target, USES_FAST, USES_REJECT, USES_SYNPROXY},
     packet::Field,
 };
 
@@ -123,8 +123,25 @@ impl Writer<'_> {
         CompileError::NoDataPlane { file: record.file.clone(), line: record.line, what: what.to_owned(), reason }
     }
 
-    pub(super) fn not_yet(&self, frame: &Frame<'_>) -> CompileError {
-        self.no_data_plane(frame, "flow add", "there is no way past the rules yet")
+    /// `flow add`. Connections know that they have the fast path, and not by which flowtable: there is one, or all have the same interfaces.
+    pub(super) fn flow(&mut self, frame: &Frame<'_>, at: usize, way: Way) -> Result<(), CompileError> {
+        let devices = &frame.table.flowtables[at].devices;
+        let flowtables = self.ruleset.tables().iter().flat_map(|table| &table.flowtables);
+        if flowtables.into_iter().any(|other| other.devices != *devices) {
+            let reason = "there are flowtables with other interfaces: give all of them the same";
+            return Err(self.no_data_plane(frame, "flow add", reason));
+        }
+        if self.part != Part::Forward {
+            return Err(self.no_data_plane(
+                frame,
+                "flow add",
+                "its chain is jumped to from elsewhere than hook forward",
+            ));
+        }
+        self.out.uses |= USES_FAST;
+        let insn = Insn { op: Op::Flow as u8, flags: way.flags, rule: way.rule, ..Insn::default() };
+        self.out.push(insn, way.pass, way.fail);
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use firewall_common::{
-    counter::{Counter, InterfaceCounters, PASSED},
+    counter::{Counter, InterfaceCounters, PASSED, REDIRECTED},
     flow::FlowKey,
     ledger::Dropped,
     verdict::Reason,
@@ -100,7 +100,7 @@ impl Way {
 impl Outcome {
     fn of(number: usize) -> Self {
         match number {
-            PASSED => Self::Passed,
+            PASSED | REDIRECTED => Self::Passed,
             rejected if rejected == Reason::Rejected as usize => Self::Rejected,
             _ => Self::Dropped,
         }
@@ -184,7 +184,7 @@ impl Model {
             for (way, counters) in [(Way::In, &counted.ingress), (Way::Out, &counted.egress)] {
                 for (number, counter) in counters.iter().enumerate().filter(|(_, counter)| counter.packets > 0) {
                     add(outcomes.entry((name.clone(), way, Outcome::of(number))).or_default(), *counter);
-                    if number != PASSED {
+                    if ![PASSED, REDIRECTED].contains(&number) {
                         add(reasons.entry(number as u32).or_default(), *counter);
                     }
                 }
