@@ -121,6 +121,22 @@ pub fn step_range<S: Store>(store: &S, packet: &Packet, cursor: &mut Cursor) -> 
     true
 }
 
+/// Runs the instruction under the cursor if it is a [`Op::Counter`]; says whether it was.
+#[inline(always)]
+pub fn step_counter<S: Store>(store: &mut S, packet: &Packet, cursor: &mut Cursor) -> bool {
+    let at = store.forget(&cursor.at.0);
+    let Some(insn) = store.insn(at) else {
+        return false;
+    };
+    if insn.op != Op::Counter as u8 {
+        return false;
+    }
+    let insn = *insn;
+    advance(&insn, true, cursor);
+    store.count(insn.low, packet);
+    true
+}
+
 /// Runs the instruction under the cursor and moves the cursor on.
 ///
 /// `None` when the image is broken (an index beyond its end): never with an image that [`Store`] and compiler agree on.

@@ -5,7 +5,7 @@
 
 use crate::{
     image::Hook,
-    packet::{Field, NO_L4, Packet},
+    packet::{Field, NO_L4, Packet, WORDS},
     verdict::Reason,
 };
 
@@ -95,7 +95,7 @@ pub struct Trail {
 /// Size of a record without its steps.
 pub const TRAIL_HEAD: usize = core::mem::offset_of!(Trail, steps);
 
-crate::shared!(Trail = 88 + 4 * BUCKETS + 304 + SNAP + 4 * STEPS, TrailFilter = 104);
+crate::shared!(Trail = 88 + 4 * BUCKETS + 304 + SNAP + 4 * STEPS, TrailFilter = 120);
 
 /// [`TrailFilter::flags`]: the steps are wanted.
 pub const WANTS_STEPS: u32 = 1;
@@ -134,6 +134,13 @@ pub struct TrailFilter {
     pub ifindex: u32,
     /// Must be zero.
     pub reserved: u32,
+    /// A word of the packet, by its place, that tells most packets apart from those asked for, and the one in its place in the
+    /// other direction: see [`TrailFilter::aimed`].
+    pub early: [u32; 2],
+    /// What it must be.
+    pub early_value: u32,
+    /// Which of its bits are asked for; 0 when no word tells.
+    pub early_mask: u32,
     /// Source address, as in [`Field::SourceAddress`].
     pub source: [u32; 4],
     /// Which of its bits are asked for.
@@ -145,6 +152,42 @@ pub struct TrailFilter {
 }
 
 impl TrailFilter {
+    /// May the packet be one of those asked for? A compare or two, for the many that are not.
+    #[inline(always)]
+    pub fn may_match(&self, packet: &Packet) -> bool {
+        let differs = |at: u32| (packet.words[at as usize & (WORDS - 1)] ^ self.early_value) & self.early_mask != 0;
+        !differs(self.early[0]) || !differs(self.early[1])
+    }
+
+    /// With the word chosen by which packets are told apart first.
+    #[must_use]
+    pub fn aimed(mut self) -> Self {
+        let both = self.flags & BOTH_WAYS != 0;
+        let aim = |there: Field, back: Field, more: u32, value: u32, mask: u32| {
+            let back = if both { back } else { there };
+            ([there as u32 + more, back as u32 + more], value, mask)
+        };
+        // The last word of an address says most: of an IPv4 address there is but the first.
+        let word = |mask: &[u32; 4]| (0..4).rev().find(|at| mask[*at as usize] != 0);
+        let (early, value, mask) = if self.destination_port != 0 {
+            aim(Field::DestinationPort, Field::SourcePort, 0, self.destination_port & 0xffff, 0xffff)
+        } else if self.source_port != 0 {
+            aim(Field::SourcePort, Field::DestinationPort, 0, self.source_port & 0xffff, 0xffff)
+        } else if let Some(at) = word(&self.source_mask) {
+            let (value, mask) = (self.source[at as usize], self.source_mask[at as usize]);
+            aim(Field::SourceAddress, Field::DestinationAddress, at, value, mask)
+        } else if let Some(at) = word(&self.destination_mask) {
+            let (value, mask) = (self.destination[at as usize], self.destination_mask[at as usize]);
+            aim(Field::DestinationAddress, Field::SourceAddress, at, value, mask)
+        } else if self.protocol != 0 {
+            aim(Field::L4Proto, Field::L4Proto, 0, self.protocol & 0xff, 0xff)
+        } else {
+            ([0; 2], 0, 0)
+        };
+        (self.early, self.early_value, self.early_mask) = (early, value, mask);
+        self
+    }
+
     /// Is the packet, as parsed, one of those asked for?
     #[inline(always)]
     pub fn matches(&self, packet: &Packet) -> bool {

@@ -35,10 +35,20 @@ fn trail() -> Option<&'static mut Trail> {
     Some(unsafe { &mut *pointer })
 }
 
+/// Do the notes of the packet's buckets matter? Only a shadow's connections are copied for it.
+#[inline(always)]
+fn is_shadow() -> bool {
+    maps::EXPLAIN.load() == Explain::Shadow as u32
+}
+
 /// A packet begins its way.
 #[inline(always)]
-pub fn begin() {
+pub fn begin(work: &mut Work) {
     if !is_on() {
+        return;
+    }
+    work.watched = 0;
+    if !is_shadow() {
         return;
     }
     if let Some(trail) = trail() {
@@ -48,30 +58,32 @@ pub fn begin() {
     }
 }
 
-/// The packet was read: is it one of those asked for?
+/// The packet was read: is it one of those asked for? Most are not, which a compare or two tell without a call.
 #[inline(always)]
-pub fn parsed<F: Frame>(frame: &F, work: &Work) {
-    if is_on() {
-        choose(frame, work);
+pub fn parsed<F: Frame>(frame: &F, work: &mut Work) {
+    if is_on() && maps::TRAIL_FILTER.get(0).is_some_and(|filter| filter.may_match(&work.packet)) {
+        work.watched = choose(frame, work);
     }
 }
 
 /// Not inlined: it is not on the way of packets that nobody watches.
 #[inline(never)]
-fn choose<F: Frame>(frame: &F, work: &Work) {
+fn choose<F: Frame>(frame: &F, work: &Work) -> u32 {
     verifier::frame();
     let (Some(trail), Some(filter)) = (trail(), maps::TRAIL_FILTER.get(0)) else {
-        return;
+        return 0;
     };
     let is_over = filter.until != 0 && filter.until.wrapping_sub(work.tick) as i32 <= 0;
     if is_over || !filter.matches(&work.packet) {
-        return;
+        return 0;
     }
     trail.active = 1;
+    trail.step_count = 0;
     trail.captured = 0;
     if filter.flags & WANTS_BYTES != 0 {
         capture(frame, trail, filter);
     }
+    1
 }
 
 /// Copies the frame as it came, before anything changes it.
@@ -93,20 +105,17 @@ fn capture<F: Frame>(frame: &F, trail: &mut Trail, filter: &TrailFilter) {
 
 /// The packet comes to a hook.
 #[inline(always)]
-pub fn hook(hook: Hook) {
-    step(AT_HOOK | hook as u32);
+pub fn hook(work: &Work, hook: Hook) {
+    step(work, AT_HOOK | hook as u32);
 }
 
 /// The packet stands at this place in the image, or has this verdict.
 #[inline(always)]
-pub fn step(at: u32) {
-    if !is_on() {
+pub fn step(work: &Work, at: u32) {
+    if !is_on() || forget(&work.watched) == 0 {
         return;
     }
-    let Some(trail) = trail() else {
-        return;
-    };
-    if trail.active != 0 {
+    if let Some(trail) = trail() {
         trail.steps[forget(&trail.step_count) as usize & (STEPS - 1)] = at;
         trail.step_count = trail.step_count.wrapping_add(1);
     }
@@ -114,28 +123,29 @@ pub fn step(at: u32) {
 
 /// The packet went on from there. Steps within trees lead nowhere but the last one.
 #[inline(always)]
-pub fn moved(from: Target, cursor: &Cursor) {
+pub fn moved(work: &Work, from: Target) {
     if !from.is_next() {
-        step(cursor.at.0);
-    } else if from != cursor.at {
-        found(cursor);
+        step(work, work.cursor.at.0);
+    } else if from != work.cursor.at {
+        found(work);
     }
 }
 
 /// A tree led here: to an instruction, or to the verdict of a rule that needs none.
 #[inline(always)]
-pub fn found(cursor: &Cursor) {
+pub fn found(work: &Work) {
+    let cursor: &Cursor = &work.cursor;
     if is_on() && cursor.at.is_verdict() && cursor.rule != NO_RULE {
         let policy = if cursor.rule & POLICY != 0 { AT_POLICY } else { 0 };
-        step(AT_RULE | policy | (cursor.rule & (AT_POLICY - 1)));
+        step(work, AT_RULE | policy | (cursor.rule & (AT_POLICY - 1)));
     }
-    step(cursor.at.0);
+    step(work, cursor.at.0);
 }
 
 /// A bucket of the state table is looked at.
 #[inline(always)]
 pub fn bucket(index: u32) {
-    if !is_on() {
+    if !is_shadow() {
         return;
     }
     if let Some(trail) = trail() {
@@ -147,7 +157,7 @@ pub fn bucket(index: u32) {
 /// The packet's way ends with this verdict.
 #[inline(always)]
 pub fn end(work: &Work, path: Path, verdict: Verdict) {
-    if is_on() {
+    if is_on() && forget(&work.watched) != 0 {
         close(work, path as u32, verdict.number());
     }
 }
@@ -158,7 +168,7 @@ fn close(work: &Work, path: u32, verdict: u32) {
     let (Some(trail), Some(filter)) = (trail(), maps::TRAIL_FILTER.get(0)) else {
         return;
     };
-    if trail.active == 0 || !filter.wants(verdict) {
+    if !filter.wants(verdict) {
         return;
     }
     write(trail, work, path, verdict);

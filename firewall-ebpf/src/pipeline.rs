@@ -273,7 +273,7 @@ fn postrouting<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
 /// the kernel.
 #[inline(always)]
 fn begin<F: Frame>(frame: &F, work: &mut Work, path: Path) {
-    explain::begin();
+    explain::begin(work);
     let ifindex = frame.ifindex();
     let interface = maps::interface(ifindex);
     let now = maps::now_ns();

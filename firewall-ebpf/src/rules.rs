@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     classify::{self, Narrow, Node, Root, Wide},
-    eval::{Cursor, Store, step, step_range},
+    eval::{Cursor, Store, step, step_counter, step_range},
     image::{
         HAS_EXTRAS, HAS_SHAPES, Insn, Interval, NO_ANSWER, POLICY, Part, Target, USES_SHAPES, USES_SYNPROXY, USES_TREES,
     },
@@ -63,8 +63,8 @@ fn begin(work: &mut Work, part: Part, entry: Target) {
     work.hook = part.hook() as u32;
     work.part = part as u32;
     work.cursor = Cursor::new(entry);
-    explain::hook(part.hook());
-    explain::step(entry.0);
+    explain::hook(work, part.hook());
+    explain::step(work, entry.0);
 }
 
 /// Finds the first rule that matches; `true` when that came to a verdict.
@@ -87,29 +87,34 @@ fn find<F: Frame>(frame: &F, work: &mut Work) {
     let store = MapStore::of(frame, work);
     // A broken image leaves the cursor where it is: the loop finds that out again and drops the packet.
     let _ = classify::start(&store, &work.packet, root, is_v6, &mut work.cursor);
-    explain::found(&work.cursor);
+    explain::found(work);
 }
 
 /// Range instructions that are run before the general loop is begun.
 const RANGES_IN_A_ROW: usize = 8;
 
-/// Runs the range tests that a ruleset begins with, without any call; `true` when they came to a verdict.
+/// Runs the range tests that a ruleset begins with, and a counter behind them, without any call; `true` when they came to a verdict.
 #[inline(always)]
 fn run_ranges<F: Frame>(frame: &F, work: &mut Work) -> bool {
-    let store = MapStore::of(frame, work);
+    let mut store = MapStore::of(frame, work);
     for _ in 0..RANGES_IN_A_ROW {
         let mut cursor = work.cursor;
         let moved = step_range(&store, &work.packet, &mut cursor);
         work.cursor = cursor;
         if !moved {
-            return false;
+            break;
         }
-        explain::step(cursor.at.0);
+        explain::step(work, cursor.at.0);
         if cursor.at.is_verdict() {
             return true;
         }
     }
-    false
+    // Once, not at each step: the verifier would follow every way on from there.
+    if !step_counter(&mut store, &work.packet, &mut work.cursor) {
+        return false;
+    }
+    explain::step(work, work.cursor.at.0);
+    Target(forget(&work.cursor.at.0)).is_verdict()
 }
 
 /// Runs instructions of every kind, as many as there are.
@@ -191,7 +196,7 @@ extern "C" fn walk_step<F: Frame>(_: u64, context: *mut c_void) -> i64 {
     } else {
         step(&mut MapStore::of(frame, work), &mut work.packet, &mut work.cursor)
     };
-    explain::moved(from, &work.cursor);
+    explain::moved(work, from);
     i64::from(moved.is_none() || work.cursor.at.is_verdict())
 }
 

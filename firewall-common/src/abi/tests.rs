@@ -121,7 +121,8 @@ fn snapshot() -> String {
             pending, bucket_count, step_count, captured, reserved, buckets, packet, reserved2, bytes, steps,
         }
         TrailFilter {
-            until, flags, per_tick, snap, nfproto, protocol, source_port, destination_port, ifindex, reserved, source,
+            until, flags, per_tick, snap, nfproto, protocol, source_port, destination_port, ifindex, reserved, early,
+            early_value, early_mask, source,
             source_mask, destination, destination_mask,
         }
     };

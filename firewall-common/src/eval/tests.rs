@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use super::{Cursor, HostRun, Store, step, step_range};
+use super::{Cursor, HostRun, Store, step, step_counter, step_range};
 use crate::{
     fetch::Fetch,
     image::{DECIDES, Forest, Hook, Image, Insn, Interval, NEGATE, NO_RULE, Op, POLICY, Settings, Target},
@@ -403,6 +403,7 @@ proptest! {
             let insn = *store.insn(before.at.0).expect("just seen");
             let mut alone = before;
             let is_range = step_range(&store, &packet, &mut alone);
+            let is_counter = !is_range && step_counter(&mut HostRun::new(&image), &packet, &mut alone);
             if step(&mut store, &mut packet, &mut cursor).is_none() {
                 prop_assert_eq!(cursor, before);
                 break;
@@ -410,7 +411,8 @@ proptest! {
             prop_assert!(cursor.at == insn.pass || cursor.at == insn.fail);
             prop_assert!(cursor.rule == before.rule || cursor.rule == insn.rule && insn.flags & DECIDES != 0);
             prop_assert_eq!(is_range, insn.op == Op::Range as u8);
-            prop_assert_eq!(alone, if is_range { cursor } else { before }, "the short step does the same");
+            prop_assert_eq!(is_counter, insn.op == Op::Counter as u8);
+            prop_assert_eq!(alone, if is_range || is_counter { cursor } else { before }, "the short step does the same");
         }
     }
 }

@@ -46,6 +46,40 @@ fn both_ways_is_asked_for() {
     assert!(TrailFilter { flags: BOTH_WAYS, ..one }.matches(&back));
 }
 
+/// The word that is looked at first lets nothing go by that is asked for, and tells others apart.
+#[test]
+fn the_early_word_agrees_with_the_filter() {
+    let none = TrailFilter::default();
+    let address = |mask| ([0xc633_6407, 0, 0, 0], [mask, 0, 0, 0]);
+    let mut filters = vec![
+        none,
+        TrailFilter { destination_port: 0x16 | ASKED, ..none },
+        TrailFilter { source_port: 0x16 | ASKED, ..none },
+        TrailFilter { protocol: 6 | ASKED, ..none },
+        TrailFilter { protocol: 17 | ASKED, ..none },
+    ];
+    for mask in [u32::MAX, 0xffff_0000] {
+        let (source, source_mask) = address(mask);
+        filters.push(TrailFilter { source, source_mask, ..none });
+        filters.push(TrailFilter { destination: source, destination_mask: source_mask, ..none });
+        let (wide, wide_mask) = ([0x2001_0db8, 0, 0, 9], [u32::MAX, u32::MAX, u32::MAX, mask]);
+        filters.push(TrailFilter { nfproto: 10, source: wide, source_mask: wide_mask, ..none });
+    }
+    let ends = [0xc633_6407_u32, 0xc633_6408, 0xcb00_710a];
+    let mut told_apart = 0;
+    for filter in filters.iter().flat_map(|filter| [*filter, TrailFilter { flags: BOTH_WAYS, ..*filter }]) {
+        let filter = filter.aimed();
+        for (from, to) in ends.iter().flat_map(|from| ends.map(|to| (*from, to))) {
+            for (sport, dport) in [(22, 40000), (40000, 22), (5, 6)] {
+                let packet = packet(from, to, sport, dport);
+                assert!(filter.may_match(&packet) || !filter.matches(&packet), "{filter:?}: {packet:?}");
+                told_apart += u32::from(!filter.may_match(&packet));
+            }
+        }
+    }
+    assert!(told_apart > 200, "{told_apart}");
+}
+
 #[test]
 fn the_last_steps_are_kept() {
     let mut trail = Trail::EMPTY;

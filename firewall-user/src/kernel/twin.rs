@@ -51,7 +51,7 @@ impl Instance {
             shadow::prove_same(&ours, &theirs)?;
         }
         let until = host::tick().wrapping_add(ticks(time)).max(1);
-        maps::fill(&mut ebpf, maps::TRAIL_FILTER, &[TrailFilter { until, ..filter }])?;
+        maps::fill(&mut ebpf, maps::TRAIL_FILTER, &[TrailFilter { until, ..filter.aimed() }])?;
         let missing = || KernelError::Damaged("no map TRAILS".to_owned());
         let Map::RingBuf(data) = ebpf.take_map(maps::TRAILS).ok_or_else(missing)? else { return Err(missing()) };
         let ring = RingBuf::try_from(Map::RingBuf(data)).map_err(KernelError::map(maps::TRAILS))?;
