@@ -98,6 +98,8 @@ fn metrics_are_clean_and_add_up() {
     traffic(&pair);
     let metrics = rampart.run(&["metrics"]).success().stdout;
     assert_eq!(promtool(&metrics), "");
+    assert!(metrics.contains("rampart_last_apply_result{result=\"applied\"} 1\n"), "{metrics}");
+    assert!(sum(&metrics, "rampart_last_apply_timestamp_seconds", &[]) > 1_700_000_000, "{metrics}");
     for way in ["direction=\"in\"", "direction=\"out\""] {
         let one = |family| sum(&metrics, family, &["interface=\"eth0\"", way]);
         let (seen, passed) = (one("rampart_seen_packets_total"), one("rampart_passed_packets_total"));
@@ -109,6 +111,13 @@ fn metrics_are_clean_and_add_up() {
     let bounded = rampart.run(&["metrics", "--rules", "1"]).success().stdout;
     assert!(bounded.contains("rampart_rules_told 0\n") && !bounded.contains("rampart_rule_packets_total"), "{bounded}");
     assert!(rampart.run(&["metrics", "--open-metrics"]).success().stdout.ends_with("# EOF\n"));
+    // One that was refused is the last one, whatever is in force.
+    assert_eq!(rampart.apply("table inet t { chain c { nonsense } }").status, 1);
+    let metrics = rampart.run(&["metrics"]).success().stdout;
+    assert!(metrics.contains("rampart_last_apply_result{result=\"refused\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("rampart_last_apply_result{result=\"applied\"} 0\n"), "{metrics}");
+    assert!(metrics.contains("rampart_up 1\n"), "{metrics}");
+    assert_eq!(promtool(&metrics), "");
 }
 
 #[test]

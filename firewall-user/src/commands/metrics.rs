@@ -1,6 +1,10 @@
 //! `rampart metrics`: what there is to measure, once.
 
-use std::{collections::BTreeMap, time::UNIX_EPOCH};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    time::UNIX_EPOCH,
+};
 
 use anyhow::Result;
 use firewall_common::{
@@ -13,8 +17,11 @@ use super::{Session, Status, counters, open_if_running, print};
 use crate::{
     cli::observing::Metrics,
     compile::{Manifest, ObjectRecord, RuleRecord},
-    kernel::{self, Instance, KernelError},
-    observe::metrics::{BackendState, Format, Snapshot, text},
+    kernel::{self, Instance, Journal, KernelError},
+    observe::{
+        conns::Conn,
+        metrics::{BackendState, Format, NatUse, Snapshot, text},
+    },
 };
 
 pub(super) fn run(_: &Session<'_>, metrics: &Metrics) -> Result<Status> {
@@ -31,11 +38,12 @@ pub(super) fn told(
     most_rules: usize,
     backends: &[BackendState],
 ) -> Result<String, KernelError> {
-    let Some(instance) = instance else { return Ok(text(None, format)) };
+    let last = Journal::here()?.last_change();
+    let Some(instance) = instance else { return Ok(text(None, last.as_ref(), format)) };
     let generation = instance.generation()?;
     let manifest = instance.manifest_of(generation)?;
     let control = instance.control()?;
-    let connections = connections(instance)?;
+    let (connections, nat) = in_table(instance)?;
     let rules = rules(instance, &manifest, most_rules)?;
     let named = named(instance, &manifest, most_rules)?;
     let (interfaces, answers) = interfaces(instance)?;
@@ -54,9 +62,10 @@ pub(super) fn told(
         lost_events: instance.lost_events()?,
         rules: rules.as_deref(),
         backends,
+        nat: &nat,
         named: named.as_deref(),
     };
-    Ok(text(Some(&snapshot), format))
+    Ok(text(Some(&snapshot), last.as_ref(), format))
 }
 
 /// Interfaces and what became of their refused packets.
@@ -87,13 +96,77 @@ fn unexplained(refused: u64, [before, after]: [u64; 2]) -> u64 {
     if difference <= cpus && before != after { 0 } else { difference }
 }
 
-/// Connections by state.
-pub(super) fn connections(instance: &Instance) -> Result<Vec<(&'static str, u64)>, KernelError> {
-    let mut states = BTreeMap::new();
-    for flow in instance.flows()? {
-        *states.entry(flow?.slot.state().name()).or_insert(0) += 1;
+/// Addresses of translations that are told of one by one; the rest are told of together.
+const MOST_ADDRESSES: usize = 64;
+
+/// What a scan of the table tells of translations.
+#[derive(Default)]
+struct Translations {
+    /// Connections by destination address that was written.
+    destinations: HashMap<IpAddr, u64>,
+    /// Connections by source address that was written, and of each the ports by protocol and destination.
+    sources: HashMap<IpAddr, HashMap<(u8, IpAddr, u16), u64>>,
+}
+
+impl Translations {
+    fn add(&mut self, conn: &Conn) {
+        let Some((source, destination)) = conn.translated else { return };
+        if (source.address, source.port) != (conn.source.address, conn.source.port) {
+            let towards = (conn.protocol, destination.address, destination.port);
+            *self.sources.entry(source.address).or_default().entry(towards).or_default() += 1;
+        }
+        if (destination.address, destination.port) != (conn.destination.address, conn.destination.port) {
+            *self.destinations.entry(destination.address).or_default() += 1;
+        }
     }
-    Ok(states.into_iter().collect())
+
+    fn told(self) -> Vec<NatUse> {
+        let source = |(address, towards): (IpAddr, HashMap<_, u64>)| NatUse {
+            address: address.to_string(),
+            is_source: true,
+            connections: towards.values().sum(),
+            most_ports: towards.values().copied().max().unwrap_or(0),
+        };
+        let destination = |(address, connections): (IpAddr, u64)| NatUse {
+            address: address.to_string(),
+            is_source: false,
+            connections,
+            most_ports: 0,
+        };
+        let mut sources = bounded(self.sources.into_iter().map(source).collect());
+        sources.append(&mut bounded(self.destinations.into_iter().map(destination).collect()));
+        sources
+    }
+}
+
+/// Those with the most connections, and the rest as one.
+fn bounded(mut all: Vec<NatUse>) -> Vec<NatUse> {
+    all.sort_by(|one, other| other.connections.cmp(&one.connections).then_with(|| one.address.cmp(&other.address)));
+    let rest = all.split_off(all.len().min(MOST_ADDRESSES));
+    if let Some(first) = rest.first() {
+        let other = NatUse {
+            address: "other".to_owned(),
+            is_source: first.is_source,
+            connections: rest.iter().map(|one| one.connections).sum(),
+            most_ports: rest.iter().map(|one| one.most_ports).max().unwrap_or(0),
+        };
+        all.push(other);
+    }
+    all
+}
+
+/// Connections by state, and what translations use of their addresses.
+fn in_table(instance: &Instance) -> Result<(Vec<(&'static str, u64)>, Vec<NatUse>), KernelError> {
+    let (mut states, mut translations) = (BTreeMap::new(), Translations::default());
+    let now = kernel::tick();
+    for flow in instance.flows()? {
+        let flow = flow?;
+        *states.entry(flow.slot.state().name()).or_insert(0) += 1;
+        if let Some(answers) = &flow.answers {
+            translations.add(&Conn::new(flow.slot, &flow.entry, now).behind(Some(answers)));
+        }
+    }
+    Ok((states.into_iter().collect(), translations.told()))
 }
 
 /// What each counter with a name counted, if they are not too many.
@@ -131,7 +204,23 @@ fn rules<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::unexplained;
+    use super::{MOST_ADDRESSES, NatUse, bounded, unexplained};
+
+    #[test]
+    fn addresses_are_bounded_and_nothing_is_left_out() {
+        let one = |number: u64| NatUse {
+            address: format!("192.0.2.{number}"),
+            is_source: true,
+            connections: number,
+            most_ports: number / 2,
+        };
+        let told = bounded((0..100).map(one).collect());
+        assert_eq!(told.len(), MOST_ADDRESSES + 1);
+        assert_eq!(told.iter().map(|one| one.connections).sum::<u64>(), (0..100).sum::<u64>());
+        let other = told.last().expect("the rest");
+        assert_eq!((other.address.as_str(), other.most_ports), ("other", 17));
+        assert_eq!(bounded(vec![one(3)]).len(), 1);
+    }
 
     #[test]
     fn what_comes_between_two_looks_is_explained() {

@@ -13,7 +13,7 @@ use firewall_common::{
 use super::counters::{Way, reason};
 use crate::{
     compile::{Manifest, ObjectRecord, RuleRecord},
-    kernel::FloodState,
+    kernel::{Applying, FloodState, Happening, Outcome, What},
 };
 
 /// Which of the two formats.
@@ -68,6 +68,21 @@ pub struct Snapshot<'a> {
     pub named: Option<&'a [(&'a ObjectRecord, Counter)]>,
     /// Backends that are looked after.
     pub backends: &'a [BackendState],
+    /// What translations use, by address.
+    pub nat: &'a [NatUse],
+}
+
+/// What translated connections use of an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatUse {
+    /// The address that is written into packets; `other` for those that are too many to be told of.
+    pub address: String,
+    /// Is it a source (`snat`, `masquerade`), or a destination?
+    pub is_source: bool,
+    /// Connections.
+    pub connections: u64,
+    /// Of a source: ports in use towards the one destination, of one protocol, with the most.
+    pub most_ports: u64,
 }
 
 /// A backend that `rampart agent` looks after.
@@ -125,11 +140,12 @@ impl Text {
 }
 
 /// All metrics of an instance; of none, that there is none.
-pub fn text(snapshot: Option<&Snapshot<'_>>, format: Format) -> String {
+pub fn text(snapshot: Option<&Snapshot<'_>>, last: Option<&Happening>, format: Format) -> String {
     let mut text = Text { out: String::new(), format };
     text.family("build_info", "gauge", "The version of rampart; always 1.");
     text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     text.gauge("up", "Whether a ruleset is in force in this network namespace.", u64::from(snapshot.is_some()));
+    of_last_change(&mut text, last);
     if let Some(snapshot) = snapshot {
         of_ruleset(&mut text, snapshot);
         of_interfaces(&mut text, snapshot.interfaces);
@@ -138,9 +154,47 @@ pub fn text(snapshot: Option<&Snapshot<'_>>, format: Format) -> String {
         of_floods(&mut text, snapshot.floods);
         of_rules(&mut text, snapshot);
         of_backends(&mut text, snapshot.backends);
+        of_nat(&mut text, snapshot.nat);
         of_named(&mut text, snapshot.named);
     }
     text.end()
+}
+
+/// The last change of the rules, or attempt at one: there is one before anything is in force, and after.
+fn of_last_change(text: &mut Text, last: Option<&Happening>) {
+    let Some(Happening { time_ns, what: What::Apply(Applying { result, seconds, .. }), .. }) = last else { return };
+    let help = "When the rules were changed last, or were not because they were refused.";
+    text.gauge("last_apply_timestamp_seconds", help, time_ns / 1_000_000_000);
+    text.family("last_apply_result", "gauge", "What became of that: 1 for the one result that it had.");
+    for outcome in Outcome::ALL {
+        text.sample("last_apply_result", &[("result", outcome.name())], (outcome == *result).into());
+    }
+    text.family(
+        "last_apply_duration_seconds",
+        "gauge",
+        "How long the last ruleset took to be put in force; 0 for all other changes.",
+    );
+    let _ = writeln!(text.out, "rampart_last_apply_duration_seconds {seconds}");
+}
+
+fn of_nat(text: &mut Text, nat: &[NatUse]) {
+    text.family(
+        "nat_connections",
+        "gauge",
+        "Translated connections, by the address that is written into their packets.",
+    );
+    for NatUse { address, is_source, connections, .. } in nat {
+        let kind = if *is_source { "source" } else { "destination" };
+        text.sample("nat_connections", &[("kind", kind), ("address", address)], *connections);
+    }
+    text.family(
+        "nat_ports_most_used",
+        "gauge",
+        "Ports of a source address in use towards the destination with the most; a range of ports has at most 64512.",
+    );
+    for NatUse { address, most_ports, .. } in nat.iter().filter(|one| one.is_source) {
+        text.sample("nat_ports_most_used", &[("address", address)], *most_ports);
+    }
 }
 
 fn of_ruleset(text: &mut Text, snapshot: &Snapshot<'_>) {
@@ -286,9 +340,6 @@ fn of_floods(text: &mut Text, floods: Option<FloodState>) {
 }
 
 fn of_backends(text: &mut Text, backends: &[BackendState]) {
-    if backends.is_empty() {
-        return;
-    }
     text.family("backend_up", "gauge", "Whether a backend answers, and gets new connections.");
     for BackendState { map, backend, is_up, .. } in backends {
         text.sample("backend_up", &[("map", map), ("backend", backend)], (*is_up).into());
@@ -350,6 +401,10 @@ mod tests {
             lost_events: 1,
             rules: Some(&[]),
             named: Some(&[]),
+            nat: &[
+                NatUse { address: "203.0.113.77".to_owned(), is_source: true, connections: 9, most_ports: 7 },
+                NatUse { address: "192.0.2.11".to_owned(), is_source: false, connections: 2, most_ports: 0 },
+            ],
             backends: &[BackendState {
                 map: "web".to_owned(),
                 backend: "192.0.2.11:8443".to_owned(),
@@ -358,7 +413,14 @@ mod tests {
             }],
             answers: &[("eth0".to_owned(), Answers { resets: 2, errors: 1, limited: 4, ..Answers::default() }, 0)],
         };
-        text(Some(&snapshot), format)
+        let last = Happening {
+            number: 1,
+            time_ns: 1_700_000_000_500_000_000,
+            generation: 4,
+            by: "root".to_owned(),
+            what: What::Apply(Applying { seconds: 0.25, ..Applying::of(Outcome::Refused) }),
+        };
+        text(Some(&snapshot), Some(&last), format)
     }
 
     #[test]
@@ -376,6 +438,12 @@ mod tests {
             "rampart_syn_floods_total 2\n",
             "rampart_syn_cookies_returned_total 9\n",
             "rampart_connections{state=\"ESTABLISHED\"} 2\n",
+            "rampart_last_apply_timestamp_seconds 1700000000\n",
+            "rampart_last_apply_result{result=\"refused\"} 1\n",
+            "rampart_last_apply_result{result=\"applied\"} 0\n",
+            "rampart_last_apply_duration_seconds 0.25\n",
+            "rampart_nat_connections{kind=\"source\",address=\"203.0.113.77\"} 9\n",
+            "rampart_nat_ports_most_used{address=\"203.0.113.77\"} 7\n",
             "# TYPE rampart_seen_packets_total counter\n",
         ] {
             assert!(text.contains(line), "no {line} in\n{text}");
@@ -392,7 +460,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_force_is_told_as_well() {
-        assert!(text(None, Format::Prometheus).contains("rampart_up 0\n"));
+        assert!(text(None, None, Format::Prometheus).contains("rampart_up 0\n"));
     }
 
     #[test]
