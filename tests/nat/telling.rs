@@ -37,6 +37,14 @@ fn conns_and_why_show_both_sides() {
     let line = rampart.run(&["conns", "--nat", "--sport", &port.to_string()]).success();
     assert!(line.stdout.contains(&format!(" nat 198.51.100.254:{port} -> 198.51.100.1:80")), "{}", line.stdout);
 
+    let metrics = rampart.run(&["metrics"]).success().stdout;
+    for line in [
+        "rampart_nat_connections{kind=\"source\",address=\"198.51.100.254\"} 1\n",
+        "rampart_nat_ports_most_used{address=\"198.51.100.254\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+
     // An answer, asked about: where it really goes.
     let public = format!("198.51.100.254:{port}");
     let why = rampart.run(&["why", "--in", "eth1", "udp", "198.51.100.1:80", &public]).success();

@@ -9,12 +9,12 @@ use anyhow::{Context, Result, anyhow};
 use firewall_common::counter::Counter;
 use serde::de::DeserializeOwned;
 
-use super::{OUTPUT, Session, Status, open, print_json};
+use super::{OUTPUT, Session, Status, open};
 use crate::{
     cli::args::List,
     compile::{
-        CellRecord, Manifest,
-        listing::{self, Live, Printed},
+        CellRecord,
+        listing::{Live, Printed},
     },
     kernel::{Instance, KernelError, Lock},
     language::Diagnostics,
@@ -31,22 +31,16 @@ pub(super) const fn attempts(reset: bool) -> u32 {
 pub(super) fn run(session: &Session<'_>, list: &List) -> Result<Status> {
     let instance = open()?;
     let lock = list.reset.then(|| instance.lock()).transpose()?;
-    if session.global.json {
-        let (manifest, counts): (Manifest, _) = coherent(&instance, attempts(list.reset), |manifest: &Manifest| {
-            let counters = manifest.counters().map(|counter| counter.slot).collect::<Vec<_>>();
-            let quotas = manifest.quotas().map(|cell| cell.slot).collect::<Vec<_>>();
-            Counts::read(&instance, lock.as_ref(), counters, quotas)
-        })?;
-        let json = counts.show(|live| listing::json(&manifest, live)).map_err(|error| unreadable(&error))?;
-        print_json(&json)?;
+    let (printed, counts): (Printed, _) = coherent(&instance, attempts(list.reset), |printed: &Printed| {
+        Counts::read(&instance, lock.as_ref(), printed.counters(), printed.quotas())
+    })?;
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let written = if session.global.json {
+        counts.show(|live| printed.write_json(live, &mut out)).map_err(|error| unreadable(&error))?
     } else {
-        let (printed, counts): (Printed, _) = coherent(&instance, attempts(list.reset), |printed: &Printed| {
-            Counts::read(&instance, lock.as_ref(), printed.counters(), printed.quotas())
-        })?;
-        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        let written = counts.show(|live| printed.write(live, list.handle, &mut out));
-        written.and_then(|()| out.flush()).context(OUTPUT)?;
-    }
+        counts.show(|live| printed.write(live, list.handle, &mut out))
+    };
+    written.and_then(|()| out.flush()).context(OUTPUT)?;
     Ok(Status::Done)
 }
 

@@ -1,6 +1,6 @@
 //! An image and a manifest as text for people.
 
-use std::{fmt::Write, io, ops::Range};
+use std::{collections::HashMap, fmt::Write, io, ops::Range};
 
 use firewall_common::{
     image::{DECIDES, Hook, Image, Insn, NEGATE, NO_RULE, POLICY, Part, Target},
@@ -9,7 +9,9 @@ use firewall_common::{
 
 use serde::Deserialize;
 
-use super::{CellRecord, Filling, HoleRecord, Manifest, ObjectRecord, QuotaRecord, RuleRecord, numbers::Numbers};
+use super::{
+    CellRecord, Filling, HoleRecord, Manifest, ObjectRecord, QuotaRecord, RuleRecord, numbers::Numbers, records::parsed,
+};
 use crate::language::{
     Diagnostics, Ruleset, json,
     print::{self, CounterRef, Hole, Object, Shown},
@@ -157,6 +159,8 @@ pub struct Printed {
     canonical: String,
     /// What in it is live.
     holes: Vec<HoleRecord>,
+    /// The interfaces it names.
+    interfaces: Vec<(u32, String)>,
 }
 
 impl Printed {
@@ -180,6 +184,35 @@ impl Printed {
     pub fn write(&self, live: Live<'_>, handles: bool, out: &mut dyn io::Write) -> io::Result<()> {
         write(&self.canonical, &self.holes, live, handles, out)
     }
+
+    /// Writes the listing as JSON, in the schema of `nft -j list ruleset`. The text with its counts is read again, and says all but the
+    /// handles, which stand in the order of the text: so the records of all rules need not be.
+    pub fn write_json(&self, live: Live<'_>, out: &mut dyn io::Write) -> Result<io::Result<()>, Diagnostics> {
+        let mut text = Vec::with_capacity(self.canonical.len() * 2);
+        let _ = self.write(live, false, &mut text);
+        let ruleset = parsed(&String::from_utf8_lossy(&text), &self.interfaces)?;
+        drop(text);
+        let handles = self.holes.iter().filter_map(|hole| match hole.2 {
+            Filling::Handle(handle) => Some(handle),
+            Filling::Counter(_) | Filling::Quota(..) => None,
+        });
+        let handles: HashMap<Object, u64> = print::objects(&ruleset).zip(handles).collect();
+        let shown = Shown { handle: &|object| handles.get(&object).copied(), ..Shown::as_written() };
+        Ok(written(&ruleset, &shown, out))
+    }
+}
+
+/// Writes objects as they come.
+fn written(ruleset: &Ruleset, shown: &Shown<'_>, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut result = out.write_all(b"{\"nftables\":[");
+    let mut is_first = true;
+    json::each(ruleset, shown, &mut |object| {
+        if result.is_ok() {
+            let comma: &[u8] = if std::mem::take(&mut is_first) { b"" } else { b"," };
+            result = out.write_all(comma).and_then(|()| serde_json::to_writer(&mut *out, &object).map_err(Into::into));
+        }
+    });
+    result.and_then(|()| out.write_all(b"]}\n"))
 }
 
 fn write(text: &str, holes: &[HoleRecord], live: Live<'_>, handles: bool, out: &mut dyn io::Write) -> io::Result<()> {
@@ -207,13 +240,6 @@ pub fn listing(manifest: &Manifest, live: Live<'_>, handles: bool) -> String {
     // Memory takes everything, and text with text in it is text.
     let _ = write(&manifest.canonical, &manifest.holes, live, handles, &mut out);
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The same as JSON, in the schema of `nft -j list ruleset`.
-pub fn json(manifest: &Manifest, live: Live<'_>) -> Result<serde_json::Value, Diagnostics> {
-    let ruleset = manifest.ruleset()?;
-    let shown = Recorded::new(manifest, &ruleset);
-    Ok(shown.with(live, &|object| shown.handle(object), |shown| json::listing(&ruleset, shown)))
 }
 
 /// The records of a ruleset's objects.
@@ -269,50 +295,12 @@ impl<'a> Recorded<'a> {
         })
     }
 
-    /// Prints with what is read from the kernel.
-    fn with<T>(
-        &self,
-        live: Live<'_>,
-        handle: &dyn Fn(Object) -> Option<u64>,
-        print: impl FnOnce(&Shown<'_>) -> T,
-    ) -> T {
-        let counter = |counter: CounterRef, written| self.counter(counter, written, live.counts);
-        let quota = |quota: CounterRef, (written, bytes): (u64, u64)| {
-            let CounterRef { table, chain, rule, nth } = quota;
-            let record = self.rule(table, chain, rule).and_then(|record| record.quotas.get(nth));
-            // The kernel shows no more than there was.
-            record.map_or(written, |record| (live.cell)(record).min(bytes))
-        };
-        let content = |at: (usize, usize), written| self.content(at, written, live);
-        print(&Shown { counter: &counter, quota: &quota, content: &content, handle })
-    }
-
     fn named(&self, (table, object): (usize, usize)) -> Option<&ObjectRecord> {
         self.manifest.objects.get(self.first_object[table] + object)
     }
 
-    fn content(&self, at: (usize, usize), written: Content, live: Live<'_>) -> Content {
-        let Some(record) = self.named(at) else { return written };
-        match (written, &record.counter, &record.cell) {
-            (Content::Counter { .. }, Some(counter), _) => {
-                let (packets, bytes) = (live.counts)(counter.slot);
-                Content::Counter { packets, bytes }
-            }
-            (Content::Quota(quota), _, Some(cell)) => {
-                Content::Quota(Quota { used: (live.cell)(cell).min(quota.bytes), ..quota })
-            }
-            (written, _, _) => written,
-        }
-    }
-
     fn rule(&self, table: usize, chain: usize, rule: usize) -> Option<&RuleRecord> {
         self.manifest.rule(self.numbers.rule(table, chain, rule))
-    }
-
-    pub(super) fn counter(&self, counter: CounterRef, written: (u64, u64), counts: Counts<'_>) -> (u64, u64) {
-        let CounterRef { table, chain, rule, nth } = counter;
-        let record = self.rule(table, chain, rule).and_then(|record| record.counters.get(nth));
-        record.map_or(written, |record| counts(record.slot))
     }
 
     pub(super) fn handle(&self, object: Object) -> Option<u64> {

@@ -241,12 +241,17 @@ pub struct LogRecord {
     pub group: Option<u16>,
 }
 
+/// A ruleset from text that a manifest has, with the interfaces that it knew.
+pub(super) fn parsed(text: &str, interfaces: &[(u32, String)]) -> Result<Ruleset, Diagnostics> {
+    let interface = |name: &str| interfaces.iter().find(|(_, known)| known == name).map(|(index, _)| *index);
+    let options = Options { interface: &interface, include_directories: Vec::new() };
+    language::parse_text("manifest", text, &options).map(|parsed| parsed.ruleset)
+}
+
 impl Manifest {
     /// The ruleset, from its canonical text. Fails only when the document was changed by someone.
     pub fn ruleset(&self) -> Result<Ruleset, Diagnostics> {
-        let interface = |name: &str| self.interfaces.iter().find(|(_, known)| known == name).map(|(index, _)| *index);
-        let options = Options { interface: &interface, include_directories: Vec::new() };
-        language::parse_text("manifest", &self.canonical, &options).map(|parsed| parsed.ruleset)
+        parsed(&self.canonical, &self.interfaces)
     }
 
     /// Does some rule ask what an address is to this host (`fib daddr type`)?

@@ -21,15 +21,21 @@ use super::{
 
 /// Everything, with what `shown` knows.
 pub fn listing(ruleset: &Ruleset, shown: &Shown<'_>) -> Value {
-    let mut objects = vec![json!({ "metainfo": {
+    let mut objects = Vec::new();
+    each(ruleset, shown, &mut |object| objects.push(object));
+    json!({ "nftables": objects })
+}
+
+/// The same, one object after the other: a large ruleset is never in memory as a whole.
+pub fn each(ruleset: &Ruleset, shown: &Shown<'_>, out: &mut dyn FnMut(Value)) {
+    out(json!({ "metainfo": {
         "version": env!("CARGO_PKG_VERSION"),
         "release_name": "rampart",
         "json_schema_version": 1,
-    }})];
+    }}));
     for (number, table) in ruleset.tables().iter().enumerate() {
-        Printer { ruleset, table, number, shown }.table(&mut objects);
+        Printer { ruleset, table, number, shown }.table(out);
     }
-    json!({ "nftables": objects })
 }
 
 struct Printer<'a> {
@@ -51,9 +57,9 @@ fn text(text: Option<&String>) -> Option<Value> {
 }
 
 impl Printer<'_> {
-    fn table(&self, out: &mut Vec<Value>) {
+    fn table(&self, out: &mut dyn FnMut(Value)) {
         let Table { family, name, dormant, comment, objects, flowtables, sets, chains } = self.table;
-        out.push(object(
+        out(object(
             "table",
             [
                 ("family", Some(family.name().into())),
@@ -63,15 +69,15 @@ impl Printer<'_> {
                 ("comment", text(comment.as_ref())),
             ],
         ));
-        out.extend(objects.iter().enumerate().map(|(at, named)| self.named(at, named)));
+        objects.iter().enumerate().for_each(|(at, named)| out(self.named(at, named)));
         let shown = sets.iter().enumerate().filter(|(_, set)| !set.meter);
-        out.extend(shown.map(|(at, set)| self.set(at, set)));
-        out.extend(flowtables.iter().map(|flowtable| self.flowtable(flowtable)));
-        out.extend(chains.iter().enumerate().map(|(at, chain)| self.chain(at, chain)));
+        shown.for_each(|(at, set)| out(self.set(at, set)));
+        flowtables.iter().for_each(|flowtable| out(self.flowtable(flowtable)));
+        chains.iter().enumerate().for_each(|(at, chain)| out(self.chain(at, chain)));
         for (at, chain) in chains.iter().enumerate() {
-            out.extend(
-                chain.rules.iter().enumerate().map(|(rule_at, rule)| self.rule((at, rule_at), &chain.name, rule)),
-            );
+            for (rule_at, rule) in chain.rules.iter().enumerate() {
+                out(self.rule((at, rule_at), &chain.name, rule));
+            }
         }
     }
 

@@ -91,6 +91,20 @@ pub fn template(ruleset: &Ruleset) -> Template {
     out
 }
 
+/// What has a handle, in the order in which it is printed.
+pub fn objects(ruleset: &Ruleset) -> impl Iterator<Item = Object> {
+    ruleset.tables().iter().enumerate().flat_map(|(number, table)| {
+        let named = (0..table.objects.len()).map(move |at| Object::Named(number, at));
+        let sets = table.sets.iter().enumerate().filter(|(_, set)| !set.meter);
+        let sets = sets.map(move |(at, _)| Object::Set(number, at));
+        let chains = table.chains.iter().enumerate().flat_map(move |(at, chain)| {
+            let rules = (0..chain.rules.len()).map(move |rule| Object::Rule(number, at, rule));
+            std::iter::once(Object::Chain(number, at)).chain(rules)
+        });
+        std::iter::once(Object::Table(number)).chain(named).chain(sets).chain(chains)
+    })
+}
+
 /// A rule on one line. Its counters and quotas are printed without counts: the text then stays the same for ever.
 pub fn rule_text(ruleset: &Ruleset, table: &Table, rule: &Rule) -> String {
     let names = Names { ruleset, table };

@@ -143,7 +143,12 @@ fn the_manifest_alone_gives_the_listing() {
     let listed =
         listing::listing(&manifest, Live { counts: &|slot| (u64::from(slot) + 40, 2), cell: &|cell| cell.first }, true);
     assert!(listed.contains("iif \"lo\" iifname @s counter packets 40 bytes 2 log prefix \"x: \" level info accept comment \"c\" # handle 3"), "{listed}");
-    let json = listing::json(&manifest, Live { counts: &|_| (1, 2), cell: &|cell| cell.first }).expect("lists");
+    let printed: listing::Printed = serde_json::from_str(&stored).expect("a part of it");
+    let mut json = Vec::new();
+    let live = Live { counts: &|_| (1, 2), cell: &|cell| cell.first };
+    printed.write_json(live, &mut json).expect("is read").expect("memory takes everything");
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(json["nftables"][4]["rule"]["handle"], 3);
     assert_eq!(json["nftables"][4]["rule"]["expr"][2]["counter"]["packets"], 1);
     assert_eq!(manifest.sources[0].text, text);
 }
