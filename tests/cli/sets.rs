@@ -66,3 +66,57 @@ fn elements_of_sets_and_maps() {
     let message = refused(&rampart, &["set", "list", "blokced"]);
     assert!(message.contains("inet t blocked"), "{message}");
 }
+
+const VERDICTS: &str = "table inet t {
+	map by_client { type ipv4_addr : verdict; elements = { 203.0.113.1 : jump strict }; }
+	map by_port { type inet_service : verdict; flags interval; elements = { 1-9 : drop, * : continue }; }
+	chain strict { drop; }
+	chain asks { ip saddr vmap @by_client; }
+	chain out { type filter hook output priority filter; policy accept; }
+	chain input {
+		type filter hook input priority filter; policy accept;
+		tcp dport vmap @by_port
+		ip saddr vmap @by_client counter comment \"behind\"
+	}
+}
+";
+
+#[test]
+fn maps_to_verdicts() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(VERDICTS).check();
+    let client = CLIENT.to_string();
+    let answers = || ping(&pair.client, SERVER, PATIENTLY) == Outcome::Connected;
+    assert!(answers());
+    for (verdict, passes) in [("drop", false), ("jump strict", false), ("accept", true), ("goto strict", false)] {
+        told(&rampart, &["set", "add", "by_client", &format!("{client} : {verdict}")]);
+        assert_eq!(
+            told(&rampart, &["set", "list", "by_client"]).lines().next(),
+            Some(&*format!("{client} : {verdict}"))
+        );
+        assert_eq!(answers(), passes, "{verdict}");
+        told(&rampart, &["set", "delete", "by_client", &client]);
+        assert!(answers());
+    }
+    // What was added stays, as long as there is a chain for it; the text's own elements are those of the text.
+    told(&rampart, &["set", "add", "by_client", &client, ":", "jump", "strict"]);
+    rampart.apply(&VERDICTS.replace("203.0.113.1 :", "203.0.113.2 :")).check();
+    assert!(!answers());
+    let listed = told(&rampart, &["set", "list", "by_client"]);
+    assert_eq!(listed, format!("{client} : jump strict\n203.0.113.2 : jump strict\n"));
+    let other = VERDICTS.replace("strict", "severe");
+    let refused_text = rampart.apply(&other);
+    assert!(refused_text.status != 0 && refused_text.stderr.contains("`jump strict`"), "{}", refused_text.stderr);
+    assert!(!answers());
+    told(&rampart, &["set", "delete", "by_client", &client]);
+    rampart.apply(&other).check();
+    assert!(answers());
+    // What is refused, and why.
+    let message = refused(&rampart, &["set", "add", "by_client", "192.0.2.9 : jump nowhere"]);
+    assert!(message.contains("nowhere"), "{message}");
+    let message = refused(&rampart, &["set", "add", "by_client", "192.0.2.9 : jump asks"]);
+    assert!(message.contains("`jump asks`: the rules in force"), "{message}");
+    told(&rampart, &["set", "add", "by_port", "22 : drop"]);
+    assert_eq!(told(&rampart, &["set", "list", "by_port"]), "1-9 : drop\n22 : drop\n");
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Session, Status, open};
 use crate::{
     cli::args::{SetCommand, SetVerb},
-    compile::{Manifest, SCHEMA, StateElement, StateSet},
+    compile::{Manifest, SCHEMA, StateElement, StateSet, verdicts},
     kernel::{self, Instance},
     language::{
         Options, parse_text,
@@ -23,6 +23,24 @@ use crate::{
 struct Found {
     state: StateSet,
     declared: Set,
+    /// The verdicts that it can give.
+    verdicts: Vec<u64>,
+}
+
+impl Found {
+    /// Refuses verdicts that the rules which look into the map are not made for.
+    fn refuse_unprepared(&self, elements: &[StateElement]) -> Result<()> {
+        let number = |element: &StateElement| element.data.first().map_or(0, |number| *number as u64);
+        let Some(number) = elements.iter().map(number).find(|number| self.verdicts.binary_search(number).is_err())
+        else {
+            return Ok(());
+        };
+        let verdict = verdicts::text(number, self.state.chains.as_deref().unwrap_or_default());
+        bail!(
+            "`{verdict}`: the rules in force that look into `{}` cannot go there: apply them with an element of the map that does",
+            self.state.name
+        );
+    }
 }
 
 pub(super) fn run(session: &Session<'_>, command: &SetCommand) -> Result<Status> {
@@ -44,16 +62,15 @@ pub(super) fn run(session: &Session<'_>, command: &SetCommand) -> Result<Status>
 /// All sets that can be changed.
 fn all_sets(manifest: &Manifest) -> Result<Vec<Found>> {
     let ruleset = manifest.ruleset().map_err(|_| anyhow::anyhow!("the ruleset kept in the kernel cannot be read"))?;
-    let slot = |table: &Table, set: &Set| {
-        let same = manifest
-            .sets
-            .iter()
-            .find(|one| (&*one.family, &one.table, &one.name) == (table.family.name(), &table.name, &set.name));
-        same.and_then(|one| one.slot)
+    let record = |table: &Table, set: &Set| {
+        let mut all = manifest.sets.iter();
+        all.find(|one| (&*one.family, &one.table, &one.name) == (table.family.name(), &table.name, &set.name))
     };
     let of_table = |table: &Table| -> Vec<Found> {
         let found = table.sets.iter().filter_map(|set| {
-            Some(Found { state: StateSet::of(table, set, slot(table, set)?), declared: set.clone() })
+            let record = record(table, set)?;
+            let state = StateSet::of(table, set, record.slot?);
+            Some(Found { state, declared: set.clone(), verdicts: record.verdicts.clone() })
         });
         found.collect()
     };
@@ -93,7 +110,7 @@ fn full_name(set: &StateSet) -> String {
 
 /// Elements as written, read as the set's own text would be; of a map with what they give (`keys_only`: without).
 fn elements(found: &Found, name: &str, (lines, keys_only): (&str, bool)) -> Result<Vec<StateElement>> {
-    let Found { state, declared } = found;
+    let Found { state, declared, verdicts: _ } = found;
     let mut flags = Vec::new();
     if declared.interval {
         flags.push("interval");
@@ -108,9 +125,14 @@ fn elements(found: &Found, name: &str, (lines, keys_only): (&str, bool)) -> Resu
     let counter = if counter.is_empty() { counter } else { counter + ";" };
     let data = if keys_only { &[] } else { &state.data[..] };
     let (kind, merge) = if data.is_empty() { ("set", merge) } else { ("map", "") };
-    let declaration = spelled(&state.types, data);
+    let chains = state.chains.as_deref().filter(|_| !keys_only);
+    let declaration = match chains {
+        Some(_) => format!("{} : verdict", spelled(&state.types, &[])),
+        None => spelled(&state.types, data),
+    };
+    let chains: String = chains.into_iter().flatten().map(|chain| format!("chain {chain} {{ }}; ")).collect();
     let text = format!(
-        "table {} t {{ {kind} s {{ {declaration}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",
+        "table {} t {{ {chains}{kind} s {{ {declaration}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",
         state.family
     );
     let parsed = parse_text(name, &text, &Options::default())
@@ -125,7 +147,11 @@ fn elements(found: &Found, name: &str, (lines, keys_only): (&str, bool)) -> Resu
         );
     }
     set.timeout = declared.timeout;
-    Ok(StateSet::of(table, &set, state.slot).elements)
+    let elements = StateSet::of(table, &set, state.slot).elements;
+    if state.chains.is_some() && !keys_only {
+        found.refuse_unprepared(&elements)?;
+    }
+    Ok(elements)
 }
 
 /// The types of a set or map as its declaration spells them: by name, or by an expression of each where one has no name.
@@ -160,7 +186,7 @@ fn joined(words: &[String]) -> String {
     let mut text = String::new();
     let mut belongs = true;
     for word in words {
-        let option = matches!(word.as_str(), "timeout" | "expires" | "counter" | "." | "-");
+        let option = matches!(word.as_str(), "timeout" | "expires" | "counter" | "." | "-" | ":" | "jump" | "goto");
         if !text.is_empty() {
             text.push_str(if belongs || option || word.ends_with(',') && word.len() == 1 { " " } else { ", " });
         }
@@ -338,6 +364,11 @@ fn text(set: &StateSet, element: &StateElement) -> String {
     }
     if let Some(expires) = element.expires {
         let _ = write!(out, " expires {}", time_text(expires));
+    }
+    if let Some(chains) = &set.chains {
+        let number = element.data.first().map_or(0, |number| *number as u64);
+        let _ = write!(out, " : {}", verdicts::text(number, chains));
+        return out;
     }
     for (nth, (ty, value)) in set.data.iter().zip(&element.data).enumerate() {
         out.push_str(if nth == 0 { " : " } else { " . " });

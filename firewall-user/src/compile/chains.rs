@@ -3,6 +3,7 @@
 mod devices;
 mod routing;
 mod state;
+mod verdicts;
 
 mod named;
 
@@ -309,6 +310,14 @@ impl<'a> Writer<'a> {
                 if self.state(frame.table, *set).is_some() =>
             {
                 self.look_up(frame, (subjects, *negated, *set), way)?;
+            }
+            Statement::NamedMap { subject, map } if self.state(frame.table, *map).is_some() => {
+                self.look_up_verdict(frame, (&[*subject], *map), way)?;
+            }
+            Statement::ConcatMap { subjects, keys: ConcatKeys::Named(map) }
+                if self.state(frame.table, *map).is_some() =>
+            {
+                self.look_up_verdict(frame, (subjects, *map), way)?;
             }
             Statement::Update(update) => self.update(frame, update, way)?,
             Statement::Match(held) => {

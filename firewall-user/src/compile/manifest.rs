@@ -140,6 +140,7 @@ impl Builder<'_> {
             let handle = self.object(&mut described, "set", &set.name);
             let (family, table) = (family.to_owned(), name.to_owned());
             manifest.sets.push(SetRecord {
+                verdicts: Vec::new(),
                 family,
                 table,
                 name: set.name.clone(),

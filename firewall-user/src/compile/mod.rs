@@ -23,6 +23,7 @@ mod state;
 mod stateful;
 #[cfg(test)]
 mod tests;
+pub mod verdicts;
 mod words;
 
 pub mod listing;
@@ -166,6 +167,23 @@ pub fn compile_tuned(
     let Built { mut manifest, fresh_counters, fresh_cells } = manifest::build(ruleset, previous)?;
     sets::record(&sets, &mut manifest);
     sets::counts(ruleset, previous, &mut manifest, &mut sets)?;
-    let image = chains::image(ruleset, (&manifest, &sets), tuning)?;
+    let image = image(ruleset, &mut manifest, &sets, tuning)?;
     Ok(Compiled { image, manifest, fresh_counters, fresh_cells, sets })
+}
+
+/// The image, and in the manifest which verdicts its rules can carry out that look into maps. Where there would be too much of
+/// jumps that no map has, or some chain cannot be jumped to from everywhere, there are only those that maps have.
+fn image(
+    ruleset: &Ruleset,
+    manifest: &mut Manifest,
+    sets: &[StateSet],
+    tuning: &Tuning,
+) -> Result<Image, CompileError> {
+    sets::record_verdicts(ruleset, manifest, true);
+    let image = chains::image(ruleset, (manifest, sets), tuning);
+    if image.is_ok() || !manifest.sets.iter().any(|set| !set.verdicts.is_empty()) {
+        return image;
+    }
+    sets::record_verdicts(ruleset, manifest, false);
+    chains::image(ruleset, (manifest, sets), tuning)
 }

@@ -88,6 +88,9 @@ pub struct SetRecord {
     /// What must stay the same for its elements to stay.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub declaration: String,
+    /// The verdicts that it can give, as [`super::verdicts::number`] has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<u64>,
 }
 
 /// A named counter, quota or the like.
@@ -252,6 +255,19 @@ impl Manifest {
     /// The ruleset, from its canonical text. Fails only when the document was changed by someone.
     pub fn ruleset(&self) -> Result<Ruleset, Diagnostics> {
         parsed(&self.canonical, &self.interfaces)
+    }
+
+    /// The map to verdicts of the same name, if there was one that is state.
+    pub fn map_to_verdicts(&self, other: &super::StateSet) -> Option<super::StateSet> {
+        let record = self.sets.iter().find(|one| {
+            (&one.family, &one.table, &one.name) == (&other.family, &other.table, &other.name)
+                && !one.verdicts.is_empty()
+        })?;
+        let ruleset = self.ruleset().ok()?;
+        let mut tables = ruleset.tables().iter();
+        let table = tables.find(|table| table.family.name() == other.family && table.name == other.table)?;
+        let set = table.sets.iter().find(|set| set.name == other.name)?;
+        Some(super::StateSet::of(table, set, record.slot?))
     }
 
     /// Does some rule ask what an address is to this host (`fib daddr type`)?

@@ -20,9 +20,9 @@ use firewall_common::{
 
 use super::{
     CompileError, Manifest, SetRecord, StateSet,
-    assembler::Assembler,
+    assembler::{Assembler, Place},
     state::{self, key_width, ticks, value_words},
-    stateful,
+    stateful, verdicts,
     words::{self, Way, Word},
 };
 use crate::language::{
@@ -34,7 +34,7 @@ use crate::language::{
 pub(super) fn is_state(set: &Set) -> bool {
     let is_simple = match &set.data {
         None => set.catch_all.is_none(),
-        Some(MapData::Verdicts) => false,
+        Some(MapData::Verdicts) => verdicts::can_be_state(set),
         Some(MapData::Values { types, type_of: _, interval }) => !interval && key_width(types) <= DATA_WORDS,
     };
     is_simple && !set.constant && key_width(&set.key_types()) < KEY_WORDS
@@ -103,6 +103,7 @@ pub(super) fn counts(
                 handle: 0,
                 slot: Some(slot),
                 declaration,
+                verdicts: Vec::new(),
             });
             states.push(state);
         }
@@ -119,6 +120,20 @@ pub(super) fn record(states: &[StateSet], manifest: &mut Manifest) {
         if let Some(record) = manifest.sets.iter_mut().find(same) {
             record.slot = Some(state.slot);
             record.declaration = state.declaration();
+        }
+    }
+}
+
+/// Notes which verdicts maps can give.
+pub(super) fn record_verdicts(ruleset: &Ruleset, manifest: &mut Manifest, all_chains: bool) {
+    for table in ruleset.tables() {
+        for (at, set) in table.sets.iter().enumerate().filter(|(_, set)| set.gives_verdicts() && is_state(set)) {
+            let same = |one: &&mut SetRecord| {
+                (&*one.family, &one.table, &one.name) == (table.family.name(), &table.name, &set.name)
+            };
+            if let Some(record) = manifest.sets.iter_mut().find(same) {
+                record.verdicts = verdicts::prepared(table, at, all_chains).into_keys().collect();
+            }
         }
     }
 }
@@ -187,26 +202,49 @@ pub(super) fn write_look_up(
     (subjects, negated): (&[Subject], bool),
     way: Way,
 ) {
+    let (look_up, start) = look_up(out, state, to);
+    prepare(out, subjects, way);
+    let insn = with_key(out, (look_up, start), subjects, way);
+    if negated {
+        return words::last(out, insn, false, way);
+    }
+    write_met(out, state, insn, way);
+}
+
+/// The same of a map to verdicts: a packet whose key is not in it goes to `missed`, one without the key to `way.fail`.
+pub(super) fn write_verdict_look_up(
+    out: &mut Assembler,
+    (state, to): (&StateSet, u32),
+    (subjects, missed): (&[Subject], Place),
+    way: Way,
+) {
+    let (look_up, start) = look_up(out, state, to);
+    prepare(out, subjects, way);
+    let insn = with_key(out, (look_up, start), subjects, way);
+    write_met(out, state, insn, Way { fail: missed, ..way });
+}
+
+/// The look-up, and where in the key the packet's words begin.
+fn look_up(out: &mut Assembler, state: &StateSet, to: u32) -> (Insn, u32) {
     let has_shapes = state.kind == Kind::Shapes;
     out.uses |= USES_NAMED | if has_shapes { USES_SHAPES } else { 0 };
     let start = if has_shapes { WHOLE } else { 0 };
     let shapes = if has_shapes { HAS_SHAPES } else { 0 };
     let is_counted = state.counts && !counts_later(state);
     let extras = if is_counted || !state.data.is_empty() { HAS_EXTRAS } else { 0 } | later(state);
-    let look_up = Insn { op: Op::LookUp as u8, low: state.slot, extra: shapes | extras | to, ..Insn::default() };
-    prepare(out, subjects, way);
+    (Insn { op: Op::LookUp as u8, low: state.slot, extra: shapes | extras | to, ..Insn::default() }, start)
+}
+
+/// Gathers the key of a look-up.
+fn with_key(out: &mut Assembler, (look_up, start): (Insn, u32), subjects: &[Subject], way: Way) -> Insn {
     let pieces: Vec<_> = subjects.iter().flat_map(|subject| pieces(out, *subject)).collect();
-    let insn = if let [(field, mask, shift)] = pieces[..] {
+    if let [(field, mask, shift)] = pieces[..] {
         // One word: no need to gather it first.
         Insn { field, mask, high: 1 | shift << 8, extra: look_up.extra | start << 8, ..look_up }
     } else {
         gather(out, &pieces, start, way);
         look_up
-    };
-    if negated {
-        return words::last(out, insn, false, way);
     }
-    write_met(out, state, insn, way);
 }
 
 /// Writes an instruction that meets or makes an element, and what that element does.

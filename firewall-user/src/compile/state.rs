@@ -13,6 +13,7 @@ use firewall_common::sets::{
 
 pub(super) use self::kept::rule_statements;
 use self::kept::{first_cells, joined, statements};
+use super::verdicts;
 use crate::language::{
     ruleset::{Extras, Given, OfElement, Set, Table, Values},
     types::Type,
@@ -20,6 +21,8 @@ use crate::language::{
 
 /// Nanoseconds of a tick, as a power of two.
 const TICK_NS_SHIFT: u32 = firewall_common::conntrack::TICK_NS_SHIFT;
+/// What a verdict is as data.
+const VERDICT: Type = Type::Integer(64);
 /// Room that a set gets beyond its elements, when it does not say its size.
 const MIN_ROOM: usize = 64;
 
@@ -73,6 +76,8 @@ pub struct StateSet {
     pub alone: bool,
     /// The types of what a map gives.
     pub data: Vec<Type>,
+    /// Of a map to verdicts, which are its data: the chains that can be jumped to.
+    pub chains: Option<Vec<String>>,
     /// Its elements in the text.
     pub elements: Vec<StateElement>,
 }
@@ -127,7 +132,8 @@ impl StateSet {
     pub fn of(table: &Table, set: &Set, slot: u32) -> Self {
         let types = set.key_types();
         let statements = statements(table, set);
-        let data = set.data_types().to_vec();
+        let is_verdicts = set.gives_verdicts();
+        let data = if is_verdicts { vec![VERDICT] } else { set.data_types().to_vec() };
         let plain = !set.timeouts && statements.is_empty() && !set.dynamic && data.is_empty() && types.len() == 1;
         let bits = types[0].bits();
         let kind = match set.interval {
@@ -145,7 +151,8 @@ impl StateSet {
             counter: extras.counter.unwrap_or_default(),
             data: match given {
                 Some(Given::Values(values)) => values.iter().map(|value| value.low).collect(),
-                Some(Given::Verdict(_)) | None => Vec::new(),
+                Some(Given::Verdict(verdict)) => vec![verdicts::number(table, *verdict).into()],
+                None => Vec::new(),
             },
             cells: first_cells(&statements, &extras.others, all_have_them),
         };
@@ -169,6 +176,7 @@ impl StateSet {
             all_have_them,
             alone: false,
             data,
+            chains: is_verdicts.then(|| verdicts::chains(table)),
             elements,
         }
     }
@@ -183,6 +191,7 @@ impl StateSet {
             types: self.types.clone(),
             statements: self.statements.clone(),
             data: self.data.clone(),
+            chains: self.chains.clone(),
             ..*self
         }
     }
@@ -205,6 +214,7 @@ impl StateSet {
             all_have_them: true,
             alone: true,
             data: Vec::new(),
+            chains: None,
             elements: Vec::new(),
         }
     }
@@ -476,7 +486,8 @@ impl StateSet {
 
     /// The set on the host, for tests.
     pub fn memory(&self) -> Memory {
-        let memory = Memory::new(&self.spec(&self.elements), [5; LINE_WORDS]);
+        // Numbers as random ones are: with small ones keys of little but zeros would all have the same hash.
+        let memory = Memory::new(&self.spec(&self.elements), [0x9e37_79b9_7f4a_7c15; LINE_WORDS]);
         let _ = self.fill(&memory.lines(), &self.elements, 10);
         memory
     }

@@ -96,6 +96,7 @@ impl Instance {
         way_back::check(&compiled.image)?;
         cookies::check(object::uses(compiled))?;
         Self::refuse_large_sets(compiled)?;
+        self.refuse_lost_verdicts(compiled)?;
         let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
         self.fill_addresses(&compiled.image)?;
         self.make_sets(compiled)?;

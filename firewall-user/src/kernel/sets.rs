@@ -9,7 +9,7 @@ use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
 use firewall_common::sets::{Kind, LINE, LINE_WORDS, make::Spec};
 
 use super::{Instance, KernelError, host, maps, raw::bpf, set_memory::SetMemory};
-use crate::compile::{Compiled, NoRoom, StateElement, StateSet};
+use crate::compile::{Compiled, Manifest, NoRoom, StateElement, StateSet, verdicts};
 
 /// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP` (`include/uapi/linux/bpf.h`), as the program declares them.
 const FLAGS: u32 = 1 << 10 | 1 << 12;
@@ -148,18 +148,60 @@ impl Instance {
     pub(super) fn make_sets(&self, compiled: &Compiled) -> Result<(), KernelError> {
         let before = self.manifest().ok();
         for set in &compiled.sets {
-            let is_kept = before.as_ref().is_some_and(|manifest| {
-                manifest
-                    .sets
-                    .iter()
-                    .chain(&manifest.counts)
-                    .any(|one| one.slot == Some(set.slot) && one.declaration == set.declaration())
-            });
-            if is_kept {
+            let is_kept = before.as_ref().is_some_and(|manifest| is_in(manifest, set));
+            if let Some(before) = before.as_ref().filter(|_| set.chains.is_some() && !is_kept) {
+                self.replace_set(set, &self.with_added(set, before)?)?;
+            } else if is_kept {
                 self.add_to_set(set, &set.elements)?;
             } else {
                 self.replace_set(set, &set.elements)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The elements of a map to verdicts that is made anew: those of its text, and of the one before what was added since.
+    fn with_added(&self, set: &StateSet, before: &Manifest) -> Result<Vec<StateElement>, KernelError> {
+        let mut elements = set.elements.clone();
+        for element in self.added(set, before)? {
+            if set.elements.iter().all(|one| one.parts != element.parts) {
+                elements.push(element);
+            }
+        }
+        Ok(elements)
+    }
+
+    /// What a map to verdicts has beside the elements of the text that it was made from.
+    fn added(&self, set: &StateSet, before: &Manifest) -> Result<Vec<StateElement>, KernelError> {
+        let Some(old) = before.map_to_verdicts(set) else { return Ok(Vec::new()) };
+        if old.types != set.types {
+            return Ok(Vec::new());
+        }
+        let memory = self.set_memory(&old)?;
+        let mut elements = old.elements(&memory.lines(), host::tick());
+        elements.retain(|element| old.elements.iter().all(|one| one.parts != element.parts));
+        Ok(elements)
+    }
+
+    /// Refuses a ruleset whose rules could not do what somebody has put into a map since, before anything is touched.
+    pub(super) fn refuse_lost_verdicts(&self, compiled: &Compiled) -> Result<(), KernelError> {
+        let Ok(before) = self.manifest() else { return Ok(()) };
+        for set in compiled.sets.iter().filter(|set| set.chains.is_some()) {
+            let record = compiled.manifest.sets.iter().find(|record| record.slot == Some(set.slot));
+            let known = |element: &StateElement| {
+                let number = element.data.first().map_or(0, |number| *number as u64);
+                record.is_some_and(|record| record.verdicts.binary_search(&number).is_ok())
+            };
+            let is_replaced = |element: &StateElement| set.elements.iter().any(|one| one.parts == element.parts);
+            let added = self.added(set, &before)?;
+            let Some(lost) = added.iter().find(|element| !known(element) && !is_replaced(element)) else { continue };
+            let chains = before.map_to_verdicts(set).and_then(|old| old.chains).unwrap_or_default();
+            let verdict = verdicts::text(lost.data.first().map_or(0, |number| *number as u64), &chains);
+            return Err(KernelError::Limit(format!(
+                "map `{}` of table `{} {}` has an element with the verdict `{verdict}` that somebody added, and these rules have no such \
+                 chain to go to: `rampart set list {}` shows it, `rampart set delete` takes it out",
+                set.name, set.family, set.table, set.name
+            )));
         }
         Ok(())
     }
@@ -207,6 +249,12 @@ impl Instance {
             Err(reason) => Err(no_room(set)(reason)),
         }
     }
+}
+
+/// Was the set in force, as it is now?
+fn is_in(manifest: &Manifest, set: &StateSet) -> bool {
+    let mut all = manifest.sets.iter().chain(&manifest.counts);
+    all.any(|one| one.slot == Some(set.slot) && one.declaration == set.declaration())
 }
 
 /// The share of the machine's memory that sets may take together.

@@ -1,8 +1,10 @@
 //! What elements of a set keep for themselves, and elements that are joined.
 
+use std::fmt::Write;
+
 use firewall_common::sets::meter;
 
-use super::{StateElement, StateSet};
+use super::{super::slots::fnv1a, StateElement, StateSet};
 use crate::language::ruleset::{OfElement, Set, Statement, Table, UpdateOperation};
 
 /// What elements keep for themselves: as the set says, or else as the rules do that make them.
@@ -55,12 +57,24 @@ pub(super) fn joined(elements: &[StateElement]) -> Vec<(u32, u32)> {
 }
 
 impl StateSet {
+    /// A map to verdicts begins anew with other elements in its text, or other chains: the rules in force go by the old ones
+    /// until others are.
+    fn verdicts_as_text(&self) -> String {
+        let Some(chains) = &self.chains else { return String::new() };
+        let mut text = chains.join(" ");
+        for element in &self.elements {
+            let _ = write!(text, "; {:?} {:?}", element.parts, element.data);
+        }
+        format!(" verdicts {:x}", fnv1a(&[&text]))
+    }
+
     /// What must stay the same for its elements to stay.
     pub fn declaration(&self) -> String {
         let types = self.types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
         let data = self.data.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ");
         let statements = self.statements.iter().map(OfElement::text).collect::<Vec<_>>().join(" ");
         let Self { kind, size, ends, timeout, dynamic, all_have_them, .. } = self;
+        let data = data + &self.verdicts_as_text();
         format!("{types} : {data}; {kind:?}; size {size:?}; {ends} {timeout:?}; {statements} {all_have_them} {dynamic}")
     }
 }
