@@ -118,5 +118,9 @@ fn maps_to_verdicts() {
     let message = refused(&rampart, &["set", "add", "by_client", "192.0.2.9 : jump asks"]);
     assert!(message.contains("`jump asks`: the rules in force"), "{message}");
     told(&rampart, &["set", "add", "by_port", "22 : drop"]);
-    assert_eq!(told(&rampart, &["set", "list", "by_port"]), "1-9 : drop\n22 : drop\n");
+    let listed = told(&rampart, &["set", "list", "by_port"]);
+    assert!(listed.ends_with("8-9 : drop\n22 : drop\n"), "{listed}");
+    rampart.apply(&other.replace("1-9 : drop", "1-7 : drop")).check();
+    let listed = told(&rampart, &["set", "list", "by_port"]);
+    assert!(listed.ends_with("4-7 : drop\n22 : drop\n"), "{listed}");
 }

@@ -130,7 +130,7 @@ fn elements(found: &Found, name: &str, (lines, keys_only): (&str, bool)) -> Resu
         Some(_) => format!("{} : verdict", spelled(&state.types, &[])),
         None => spelled(&state.types, data),
     };
-    let chains: String = chains.into_iter().flatten().map(|chain| format!("chain {chain} {{ }}; ")).collect();
+    let chains: String = chains.into_iter().flatten().flat_map(|chain| ["chain ", chain, " { }; "]).collect();
     let text = format!(
         "table {} t {{ {chains}{kind} s {{ {declaration}; {flags} {merge} {counter} elements = {{ {lines} }}\n}}\n}}\n",
         state.family

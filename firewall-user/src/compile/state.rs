@@ -483,14 +483,6 @@ impl StateSet {
             cells: found.cells[..self.cells() as usize].to_vec(),
         })
     }
-
-    /// The set on the host, for tests.
-    pub fn memory(&self) -> Memory {
-        // Numbers as random ones are: with small ones keys of little but zeros would all have the same hash.
-        let memory = Memory::new(&self.spec(&self.elements), [0x9e37_79b9_7f4a_7c15; LINE_WORDS]);
-        let _ = self.fill(&memory.lines(), &self.elements, 10);
-        memory
-    }
 }
 
 /// Ticks that last at least so many milliseconds, from any moment of the present one on.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::slots::fnv1a;
-use crate::language::ruleset::{ConcatKeys, Set, Statement, Table, Verdict};
+use crate::language::ruleset::{ConcatKeys, Set, SetElement, Statement, Table, Tuple, Verdict};
 
 /// The lowest bits of a number: what is done; the others are a chain's.
 const ACCEPT: u64 = 1;
@@ -66,9 +66,9 @@ pub(super) fn prepared(table: &Table, map: usize, all_chains: bool) -> BTreeMap<
     };
     [Verdict::Accept, Verdict::Drop, Verdict::Continue, Verdict::Return].into_iter().for_each(&mut add);
     let set = &table.sets[map];
-    set.elements.iter().filter_map(|element| element.verdict()).for_each(&mut add);
+    set.elements.iter().filter_map(SetElement::verdict).for_each(&mut add);
     let tuples = set.concat.iter().flat_map(|concat| &concat.tuples);
-    tuples.filter_map(|tuple| tuple.verdict()).for_each(&mut add);
+    tuples.filter_map(Tuple::verdict).for_each(&mut add);
     let rules: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
     if all_chains && table.chains.len() <= CHAINS && rules <= RULES {
         let others = (0..table.chains.len()).filter(|chain| table.chains[*chain].base.is_none());
@@ -112,7 +112,7 @@ fn targets(statement: &Statement) -> Vec<usize> {
         Statement::Verdict(verdict) => target(*verdict).into_iter().collect(),
         Statement::Map { elements, .. } => elements.iter().filter_map(|element| target(element.verdict)).collect(),
         Statement::ConcatMap { keys: ConcatKeys::Listed { tuples, default }, .. } => {
-            let verdicts = tuples.iter().filter_map(|tuple| tuple.verdict()).chain(*default);
+            let verdicts = tuples.iter().filter_map(Tuple::verdict).chain(*default);
             verdicts.filter_map(target).collect()
         }
         _ => Vec::new(),

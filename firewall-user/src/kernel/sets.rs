@@ -164,7 +164,7 @@ impl Instance {
     fn with_added(&self, set: &StateSet, before: &Manifest) -> Result<Vec<StateElement>, KernelError> {
         let mut elements = set.elements.clone();
         for element in self.added(set, before)? {
-            if set.elements.iter().all(|one| one.parts != element.parts) {
+            if !set.elements.iter().any(|one| covers(one, &element)) {
                 elements.push(element);
             }
         }
@@ -179,7 +179,7 @@ impl Instance {
         }
         let memory = self.set_memory(&old)?;
         let mut elements = old.elements(&memory.lines(), host::tick());
-        elements.retain(|element| old.elements.iter().all(|one| one.parts != element.parts));
+        elements.retain(|element| !old.elements.iter().any(|one| covers(one, element)));
         Ok(elements)
     }
 
@@ -192,7 +192,7 @@ impl Instance {
                 let number = element.data.first().map_or(0, |number| *number as u64);
                 record.is_some_and(|record| record.verdicts.binary_search(&number).is_ok())
             };
-            let is_replaced = |element: &StateElement| set.elements.iter().any(|one| one.parts == element.parts);
+            let is_replaced = |element: &StateElement| set.elements.iter().any(|one| covers(one, element));
             let added = self.added(set, &before)?;
             let Some(lost) = added.iter().find(|element| !known(element) && !is_replaced(element)) else { continue };
             let chains = before.map_to_verdicts(set).and_then(|old| old.chains).unwrap_or_default();
@@ -249,6 +249,12 @@ impl Instance {
             Err(reason) => Err(no_room(set)(reason)),
         }
     }
+}
+
+/// Is an element of the kernel's, which may be a part of a range, what one of the text says?
+fn covers(text: &StateElement, element: &StateElement) -> bool {
+    let within = |(whole, part): (&(u128, u128), &(u128, u128))| whole.0 <= part.0 && part.1 <= whole.1;
+    text.parts.iter().zip(&element.parts).all(within)
 }
 
 /// Was the set in force, as it is now?

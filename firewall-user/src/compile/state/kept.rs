@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use firewall_common::sets::meter;
+use firewall_common::sets::{LINE_WORDS, make::Memory, meter};
 
 use super::{super::slots::fnv1a, StateElement, StateSet};
 use crate::language::ruleset::{OfElement, Set, Statement, Table, UpdateOperation};
@@ -57,6 +57,14 @@ pub(super) fn joined(elements: &[StateElement]) -> Vec<(u32, u32)> {
 }
 
 impl StateSet {
+    /// The set on the host, for tests.
+    pub fn memory(&self) -> Memory {
+        // Numbers as random ones are: with small ones keys of little but zeros would all have the same hash.
+        let memory = Memory::new(&self.spec(&self.elements), [0x9e37_79b9_7f4a_7c15; LINE_WORDS]);
+        let _ = self.fill(&memory.lines(), &self.elements, 10);
+        memory
+    }
+
     /// A map to verdicts begins anew with other elements in its text, or other chains: the rules in force go by the old ones
     /// until others are.
     fn verdicts_as_text(&self) -> String {
