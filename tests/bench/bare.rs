@@ -16,6 +16,7 @@ const PROG_LOAD: i64 = 5;
 const OBJECT_GET: i64 = 7;
 const TEST_RUN: i64 = 10;
 
+const HASH: u32 = 1;
 /// An array.
 pub(crate) const ARRAY: u32 = 2;
 /// An array of programs.
@@ -67,13 +68,27 @@ pub(crate) const fn pair(low: u32, high: u32) -> u64 {
 
 /// A map with keys of 4 bytes.
 pub(crate) fn map(kind: u32, value_size: u32, entries: u32) -> OwnedFd {
-    let mut attributes = [pair(kind, 4), pair(value_size, entries), 0, 0, 0, 0, 0, 0, 0];
+    create(pair(kind, 4), pair(value_size, entries))
+}
+
+/// A hash.
+pub(crate) fn hash(key_size: u32, value_size: u32, entries: u32) -> OwnedFd {
+    create(pair(HASH, key_size), pair(value_size, entries))
+}
+
+fn create(kind_and_key: u64, value_and_entries: u64) -> OwnedFd {
+    let mut attributes = [kind_and_key, value_and_entries, 0, 0, 0, 0, 0, 0, 0];
     descriptor(bpf(MAP_CREATE, &mut attributes).expect("a map"))
 }
 
 /// Sets an entry.
 pub(crate) fn update(map: &OwnedFd, key: u32, value: &[u8]) {
-    let mut attributes = [map.as_raw_fd() as u64, (&raw const key) as u64, value.as_ptr() as u64, 0];
+    update_hash(map, &key.to_ne_bytes(), value);
+}
+
+/// Sets an entry whose key is so many bytes.
+pub(crate) fn update_hash(map: &OwnedFd, key: &[u8], value: &[u8]) {
+    let mut attributes = [map.as_raw_fd() as u64, key.as_ptr() as u64, value.as_ptr() as u64, 0];
     bpf(MAP_UPDATE, &mut attributes).expect("an entry");
 }
 

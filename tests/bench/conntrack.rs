@@ -2,13 +2,15 @@
 //!
 //! Packets: as `classify.rs`, by a driver that writes the next frame of a trace over the packet and tail-calls the tc egress
 //! program, in parts of 512 packets, of which the least of five runs counts; the driver's own time is taken off. The trace goes through the connections in no order, one
-//! packet each. Connections a second: `conntrack/rate.rs`. `-- --rate` measures those alone.
+//! packet each. Beside them: `conntrack/hash.rs`. Connections a second: `conntrack/rate.rs`. `-- --rate` measures those alone.
 
 #[path = "bare.rs"]
 #[allow(dead_code, reason = "shared with other measurements")]
 mod bare;
 #[path = "classify/driver.rs"]
 mod driver;
+#[path = "conntrack/hash.rs"]
+mod hash;
 #[path = "conntrack/rate.rs"]
 mod rate;
 #[path = "../support/mod.rs"]
@@ -116,15 +118,25 @@ const PART: u32 = 512;
 /// Nanoseconds of one packet, without the driver's: of each part of the trace the least of several runs, and of those the mean.
 fn least(frames: &[[u8; FRAME]], instance: &Instance, between_runs: impl Fn()) -> u64 {
     let (with, without) = (Driver::new(frames, Some(&pin(instance))), Driver::new(frames, None));
-    let parts = frames.len() / PART as usize;
+    least_of_parts(frames.len(), |packets| with.run_some(packets), |packets| without.run_some(packets), between_runs)
+}
+
+/// Nanoseconds of one packet of so many, from what runs so many of them and what runs as many without what is measured.
+fn least_of_parts(
+    packets: usize,
+    with: impl Fn(u32) -> Duration,
+    without: impl Fn(u32) -> Duration,
+    between_runs: impl Fn(),
+) -> u64 {
+    let parts = packets / PART as usize;
     let mut least = vec![(Duration::MAX, Duration::MAX); parts];
     for _ in 0..RUNS {
         between_runs();
         for (all, _) in &mut least {
-            *all = (*all).min(with.run_some(PART));
+            *all = (*all).min(with(PART));
         }
         for (_, driver) in &mut least {
-            *driver = (*driver).min(without.run_some(PART));
+            *driver = (*driver).min(without(PART));
         }
     }
     let sum: u128 = least.iter().map(|(all, driver)| all.saturating_sub(*driver).as_nanos()).sum();
@@ -185,6 +197,8 @@ fn main() {
     for count in [1 << 10, 1 << 16, MANY] {
         let both = [false, true].map(|is_v6| established(&pair, count, is_v6));
         println!("{:44} {:>8} {:>8}", format!("established, of {count} connections"), both[0], both[1]);
+        let hash = [16, 40].map(|key_size| hash::look_up(count, key_size));
+        println!("{:44} {:>8} {:>8}", format!("a hash map's look-up alone, of {count}"), hash[0], hash[1]);
     }
     let new = [false, true].map(|is_v6| {
         let frames = trace(0..1 << 16, is_v6, Way::Syn);

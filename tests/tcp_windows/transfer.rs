@@ -5,6 +5,7 @@ use std::process::Command;
 use firewall_tests::{
     command::{self, Background},
     netns::Namespace,
+    referee::Referee,
     sockets::PATIENTLY,
     topology::{INTERFACE, Pair, SERVER, SERVER6},
 };
@@ -59,5 +60,28 @@ fn a_large_transfer_has_nothing_invalid(#[case] how: &[&str], #[values("on", "of
     }
     let counted = firewall.rules();
     assert!(counted["in"].0 > 100 && counted["out"].0 > 100, "{counted:?}");
+    assert_eq!((counted["invalid in"], counted["invalid out"]), ((0, 0), (0, 0)), "{counted:?}");
+}
+
+/// What is lost comes again, and SACK blocks tell of the rest: all of it belongs to the connection.
+#[test]
+fn a_transfer_with_loss_has_nothing_invalid() {
+    const LOSS: &str = "table netdev t {
+    chain in { type filter hook ingress device eth0 priority 0; numgen random mod 50 0 counter drop; }
+    }";
+    let firewall = Firewall::on(Pair::new(), RULES);
+    for namespace in [&firewall.pair.server, &firewall.pair.client] {
+        offload(namespace, "off");
+    }
+    Referee::load(&firewall.pair.client, LOSS);
+    let listener = iperf3(&firewall.pair.server, &["-s", "-1", "--forceflush", "-p", PORT]);
+    listener.lines_until(PATIENTLY, |line| line.contains("listening"));
+    let server = SERVER.to_string();
+    let arguments = ["-c", &server, "-p", PORT, "-n", "8M", "--json", "--reverse"];
+    let done = command::run(Some(&firewall.pair.client), "iperf3", &arguments, "").success().json();
+    let end = &done["end"];
+    assert!(end["sum_received"]["bytes"].as_u64() > Some(7_000_000), "{end}");
+    assert!(end["sum_sent"]["retransmits"].as_u64() > Some(0), "something was lost: {end}");
+    let counted = firewall.rules();
     assert_eq!((counted["invalid in"], counted["invalid out"]), ((0, 0), (0, 0)), "{counted:?}");
 }
