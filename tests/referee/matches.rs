@@ -43,6 +43,10 @@ const UPPER: &[Field] = &[
 
 /// Whole matches, as they are.
 const AS_THEY_ARE: &[&str] = &[
+    "fib daddr type local",
+    "fib saddr type != local",
+    "fib daddr . mark type { local, broadcast, multicast }",
+    "meta nfproto ipv4 fib saddr type unicast",
     "tcp option maxseg exists",
     "tcp option sack-perm missing",
     "tcp option timestamp exists",
@@ -260,6 +264,16 @@ fn marks() -> impl Strategy<Value = String> {
     ]
 }
 
+/// What is written into headers, and what later rules then see.
+fn edits() -> impl Strategy<Value = String> {
+    let pairs: &[(&str, Field)] =
+        &[("ip dscp set 8", ("ip dscp", 63)), ("ip ecn set 1", ("ip ecn", 3)), ("ip6 dscp set 9", ("ip6 dscp", 63))];
+    prop_oneof![
+        2 => select(pairs).prop_map(|(set, _)| set.to_owned()),
+        1 => select(pairs).prop_flat_map(|(set, field)| compared(field).prop_map(move |then| format!("{set} {then}"))),
+    ]
+}
+
 fn hashes() -> impl Strategy<Value = String> {
     let keys = select(&["ip saddr", "ip saddr . tcp dport", "ip6 daddr", "udp sport . udp dport", "meta mark"][..]);
     (keys, 2..9_u32, 0..0xffff_u32, 0..4_u32)
@@ -278,6 +292,7 @@ pub(crate) fn rare(place: Place) -> impl Strategy<Value = String> {
         3 => concatenated(),
         3 => named(place),
         2 => marks(),
+        2 => edits(),
         2 => hashes(),
     ]
 }

@@ -242,6 +242,15 @@ pub fn listing(manifest: &Manifest, live: Live<'_>, handles: bool) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// The same as JSON, in one piece.
+pub fn json(manifest: &Manifest, live: Live<'_>) -> Result<serde_json::Value, Diagnostics> {
+    let Manifest { canonical, holes, interfaces, .. } = manifest.clone();
+    let mut bytes = Vec::new();
+    // Memory takes everything.
+    let _ = Printed { canonical, holes, interfaces }.write_json(live, &mut bytes)?;
+    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
 /// The records of a ruleset's objects.
 pub(super) struct Recorded<'a> {
     manifest: &'a Manifest,
