@@ -155,8 +155,11 @@ fn bounded(mut all: Vec<NatUse>) -> Vec<NatUse> {
     all
 }
 
+/// What is counted of the table.
+type InTable = (Vec<(&'static str, u64)>, Vec<NatUse>);
+
 /// Connections by state, and what translations use of their addresses.
-fn in_table(instance: &Instance) -> Result<(Vec<(&'static str, u64)>, Vec<NatUse>), KernelError> {
+fn in_table(instance: &Instance) -> Result<InTable, KernelError> {
     let (mut states, mut translations) = (BTreeMap::new(), Translations::default());
     let now = kernel::tick();
     for flow in instance.flows()? {

@@ -72,7 +72,9 @@ impl Printer<'_> {
         objects.iter().enumerate().for_each(|(at, named)| out(self.named(at, named)));
         let shown = sets.iter().enumerate().filter(|(_, set)| !set.meter);
         shown.for_each(|(at, set)| out(self.set(at, set)));
-        flowtables.iter().for_each(|flowtable| out(self.flowtable(flowtable)));
+        for flowtable in flowtables {
+            out(self.flowtable(flowtable));
+        }
         chains.iter().enumerate().for_each(|(at, chain)| out(self.chain(at, chain)));
         for (at, chain) in chains.iter().enumerate() {
             for (rule_at, rule) in chain.rules.iter().enumerate() {
