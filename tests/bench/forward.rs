@@ -24,6 +24,7 @@ use std::{
 };
 
 use bare::{ARRAY, XDP, insn};
+use firewall_common::counter::REDIRECTED;
 use firewall_tests::{
     netns::Namespace,
     packet::{Ethernet, Frame, Ipv4, Udp},
@@ -219,6 +220,16 @@ fn stop(router: &Namespace) {
     });
 }
 
+/// Packets that took the fast path at the router's interface towards the client.
+fn redirected(router: &Namespace) -> u64 {
+    router.run(|| {
+        let instance = Instance::open().expect("instance");
+        let interfaces = instance.interfaces().expect("interfaces");
+        let near = interfaces.iter().find(|one| one.name == INTERFACE).expect("the interface");
+        instance.traffic(near.place).expect("traffic").ingress[REDIRECTED].packets
+    })
+}
+
 /// Millions of packets a second. Nobody else may drop them: what arrives is nearly all that is sent.
 fn rate(by: By, flows: usize, size: usize) -> f64 {
     let (routed, _drops) = topology();
@@ -228,7 +239,9 @@ fn rate(by: By, flows: usize, size: usize) -> f64 {
         By::Nobody => held.push(attach(router, INTERFACE, &DROP)),
         By::Redirect => held.push(attach(router, INTERFACE, &redirect(index(router, SECOND_INTERFACE)))),
         By::Kernel => {}
-        By::Nft => drop(Referee::load(router, &format!("{THROUGH}\n{TRANSLATE}"))),
+        By::Nft => {
+            let _ = Referee::load(router, &format!("{THROUGH}\n{TRANSLATE}"));
+        }
         By::Stack => apply(router, &format!("{THROUGH}\n{TRANSLATE}")),
         By::Fast => apply(router, &format!("{FLOWS}\n{TRANSLATE}")),
         By::Balancer => apply(router, &format!("{FLOWS}\n{SHARE}")),
@@ -247,6 +260,7 @@ fn rate(by: By, flows: usize, size: usize) -> f64 {
         balanced_flows_begin(&routed, &there, flows);
     }
     let at = if by == By::Nobody { (router, INTERFACE) } else { (&routed.server, INTERFACE) };
+    let fast_before = if matches!(by, By::Fast | By::Balancer) { redirected(router) } else { 0 };
     let (before, started, mut sent) = (received(at.0, at.1), Instant::now(), 0_u64);
     while started.elapsed() < WHILE {
         routed.client.run(|| there.send(BATCH));
@@ -255,6 +269,10 @@ fn rate(by: By, flows: usize, size: usize) -> f64 {
     let took = started.elapsed();
     let arrived = received(at.0, at.1) - before;
     assert!(arrived > sent / 100 * 98, "{arrived} of {sent} packets arrived");
+    if matches!(by, By::Fast | By::Balancer) {
+        let fast = redirected(router) - fast_before;
+        assert!(fast > arrived / 100 * 98, "{fast} of {arrived} packets took the fast path");
+    }
     if matches!(by, By::Stack | By::Fast | By::Balancer) {
         stop(router);
     }
@@ -288,6 +306,7 @@ fn main() {
     let mut cpus = CpuSet::new();
     cpus.set(0).expect("a processor");
     sched_setaffinity(Pid::from_raw(0), &cpus).expect("one processor");
+    balancer();
     println!("millions of packets a second, and nanoseconds of the processor for each that is forwarded");
     println!(
         "{:>5} {:>8} {:>8}  {:>14} {:>14} {:>14} {:>14} {:>14}  {:>9}",
@@ -313,6 +332,10 @@ fn main() {
             );
         }
     }
+}
+
+/// Connections shared out among servers, beside a program that only redirects.
+fn balancer() {
     println!("{:>5} {:>8} {:>14} {:>14}  {:>9}", "bytes", "flows", "XDP redirect", "balancer", "of it");
     for (size, flows) in [(64, 1), (64, 10_000), (1400, 10_000)] {
         let (plain, ours) = (rate(By::Redirect, flows, size), rate(By::Balancer, flows, size));
