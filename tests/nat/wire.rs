@@ -100,7 +100,7 @@ const SILENT: &str = "table inet q { chain c { type filter hook input priority 0
 fn through(by: By, rules: &str, frames: &[(From, Vec<u8>)]) -> Vec<Vec<u8>> {
     let field = Field::with(by, &format!("table inet t {{\n{rules}\n}}\n"), Neighbours::Known);
     for host in [&field.routed.client, &field.routed.server] {
-        drop(Referee::load(host, SILENT));
+        let _ = Referee::load(host, SILENT);
     }
     let client = Wire::open(&field.routed.client, INTERFACE);
     let server = Wire::open(&field.routed.server, INTERFACE);
