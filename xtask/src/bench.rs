@@ -29,6 +29,8 @@ enum What {
     Drops,
     /// Packets forwarded a second over veth pairs: the kernel, nft, rampart, its fast path, a plain redirect
     Forward,
+    /// New translated connections a second: no rules, the kernel's nft, rampart
+    Nat,
 }
 
 /// What to measure.
@@ -52,6 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Reading => "reading",
         What::Drops => "drops",
         What::Forward => "forward",
+        What::Nat => "nat",
     };
     // Some run the command itself, which lies beside them.
     build::rampart(true)?;
