@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_loop};
 use firewall_common::{
     flow::{Endpoint, Tuple},
     nat::{self, RANDOM},
-    table::{self, Entry, Slot, WAYS},
+    table::{self, Entry, OVERFLOWED, Slot, WAYS},
     verdict::Reason,
 };
 
@@ -232,19 +232,30 @@ fn enter_first(work: &mut Work) -> bool {
 #[inline(always)]
 fn is_twice(work: &Work) -> bool {
     let mask = maps::BUCKET_MASK.load();
-    has_another(work, table::home(work.hash, mask)) || has_another(work, table::alternate(work.hash, mask))
+    let home = table::home(work.hash, mask);
+    has_another(work, home) || (has_overflowed(home) && has_another(work, table::alternate(work.hash, mask)))
+}
+
+/// Can something of this bucket be in the alternate one? It is said before anything is entered there.
+#[inline(always)]
+fn has_overflowed(number: u32) -> bool {
+    // SAFETY: an aligned word of a map value.
+    maps::bucket(number)
+        .is_some_and(|bucket| unsafe { bucket::slot_word(bucket, WAYS as u32 + 1).read_volatile() } & OVERFLOWED != 0)
 }
 
 #[inline(always)]
 fn has_another(work: &Work, number: u32) -> bool {
     let Some(bucket) = maps::bucket(number) else { return false };
-    let mut another = false;
+    let (mut another, tag) = (false, table::tag(work.hash));
     for way in 0..WAYS {
         // SAFETY: entries of the map, compared word by word; see `conntrack.rs`.
         let (word, entry) =
             unsafe { (bucket::slot_word(bucket, way as u32 + 1).read_volatile(), &(*bucket).entries[way]) };
         let is_mine = number == work.bucket && way as u32 + 1 == work.place;
-        another |= !is_mine && Slot(word).is_live(work.tick) && entry.key == work.key;
+        // The entry itself is another cache line.
+        let slot = Slot(word);
+        another |= !is_mine && slot.tag() == tag && slot.is_live(work.tick) && entry.key == work.key;
     }
     another
 }
