@@ -158,6 +158,79 @@ fn the_agent_answers_who_may_ask_and_refuses_the_rest() {
     }
 }
 
+/// What somebody without privileges says to do, in a namespace.
+fn as_nobody(namespace: &Namespace, program: &str, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", program]).args(arguments);
+    namespace.run(|| command.output()).expect("setpriv (util-linux) is installed")
+}
+
+#[test]
+fn who_is_not_root_reads_metrics_and_controls_nothing() {
+    let (pair, files) = (Pair::new(), Scratch::new());
+    pair.server.ip("link set lo up");
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let events = files.path().join("events.jsonl");
+    let _agent = rampart.start(&["agent", "--events-file", &events.to_string_lossy()]);
+    until("the agent serves", || get(&pair.server, "/metrics").starts_with("HTTP/1.1 200 OK"));
+    let ask = |request: &str| {
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{PORT}; printf '{request} HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let output = as_nobody(&pair.server, "bash", &["-c", &script]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let metrics = ask("GET /metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200 OK") && metrics.contains("rampart_up 1\n"), "{metrics}");
+    assert!(ask("GET /api/state").contains("\"running\":true"));
+    for request in ["POST /metrics", "PUT /api/why", "DELETE /"] {
+        assert!(ask(request).starts_with("HTTP/1.1 405"), "{request}");
+    }
+    // A copy that everybody may start, wherever the original is.
+    let own = files.path().join("rampart");
+    std::fs::copy(firewall_tests::command::rampart_path(), &own).expect("copied");
+    let own = own.to_string_lossy().into_owned();
+    let generation = || rampart.run(&["status", "--json"]).success().json()["generation"].clone();
+    let before = generation();
+    for arguments in [&["stop"][..], &["ban", "203.0.113.9"], &["monitor"], &["list"], &["rollback"], &["metrics"]] {
+        let output = as_nobody(&pair.server, &own, arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {said}");
+        assert!(said.contains("not permitted"), "{arguments:?}: {said}");
+    }
+    assert_eq!(generation(), before);
+    assert_eq!(rampart.run(&["bans"]).success().stdout, "nobody is banned\n");
+}
+
+/// The socket that events are passed on by lets in its owner and group only.
+#[test]
+fn the_socket_of_events_is_closed_to_others() {
+    use std::os::unix::net::UnixStream;
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let sockets = || -> std::collections::BTreeSet<std::path::PathBuf> {
+        let all = std::fs::read_dir("/run/rampart").into_iter().flatten().flatten().map(|entry| entry.path());
+        all.filter(|path| path.to_string_lossy().ends_with(".events.socket")).collect()
+    };
+    let before = sockets();
+    let _monitor = rampart.start(&["monitor"]);
+    until("the monitor listens", || sockets().difference(&before).next().is_some());
+    // Other tests may have begun to listen meanwhile: theirs are closed as well.
+    let all: Vec<_> = sockets().difference(&before).cloned().collect();
+    let refused = std::thread::spawn(move || {
+        // Of this thread alone: files are opened as nobody's.
+        nix::unistd::setfsgid(nix::unistd::Gid::from_raw(65534));
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+        let connect = |socket| UnixStream::connect(socket).map(drop).map_err(|error| error.kind());
+        all.iter().map(connect).collect::<Vec<_>>()
+    });
+    let refused = refused.join().expect("an answer");
+    assert!(refused.contains(&Err(std::io::ErrorKind::PermissionDenied)), "{refused:?}");
+    assert!(refused.iter().all(Result::is_err), "{refused:?}");
+}
+
 #[test]
 fn counters_go_on_when_the_agent_is_killed() {
     let pair = Pair::new();

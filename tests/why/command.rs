@@ -130,6 +130,11 @@ fn what_cannot_be_asked_is_said() {
         assert_ne!(output.status, 0, "{arguments:?}");
         assert!(output.stderr.contains(wanted), "{arguments:?}: {}", output.stderr);
     }
+    // At tc the kernel runs no frame that is cut short in its header.
+    rampart.run(&["stop"]).check();
+    rampart.apply("table ip t { chain p { type nat hook postrouting priority srcnat; masquerade; }; }").check();
+    let output = rampart.run(&["why", "--hex", "ffffffffffff0a0000000001080045000028000100004006"]);
+    assert!(output.stderr.contains("a frame of 24 bytes ends within its Ethernet or IP header"), "{}", output.stderr);
 }
 
 #[test]

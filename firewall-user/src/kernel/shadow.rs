@@ -231,6 +231,7 @@ impl Shadow<'_> {
     /// One run.
     fn run(&mut self, question: &Question<'_>) -> Result<Answer, KernelError> {
         let Question { side, frame, ifindex, known: _ } = *question;
+        refuse_too_short(side, frame)?;
         self.clear_trail()?;
         let name = object::generation_program(side);
         let mut bytes = vec![0; frame.len() + SLACK];
@@ -273,6 +274,26 @@ impl Shadow<'_> {
     fn flows(&mut self) -> Result<Array<&mut aya::maps::MapData, seed::Words>, KernelError> {
         maps::array_of(&mut self.ebpf, maps::FLOWS)
     }
+}
+
+/// At tc the kernel runs no frame that ends within its Ethernet or IP header (`bpf_prog_test_run_skb`, Linux 6.18); at XDP none
+/// that ends within its Ethernet header. On a wire both are dropped as malformed.
+fn refuse_too_short(side: Side, frame: &[u8]) -> Result<(), KernelError> {
+    const ETHERNET: usize = 14;
+    let network = match frame.get(12..ETHERNET) {
+        _ if side == Side::Xdp => 0,
+        Some([0x08, 0x00]) => 20,
+        Some([0x86, 0xdd]) => 40,
+        _ => 0,
+    };
+    let (least, has) = (ETHERNET + network, frame.len());
+    if has >= least {
+        return Ok(());
+    }
+    Err(KernelError::Limit(format!(
+        "a frame of {has} bytes ends within its Ethernet or IP header, and the kernel runs none here of less than {least}; on a wire it \
+         is dropped as malformed"
+    )))
 }
 
 impl std::fmt::Debug for Shadow<'_> {
