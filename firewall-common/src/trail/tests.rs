@@ -56,7 +56,7 @@ fn the_early_word_agrees_with_the_filter() {
         TrailFilter { destination_port: 0x16 | ASKED, ..none },
         TrailFilter { source_port: 0x16 | ASKED, ..none },
         TrailFilter { protocol: 6 | ASKED, ..none },
-        TrailFilter { protocol: 17 | ASKED, ..none },
+        TrailFilter { protocol: 0x11 | ASKED, ..none },
     ];
     for mask in [u32::MAX, 0xffff_0000] {
         let (source, source_mask) = address(mask);
