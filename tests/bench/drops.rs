@@ -12,18 +12,19 @@ mod bare;
 #[path = "../classifier/rules.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with a test")]
 mod rules;
+#[path = "sender.rs"]
+#[allow(unreachable_pub, reason = "shared with other measurements")]
+mod sender;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::{
     fmt::Write,
     net::Ipv4Addr,
-    os::fd::{AsRawFd, OwnedFd},
     process::Command,
     time::{Duration, Instant},
 };
 
-use bare::{ARRAY, XDP, insn};
 use firewall_tests::{
     packet::{Frame, Ipv4, Network, Tcp, Udp, Upper, flag::SYN},
     referee::Referee,
@@ -31,12 +32,10 @@ use firewall_tests::{
 };
 use firewall_user::kernel::interface_index;
 use rules::{Header, Kind, Rule, generate, trace};
+use sender::{FRAME, FRAMES, Sender, dropping, received};
 use support::Firewall;
 
 const SEED: u64 = 0x5eed;
-const FRAMES: usize = 65_536;
-/// Bytes of a frame: enough for the headers of all.
-const FRAME: usize = 64;
 const ROUNDS: usize = 3;
 /// How long each sends, at least.
 const WHILE: Duration = Duration::from_secs(1);
@@ -73,53 +72,10 @@ fn is_unicast(address: u128) -> bool {
     !matches!((address >> 24) as u8, 0 | 127 | 224..)
 }
 
-/// Sends the frames, one after the other, out of an interface.
-struct Sender {
-    program: OwnedFd,
-    _maps: [OwnedFd; 2],
-}
-
-impl Sender {
-    fn new(frames: &[[u8; FRAME]], ifindex: u32) -> Self {
-        let (state, trace) = (bare::map(ARRAY, 8, 1), bare::map(ARRAY, FRAME as u32, frames.len() as u32));
-        for (at, frame) in frames.iter().enumerate() {
-            bare::update(&trace, at as u32, frame);
-        }
-        let maps = [&state, &trace].map(AsRawFd::as_raw_fd);
-        let program = bare::load(XDP, &instructions(maps, ifindex));
-        Self { program, _maps: [state, trace] }
-    }
-
-    /// Sends for a while.
-    fn send(&self) {
-        let until = Instant::now() + WHILE;
-        while Instant::now() < until {
-            bare::test_run(&self.program, &[0; FRAME], FRAMES as u32, true);
-        }
-    }
-}
-
-/// Writes the next frame over the packet and redirects it; `data` of `struct xdp_md` is at 0, and 0 is `XDP_ABORTED`.
-fn instructions(maps: [i32; 2], ifindex: u32) -> Vec<u64> {
-    let redirect =
-        [insn(0xb7, 1, 0, 0, ifindex as i32), insn(0xb7, 2, 0, 0, 0), insn(0x85, 0, 0, 0, 23), insn(0x95, 0, 0, 0, 0)];
-    bare::over_next_frame(maps, (FRAMES, FRAME), 0, (&redirect, 0))
-}
-
-/// Packets that the server's interface has received.
-fn received(pair: &Pair) -> u64 {
-    pair.server.run(|| {
-        // The file system of the namespace's own interfaces is that of whoever mounts it: netlink tells it of ours.
-        let output = Command::new("ip").args(["-j", "-s", "link", "show", "dev", INTERFACE]).output().expect("ip");
-        let links: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        links[0]["stats64"]["rx"]["packets"].as_u64().expect("a number")
-    })
-}
-
 /// Millions of packets a second. `counted` tells how many of them the rules met: nearly all, or something else is measured.
 fn rate(pair: &Pair, sender: &Sender, counted: impl Fn() -> Option<u64>) -> f64 {
     let (before, started) = (received(pair), Instant::now());
-    pair.client.run(|| sender.send());
+    pair.client.run(|| sender.send(WHILE));
     let took = started.elapsed();
     let packets = u32::try_from(received(pair) - before).expect("fewer than 2^32");
     if let Some(counted) = counted() {
@@ -145,11 +101,6 @@ fn topology(rules: &[Rule]) -> (Pair, Sender) {
     assert_eq!(frames.len(), FRAMES, "enough headers that can come in");
     let sender = pair.client.run(|| Sender::new(&frames, interface_index(INTERFACE).expect("an interface")));
     (pair, sender)
-}
-
-/// What drops everything.
-fn dropping() -> OwnedFd {
-    bare::load(XDP, &[insn(0xb7, 0, 0, 0, 1), insn(0x95, 0, 0, 0, 0)])
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

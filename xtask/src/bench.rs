@@ -31,6 +31,8 @@ enum What {
     Forward,
     /// New translated connections a second: no rules, the kernel's nft, rampart
     Nat,
+    /// Requests a second and their time while there is a SYN flood: no firewall, the kernel's nft, rampart; and what a packet costs
+    Floods,
 }
 
 /// What to measure.
@@ -55,6 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         What::Drops => "drops",
         What::Forward => "forward",
         What::Nat => "nat",
+        What::Floods => "floods",
     };
     // Some run the command itself, which lies beside them.
     build::rampart(true)?;
