@@ -49,6 +49,17 @@ impl Wire {
         assert_eq!(sent, Ok(frame.len()), "sending a frame of {} bytes", frame.len());
     }
 
+    /// Sends a frame if the host lets it out: what watches its own packets may refuse one that is malformed.
+    pub fn offer(&self, frame: &[u8]) -> bool {
+        match send(self.socket.as_raw_fd(), frame, MsgFlags::empty()) {
+            Err(Errno::ENOBUFS) => false,
+            sent => {
+                assert_eq!(sent, Ok(frame.len()), "sending a frame of {} bytes", frame.len());
+                true
+            }
+        }
+    }
+
     /// The first frame that is `wanted`, of those that came since the last call; `None` after `patience`.
     pub fn receive(&self, patience: Duration, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let deadline = Instant::now() + patience;
