@@ -1,17 +1,25 @@
-//! An apply that is killed between any two steps: what was in force stays in force, whole.
+//! An apply that is killed between any two steps, or in which any step fails: what was in force stays in force, whole.
 //!
-//! `strace` sends the signal as the process makes its Nth system call of those that change something.
+//! `strace` sends the signal as the process makes its Nth system call of those that change something, or lets that call
+//! fail as the kernel would: no memory, a program that the verifier refuses, an interface that has vanished.
 
 mod support;
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
-use firewall_common::verdict::Reason;
 use firewall_tests::{
     command::{Scratch, rampart_path},
     sockets::{Outcome, PATIENTLY, tcp_connect},
     topology::{INTERFACE, Neighbours, Pair, SERVER},
 };
+use firewall_user::kernel::{ApplyOptions, Side};
 use support::{Firewall, packets::word};
 
 /// Lets port 22 in, and not 23.
@@ -48,9 +56,10 @@ fn steps() -> impl Iterator<Item = u32> {
 
 /// Which of the two rulesets is in force, by what happens to packets; both at once would be none.
 fn in_force(firewall: &Firewall) -> &'static str {
-    match ["tcp:22", "tcp:23"].map(|to| firewall.ingress(&word(to))) {
-        [Ok(()), Err(Reason::Policy)] => OLD,
-        [Err(Reason::Policy), Ok(())] => NEW,
+    let passes = firewall.judging(|judge| ["tcp:22", "tcp:23"].map(|to| judge(Side::Xdp, &word(to))));
+    match passes {
+        [true, false] => OLD,
+        [false, true] => NEW,
         other => panic!("neither ruleset says this: {other:?}"),
     }
 }
@@ -105,4 +114,103 @@ fn a_first_apply_that_is_killed_can_be_done_again() {
 fn rampart(pair: &Pair, arguments: &[&str], at: u32) {
     let output = pair.server.run(|| Command::new(rampart_path()).args(arguments).output()).expect("rampart");
     assert!(output.status.success(), "step {at}: {arguments:?}: {output:?}");
+}
+
+/// Runs `rampart apply` with its `at`th call of the kernel's BPF failing. Did it say that the rules are in force? `None` when it
+/// makes fewer calls than that.
+fn failing(pair: &Pair, files: &Scratch, rules: &Path, (error, at): (&str, u32)) -> Option<bool> {
+    let log = files.path().join("calls");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-q", "-e", "trace=bpf", "-e", &format!("inject=bpf:error={error}:when={at}"), "-o"]).arg(&log);
+    command.arg(rampart_path()).args(["apply", "-i", INTERFACE]).arg(rules);
+    let output = pair.server.run(|| command.output()).expect("strace is installed");
+    assert!(output.status.code().is_some(), "{output:?}");
+    let was_injected = fs::read_to_string(&log).expect("the calls").contains("(INJECTED)");
+    assert!(output.status.success() || was_injected, "{output:?}");
+    // Past the flip nothing fails that matters to packets, and what does says that the rules are in force.
+    let says = String::from_utf8_lossy(&output.stderr).contains("the new rules are in force");
+    was_injected.then_some(output.status.success() || says)
+}
+
+/// How many generations are pinned, and which are in the slots.
+fn generations(firewall: &Firewall) -> (usize, [u32; 2]) {
+    let cookie = firewall.pair.server.run(support::cookie);
+    let pinned = fs::read_dir(format!("/run/rampart/bpf/{cookie}/generation")).expect("generations").count();
+    (pinned, firewall.open(|instance| instance.control().expect("control").generation))
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_old_ruleset_whole() {
+    let firewall = Firewall::on(Pair::with(Neighbours::Known), OLD);
+    let files = Scratch::new();
+    let rules = files.write("new.nft", NEW);
+    let mut failures = 0;
+    for (at, error) in steps().zip(["ENOMEM", "EACCES", "ENODEV"].into_iter().cycle()) {
+        let (counted, (_, slots)) = (firewall.rule("ssh"), generations(&firewall));
+        let Some(succeeded) = failing(&firewall.pair, &files, &rules, (error, at)) else { break };
+        let now = in_force(&firewall);
+        assert_eq!(now == NEW, succeeded, "{error} at step {at}: what is said is what is so");
+        if succeeded {
+            firewall.apply(OLD);
+            continue;
+        }
+        failures += 1;
+        assert_eq!(firewall.rule("ssh").0, counted.0 + 1, "{error} at step {at}: the count goes on");
+        let (pinned, still) = generations(&firewall);
+        assert_eq!(still, slots, "{error} at step {at}");
+        assert!(
+            pinned <= 3,
+            "{error} at step {at}: two in the slots, and one whose programs wait for the next ruleset"
+        );
+    }
+    assert!(failures > 20, "{failures}");
+    firewall.apply(NEW);
+    assert_eq!(in_force(&firewall), NEW);
+}
+
+/// Says that it is over when it goes, also by a panic.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An interface that comes and goes while rules are applied to it.
+#[test]
+fn an_interface_that_vanishes_takes_nothing_with_it() {
+    let firewall = Firewall::on(Pair::with(Neighbours::Known), OLD);
+    let files = Scratch::new();
+    let rules = files.write("new.nft", NEW);
+    let is_over = AtomicBool::new(false);
+    let (mut applied, mut failed) = (0, 0);
+    let only = ApplyOptions { interfaces: vec![INTERFACE.to_owned()], ..ApplyOptions::default() };
+    thread::scope(|scope| {
+        let _ends = Ends(&is_over);
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                for change in ["link add gone type veth peer name away", "link set gone up", "link del gone"] {
+                    firewall.pair.server.ip(change);
+                    thread::sleep(Duration::from_millis(15));
+                }
+            }
+        });
+        for attempt in 0..30 {
+            let mut command = Command::new(rampart_path());
+            command.args(["apply", "-i", INTERFACE, "-i", "gone"]).arg(&rules);
+            let output = firewall.pair.server.run(|| command.output()).expect("rampart");
+            let now = in_force(&firewall);
+            assert_eq!(now == NEW, output.status.success(), "attempt {attempt}: {output:?}");
+            if now == NEW {
+                applied += 1;
+                firewall.try_apply(OLD, &only);
+            } else {
+                failed += 1;
+            }
+        }
+    });
+    assert_eq!(applied + failed, 30);
+    firewall.try_apply(NEW, &only);
+    assert_eq!(in_force(&firewall), NEW);
 }

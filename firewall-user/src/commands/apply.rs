@@ -1,6 +1,6 @@
 //! `rampart apply`.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
@@ -64,13 +64,16 @@ fn attempt(session: &Session<'_>, apply: &Apply, is_in_force: &mut bool) -> Resu
         confirm_within: applied.confirm_by.map(|time| time.as_secs_f64()),
         error: None,
     });
-    if compiled.manifest.asks_addresses() && !Instance::open()?.is_followed()? {
+    if compiled.manifest.asks_addresses()
+        && !Instance::open().and_then(|instance| instance.is_followed()).unwrap_or(false)
+    {
         session.note(
             "rules ask what addresses are (`fib .. type`), as this host has them now: `rampart agent`, which does not run, would \
              tell them of changes",
         );
     }
-    let refused = conns::reevaluate(session, &Instance::open()?, apply.reevaluate)?;
+    let refused = reevaluate(session, apply.reevaluate)
+        .context("the new rules are in force, but existing connections could not be looked through")?;
     session.answer(
         || json(&compiled.manifest, &applied, &refused),
         || text(&name, &compiled.manifest, &applied, &refused),
@@ -93,6 +96,13 @@ fn tell_refusal(apply: &Apply, error: &str) {
         confirm_within: None,
         error: Some(error.to_owned()),
     });
+}
+
+fn reevaluate(session: &Session<'_>, what: Reevaluate) -> Result<Refused> {
+    if what == Reevaluate::Skip {
+        return Ok(Refused { what, count: 0, of: 0 });
+    }
+    conns::reevaluate(session, &Instance::open()?, what)
 }
 
 fn put_in_force(ruleset: &Ruleset, apply: &Apply, config: Config) -> Result<(Compiled, Applied)> {

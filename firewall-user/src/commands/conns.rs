@@ -107,9 +107,6 @@ pub(super) struct Refused {
 /// Sees to connections that the rules in force would not let begin.
 pub(super) fn reevaluate(session: &Session<'_>, instance: &Instance, what: Reevaluate) -> Result<Refused> {
     let mut refused = Refused { what, count: 0, of: 0 };
-    if what == Reevaluate::Skip {
-        return Ok(refused);
-    }
     let filter = Filter { refused: true, ..Filter::default() };
     let forgetter = if what == Reevaluate::Drop { Some(instance.forgetter()?) } else { None };
     let most = if what == Reevaluate::Count { ASKED } else { u64::MAX };
