@@ -35,12 +35,11 @@ use crate::{
 pub fn run<F: Frame>(frame: &F, work: &mut Work, part: Part) -> Verdict {
     // Also without chains: it says what became of the packet.
     work.hook = part.hook() as u32;
-    let entry = maps::entry(part);
-    if entry.is_verdict() {
+    if !maps::has(part) {
         return Verdict::PASS;
     }
-    begin(work, part, entry);
-    if !run_ranges(frame, work) && !run_trees(frame, work) {
+    begin(work, part, maps::entry(part));
+    if !run_ranges(frame, work) && !run_look_ups(work) && !run_trees(frame, work) {
         run_all(frame, work);
     }
     verdict(work.cursor)
@@ -49,11 +48,10 @@ pub fn run<F: Frame>(frame: &F, work: &mut Work, part: Part) -> Verdict {
 /// The same for the other parts: one call, and the program is not longer for each of them.
 #[inline(always)]
 pub fn run_rare<F: Frame>(frame: &F, work: &mut Work, part: Part) -> Verdict {
-    let entry = maps::entry(part);
-    if entry.is_verdict() {
+    if !maps::has(part) {
         return Verdict::PASS;
     }
-    begin(work, part, entry);
+    begin(work, part, maps::entry(part));
     run_all(frame, work);
     verdict(work.cursor)
 }
@@ -75,7 +73,18 @@ fn run_trees<F: Frame>(frame: &F, work: &mut Work) -> bool {
     }
     find(frame, work);
     let at = Target(forget(&work.cursor.at.0));
-    at.is_verdict() || (!at.is_next() && run_ranges(frame, work))
+    at.is_verdict() || (!at.is_next() && (run_ranges(frame, work) || run_look_ups(work)))
+}
+
+/// Runs the look-ups in sets that come first, if there are any; `true` when they came to a verdict.
+#[inline(always)]
+fn run_look_ups(work: &mut Work) -> bool {
+    if !sets::is_next(work) {
+        return false;
+    }
+    sets::run_first_look_ups(work.path);
+    verifier::changed(work);
+    Target(forget(&work.cursor.at.0)).is_verdict()
 }
 
 #[inline(always)]

@@ -321,7 +321,7 @@ fn write<S: Lines>(set: &S, scratch: &Scratch) -> Option<()> {
 #[inline(always)]
 fn unpass<S: Lines>(set: &S, number: u32, scratch: &mut Scratch) -> Option<bool> {
     let Probe { gone, gone_at, buckets, .. } = scratch.probe;
-    let at = bucket(spread(set.line(1)?, high(gone)), buckets, number);
+    let at = bucket(spread(set.line(0)?, high(gone)), buckets, number);
     if at == gone_at {
         return Some(true);
     }

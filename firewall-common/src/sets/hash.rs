@@ -14,7 +14,7 @@
 //! `expires` is 0 for a free place, 1 for one that is being written, [`NEVER`] for an element without an end. It
 //! decides whether there is an element: nobody has to come and remove what has ended.
 
-use super::{FIRST, FORM, Form, KEY_WORDS, Key, Line, Lines, PLACES, SIZES, high, low, reduce, run::Scratch};
+use super::{FACTOR, FIRST, FORM, Form, KEY_WORDS, Key, Line, Lines, PLACES, SIZES, high, low, reduce, run::Scratch};
 
 /// Places of a bucket.
 pub const WAYS: usize = 7;
@@ -73,14 +73,13 @@ pub fn begin<S: Lines>(set: &S, scratch: &mut Scratch) -> Option<()> {
     let head = set.line(0)?;
     let form = Form(head.load(FORM));
     let places = head.load(PLACES);
-    let secret = set.line(1)?;
-    let tag = if form.has_keys() { sum(secret, &scratch.key, form.key_words()) } else { scratch.key[0] };
+    let tag = if form.has_keys() { sum(set.line(1)?, &scratch.key, form.key_words()) } else { scratch.key[0] };
     let probe = &mut scratch.probe;
     probe.form = form.0;
     probe.buckets = low(head.load(SIZES));
     (probe.keys, probe.extras) = (low(places), high(places));
     probe.tag = tag;
-    probe.spread = spread(secret, tag);
+    probe.spread = spread(head, tag);
     probe.place = NOWHERE;
     Some(())
 }
@@ -99,10 +98,10 @@ fn sum<L: Line>(secret: L, key: &Key, words: u32) -> u32 {
     high((sum ^ (sum >> 31)).wrapping_mul(SPREAD))
 }
 
-/// Where what has this tag is at home: multiply-shift with secret factors.
+/// Where what has this tag is at home: multiply-shift with a secret factor.
 #[inline(always)]
-pub(super) fn spread<L: Line>(secret: L, tag: u32) -> u32 {
-    let mixed = u64::from(tag).wrapping_mul(secret.load(6) | 1).wrapping_add(secret.load(7));
+pub(super) fn spread<L: Line>(head: L, tag: u32) -> u32 {
+    let mixed = u64::from(tag).wrapping_mul(head.load(FACTOR) | 1);
     high((mixed ^ (mixed >> 29)).wrapping_mul(SPREAD))
 }
 

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    COUNT, DATA_WORDS, FIRST, FORM, Form, KEY_WORDS, Key, Kind, LINE, LINE_WORDS, Line, Lines, MEMBERS, PLACES, SIZES,
-    USED,
+    COUNT, DATA_WORDS, FACTOR, FIRST, FORM, Form, KEY_WORDS, Key, Kind, LINE, LINE_WORDS, Line, Lines, MEMBERS, PLACES,
+    SIZES, USED,
     connections::PER_LINE as PER_LINE_MEMBERS,
     hash::{HELD, STRIDE, WAYS},
     high, low,
@@ -186,6 +186,7 @@ impl Spec {
         let used = u64::from(FIRST) + self.directory();
         head.store(MEMBERS, self.places().3 | self.members_each() << 32);
         head.store(USED, if ranges { used | self.lines() << 32 } else { masks << 32 });
+        head.store(FACTOR, secret[FACTOR]);
         head.store(FORM, self.form().0);
     }
 }

@@ -95,6 +95,9 @@ pub const SWEEP_AT: usize = 4;
 pub const USED: usize = 5;
 /// Word 6 of line 0: the line where the connections of elements start, and how many lines each element has.
 pub const MEMBERS: usize = 6;
+/// Word 7 of line 0: the secret factor by which tags are spread over buckets. It stands here, so that a look-up for a key of
+/// one word does not read line 1.
+pub const FACTOR: usize = 7;
 
 /// What a set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
