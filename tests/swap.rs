@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::programs::ProgramInfo;
 use firewall_common::verdict::Reason;
 use firewall_tests::{
     command,
@@ -82,29 +83,31 @@ fn all_pins(firewall: &Firewall) -> Vec<PathBuf> {
 
 #[test]
 fn no_packet_falls_between_two_rulesets() {
-    /// Applies, and flips between the last two of them: both swap by the same store.
-    const APPLIES: usize = 30;
+    /// Flips between the last two rulesets applied: those swap by the same store.
     const FLIPS: usize = 1000;
+    /// Ports that send, each a connection.
+    const PORTS: u64 = 300;
+    let applies = std::env::var("RAMPART_SWAPS").map_or(50, |count| count.parse().expect("RAMPART_SWAPS is a number"));
     let pair = Pair::with(Neighbours::Known);
     for namespace in [&pair.client, &pair.server] {
         namespace.set_parameter(&format!("net/ipv6/conf/{INTERFACE}/disable_ipv6"), "1");
     }
     let wire = Wire::open(&pair.client, INTERFACE);
-    let firewall = Firewall::on(pair, ONE);
+    let firewall = Firewall::on(pair, OTHER);
     let is_over = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let sender = scope.spawn(|| {
             let mut sent = 0_u64;
             while !is_over.load(Ordering::Relaxed) {
                 for port in [1000, 1001] {
-                    // A port of its own makes every hundredth packet the first of a connection.
-                    wire.send(&v4(Udp::new(2000 + (sent / 100 % 3000) as u16, port)).bytes());
+                    // Every hundredth packet is of another connection, the first one of it or not.
+                    wire.send(&v4(Udp::new(2000 + (sent / 100 % PORTS) as u16, port)).bytes());
                 }
                 sent += 1;
             }
             sent
         });
-        for rules in [OTHER, ONE].iter().cycle().take(APPLIES) {
+        for rules in [ONE, OTHER].iter().cycle().take(applies) {
             firewall.apply(rules);
         }
         firewall.open(|instance| {
@@ -129,6 +132,11 @@ fn no_packet_falls_between_two_rulesets() {
     // The rule that both have kept its count throughout.
     assert_eq!(firewall.rule("open").0, sent);
     assert!(firewall.dropped(Reason::Rule) > 0 && firewall.dropped(Reason::Policy) > 0, "{dropped:?}");
+    // Each connection that either lets in was entered once and never again: none was lost.
+    let connections = PORTS.min(sent.div_ceil(100));
+    let stats = firewall.open(|instance| instance.flow_stats().expect("statistics"));
+    assert_eq!((stats.entered, stats.refused), (connections, 0), "{stats:?}");
+    assert_eq!(firewall.flows().len() as u64, connections);
 }
 
 #[test]
@@ -165,6 +173,51 @@ fn a_rule_that_stays_keeps_its_count() {
     // A rule that was gone starts anew.
     firewall.apply(&rules("udp dport 53 counter comment \"names\""));
     assert_eq!(firewall.rule("names"), (0, 0));
+}
+
+/// Lets these ports in.
+fn ports(ports: std::ops::Range<u16>) -> String {
+    let rules: Vec<_> = ports.map(|port| format!("tcp dport {port} counter accept comment \"{port}\"")).collect();
+    format!("table inet t {{ chain c {{ type filter hook input priority 0; policy drop\n{}\n}}\n}}", rules.join("\n"))
+}
+
+/// The kernel's number of the program that judges what comes in.
+fn program(firewall: &Firewall) -> u32 {
+    let path = pins(firewall).join("generation").join(generation(firewall).to_string()).join("rampart_xdp");
+    ProgramInfo::from_pin(path).expect("a program").id()
+}
+
+/// What a program was verified for does not change from one ruleset to the next that uses the same things: then the one
+/// that was replaced two rulesets ago serves again.
+#[test]
+fn programs_serve_one_ruleset_after_another() {
+    let firewall = Firewall::new(&ports(1..13));
+    let mut programs = vec![program(&firewall)];
+    for range in [1..3, 2..9, 3..4, 1..12, 5..7, 1..13] {
+        firewall.apply(&ports(range.clone()));
+        for port in 1..13 {
+            let wanted = if range.contains(&port) { Ok(()) } else { Err(Reason::Policy) };
+            assert_eq!(firewall.ingress(&v4(syn(port))), wanted, "port {port} of {range:?}");
+        }
+        // What was kept of a longer ruleset is not read as a part of this one.
+        let kept: Vec<String> = firewall.rules().into_keys().collect();
+        assert_eq!(kept.len(), range.len(), "{kept:?}");
+        let image = firewall.open(|instance| {
+            let image = instance.image(instance.generation().expect("generation")).expect("image");
+            (0..u32::try_from(range.len()).expect("few")).map(|rule| image.of_rule(rule).len()).collect::<Vec<_>>()
+        });
+        assert!(image.windows(2).all(|two| two[0] == two[1]), "{image:?}");
+        programs.push(program(&firewall));
+    }
+    assert_eq!(programs[3..], [programs[0], programs[1], programs[2], programs[0]]);
+    // Another thing that rules use needs other programs; going back is as ever.
+    firewall.apply(&format!("{}\ntable inet u {{ chain d {{ type filter hook output priority 0; }}; }}", ports(1..3)));
+    assert_eq!(firewall.ingress(&v4(syn(2))), Ok(()));
+    firewall.apply(&ports(1..3).replace("counter accept", "log prefix \"in\" counter accept"));
+    assert!(!programs.contains(&program(&firewall)));
+    assert_eq!(firewall.ingress(&v4(syn(2))), Ok(()));
+    firewall.open(|instance| instance.rollback(&instance.lock().expect("lock"))).expect("there is one before");
+    assert_eq!(firewall.ingress(&v4(syn(1))), Ok(()));
 }
 
 #[test]

@@ -35,6 +35,7 @@
 //! | [`ledger`] | who was dropped lately, and why |
 //! | [`trail`] | what a packet met on its way, noted by programs that were loaded to explain |
 //! | [`control`] | which generation is in force, and until when |
+//! | [`start`] | what programs of a generation read when they run, instead of having it as constants |
 //! | [`interface`] | what the program knows about an interface |
 //! | [`limit`] | token buckets: what `limit` does |
 //! | [`limits`] | every maximum, with its reason |
@@ -74,6 +75,7 @@ pub mod parse;
 pub mod quoted;
 pub mod read;
 pub mod sets;
+pub mod start;
 pub mod table;
 pub mod trail;
 pub mod verdict;

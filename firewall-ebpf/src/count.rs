@@ -59,6 +59,6 @@ fn note_drop(work: &mut Work) {
     work.choice = set.place(&source) as u32;
     // Read back, so that the four places are one way for the verifier.
     let place = forget(&work.choice) as usize & (PLACES - 1);
-    let by = By { now_ns: work.now_ns, rule: work.cursor.rule, generation: maps::GENERATION.load() };
+    let by = By { now_ns: work.now_ns, rule: work.cursor.rule, generation: maps::generation() };
     set.places[place].note(&source, &work.packet, Verdict::stored(work.outcome), by);
 }

@@ -113,7 +113,7 @@ pub extern "C" fn tell(path: u32, kind: u32, rule: u32, log: u32) -> u32 {
     // SAFETY: the record is ours to fill until it is submitted, and every field is written.
     let event = unsafe { &mut *record.as_mut_ptr() };
     event.kind = kind;
-    event.generation = maps::GENERATION.load();
+    event.generation = maps::generation();
     event.reason = reason;
     event.rule = rule;
     event.log = log;

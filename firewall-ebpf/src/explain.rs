@@ -185,7 +185,7 @@ fn write(trail: &mut Trail, work: &Work, path: u32, verdict: u32) {
     trail.verdict = verdict;
     trail.rule = work.cursor.rule;
     trail.hook = work.hook;
-    trail.generation = maps::GENERATION.load();
+    trail.generation = maps::generation();
     trail.interface = work.interface;
     trail.bucket = work.bucket;
     trail.place = work.place;

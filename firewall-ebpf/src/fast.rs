@@ -119,7 +119,7 @@ pub extern "C" fn flow_add(path: u32, rule: u32) -> u32 {
         return 0;
     }
     let Some(entry) = found.entry() else { return 0 };
-    let offloaded = OFFLOADED | maps::GENERATION.load();
+    let offloaded = OFFLOADED | maps::generation();
     if entry.generation == offloaded || !fast::may_be_added(&work.packet, found.slot().state()) {
         return 0;
     }
@@ -161,7 +161,7 @@ fn has_fast_path(work: &mut Work) -> bool {
     let found = Found::of(work);
     let Some(entry) = found.entry() else { return false };
     let rule = entry.rule;
-    if entry.generation != OFFLOADED | maps::GENERATION.load() || !fast::is_open(found.slot().state()) {
+    if entry.generation != OFFLOADED | maps::generation() || !fast::is_open(found.slot().state()) {
         return false;
     }
     work.cursor.rule = rule;

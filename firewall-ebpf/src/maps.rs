@@ -19,7 +19,8 @@
 //! | GUARD | the instance | user space, generations | generations, user space | one value |
 //! | FLOODS | the instance | generations | generations, user space | one value |
 //! | SETS | the instance | user space, generations | generations, user space | a set is full: the rule does not match |
-//! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure |
+//! | INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE | the generation | user space, before it is put in force | generations | made to measure, with some room |
+//! | START | the generation | user space, before it is put in force | generations, user space | one value |
 //! | MANIFEST | the generation | user space | user space | made to measure |
 //! | AUTHORS | the generation | generations | generations | rules share budgets |
 //! | DEVICES | the generation | user space | generations | as INTERFACES |
@@ -55,6 +56,7 @@ use firewall_common::{
     limits::{MAX_CELLS, MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
     packet::Field,
     sets::{LINE_WORDS, MAX_SETS},
+    start::Start,
     table::Bucket,
     trail::{Trail, TrailFilter},
 };
@@ -118,6 +120,8 @@ pub static FLOODS: Array<Floods> = Array::with_max_entries(1, 0);
 #[btf_map]
 static SETS: ArrayOfMaps<SetMemory<[u64; LINE_WORDS], 1, SET_FLAGS>, { MAX_SETS as usize }> = ArrayOfMaps::new();
 #[map]
+static START: Array<Start> = Array::with_max_entries(1, 0);
+#[map]
 pub static INSNS: Array<Insn> = Array::with_max_entries(1, 0);
 #[map]
 pub static CONSTANTS: Array<[u32; 4]> = Array::with_max_entries(1, 0);
@@ -157,43 +161,21 @@ pub static TRAIL_FILTER: Array<TrailFilter> = Array::with_max_entries(1, 0);
 #[map]
 static TRAILS: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// The first instruction of each part of a ruleset, [`firewall_common::image::Settings::entry`]: constants that the
-/// verifier knows, so what happens only where there are such chains is not there where there are none.
-macro_rules! entries {
-    ($($part:ident = $name:ident),+ $(,)?) => {
-        $(
-            #[unsafe(no_mangle)]
-            static $name: Global<u32> = Global::new(0x8000_0000);
-        )+
+/// Which parts of a ruleset have chains, one bit each: a constant that the verifier knows, so what happens only where there
+/// are such chains is not there where there are none.
+#[unsafe(no_mangle)]
+pub static PARTS: Global<u32> = Global::new(u32::MAX);
 
-        /// The first instruction of a part.
-        #[inline(always)]
-        pub fn entry(part: Part) -> Target {
-            Target(match part {
-                $(Part::$part => $name.load(),)+
-            })
-        }
-    };
+/// The first instruction of a part that has chains.
+#[inline(always)]
+pub fn entry(part: Part) -> Target {
+    START.get(0).map_or(Target::DROP, |start| start.entry[part as usize])
 }
 
-entries! {
-    Prerouting = ENTRY_PREROUTING,
-    Input = ENTRY_INPUT,
-    Forward = ENTRY_FORWARD,
-    Output = ENTRY_OUTPUT,
-    Postrouting = ENTRY_POSTROUTING,
-    Ingress = ENTRY_INGRESS,
-    Egress = ENTRY_EGRESS,
-    PreroutingRaw = ENTRY_PREROUTING_RAW,
-    OutputRaw = ENTRY_OUTPUT_RAW,
-    PreroutingEarly = ENTRY_PREROUTING_EARLY,
-    OutputEarly = ENTRY_OUTPUT_EARLY,
-    InputLate = ENTRY_INPUT_LATE,
-    PostroutingLate = ENTRY_POSTROUTING_LATE,
-    PreroutingNat = ENTRY_PREROUTING_NAT,
-    OutputNat = ENTRY_OUTPUT_NAT,
-    InputNat = ENTRY_INPUT_NAT,
-    PostroutingNat = ENTRY_POSTROUTING_NAT,
+/// The number of this generation.
+#[inline(always)]
+pub fn generation() -> u32 {
+    START.get(0).map_or(0, |start| start.generation)
 }
 
 /// Did a rule say `notrack`?
@@ -205,7 +187,7 @@ pub fn is_left_out(work: &Work) -> bool {
 /// Are there chains of this part?
 #[inline(always)]
 pub fn has(part: Part) -> bool {
-    !entry(part).is_verdict()
+    PARTS.load() & 1 << part as u32 != 0
 }
 
 /// [`firewall_common::image::Settings::uses`].
@@ -241,9 +223,6 @@ pub static FLOODING: Global<Flooding> = Global::new(Flooding::NEVER);
 /// How refused packets are answered.
 #[unsafe(no_mangle)]
 pub static ANSWERING: Global<Answering> = Global::new(Answering::DEFAULT);
-/// Number of this generation.
-#[unsafe(no_mangle)]
-pub static GENERATION: Global<u32> = Global::new(0);
 
 /// What the program is for, [`firewall_common::trail::Explain`].
 #[unsafe(no_mangle)]

@@ -22,6 +22,7 @@ use crate::{
     ledger::{Dropped, DroppedSet},
     packet::Packet,
     sets::{hash::Probe, run::Scratch},
+    start::Start,
     table::{Bucket, Entry, Slot},
     trail::{Trail, TrailFilter},
 };
@@ -78,6 +79,7 @@ fn snapshot() -> String {
         Insn { op, field, flags, reserved, rule, mask, low, high, extra, pass, fail }
         Interval { low, high }
         Settings { entry, uses }
+        Start { entry, generation, insns, reserved, constants, jiffies_offset, since }
         Cursor { at, rule, search }
         Probe { form, gone, tag, spread, buckets, keys, extras, place, expires, tick, gone_at, reserved }
         Scratch {

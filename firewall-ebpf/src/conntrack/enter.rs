@@ -106,7 +106,7 @@ fn write(work: &Work, entry: &mut Entry) {
     entry.packets = [1, 0];
     entry.bytes = [u64::from(work.packet.get(Field::Length)), 0];
     entry.rule = work.cursor.rule;
-    entry.generation = maps::GENERATION.load();
+    entry.generation = maps::generation();
     entry.mark = work.packet.get(Field::CtMark);
     entry.ifindex = work.packet.get(Field::IifIndex);
     if nat::is_used() {

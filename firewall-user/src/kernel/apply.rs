@@ -16,7 +16,7 @@ use firewall_common::{
 
 use super::{
     Attached, Instance, KernelError, Lock, attach, cookies, fast,
-    generation::Generation,
+    generation::{Generation, Programs},
     host, instance,
     interfaces::{self, Interface},
     maps, object, pins,
@@ -97,7 +97,13 @@ impl Instance {
         cookies::check(object::uses(compiled))?;
         Self::refuse_large_sets(compiled)?;
         self.refuse_lost_verdicts(compiled)?;
-        let mut generation = self.prepare(compiled, self.next_generation(&control)?)?;
+        let number = self.next_generation(&control)?;
+        // Programs that are attached to an interface must be loaded here.
+        let spare = if fresh.is_empty() { self.reuse(compiled, &control, number)? } else { None };
+        let mut generation = match spare {
+            Some(generation) => generation,
+            None => self.prepare(compiled, number)?,
+        };
         self.fill_addresses(&compiled.image)?;
         self.make_sets(compiled)?;
         self.start_counters(compiled)?;
@@ -108,22 +114,23 @@ impl Instance {
         let attached = if control.generation[control.active as usize & 1] == 0 {
             // The entry programs drop what no generation judges: there must be one before they are attached.
             self.put_in_force(&generation, control, options)?;
-            let attached = self.attach_all(&mut generation.ebpf, &fresh, (&all, config))?;
+            let attached = self.attach_fresh(&mut generation, &fresh, (&all, config))?;
             self.fill_devices(&mut generation, compiled, &all)?;
             attached
         } else {
-            let attached = self.attach_all(&mut generation.ebpf, &fresh, (&all, config))?;
-            self.fill_devices(&mut generation, compiled, &all)?;
-            if let Err(error) = self.put_in_force(&generation, control, options) {
+            let attached = self.attach_fresh(&mut generation, &fresh, (&all, config))?;
+            let filled = self.fill_devices(&mut generation, compiled, &all);
+            if let Err(error) = filled.and_then(|()| self.put_in_force(&generation, control, options)) {
                 self.detach_all(&attached)?;
                 return Err(error);
             }
             attached
         };
+        // The new rules are in force, and what is left behind changes no verdict: the next apply tries again.
         if !translates_here {
-            self.leave_unasked(&entries)?;
+            let _ = self.leave_unasked(&entries);
         }
-        self.remove_unused_generations()?;
+        let _ = self.remove_unused_generations();
         Ok(Applied {
             generation: generation.number,
             attached: attached.iter().filter_map(|(place, entry)| Attached::of(*place, entry, true)).collect(),
@@ -141,7 +148,23 @@ impl Instance {
         compiled: &Compiled,
         all: &[Interface],
     ) -> Result<(), KernelError> {
-        maps::fill(&mut generation.ebpf, maps::DEVICES, &fast::devices(compiled, all, &self.entries()?))
+        let mut maps = match &mut generation.programs {
+            Programs::Loaded(ebpf) => maps::Maps::Loaded(ebpf),
+            Programs::Pinned(directory) => maps::Maps::Pinned(directory),
+        };
+        maps.fill(maps::DEVICES, &fast::devices(compiled, all, &self.entries()?))
+    }
+
+    fn attach_fresh(
+        &self,
+        generation: &mut Generation,
+        fresh: &[Interface],
+        (all, config): (&[Interface], &Config),
+    ) -> Result<Vec<(u32, Entry)>, KernelError> {
+        match &mut generation.programs {
+            Programs::Loaded(ebpf) => self.attach_all(ebpf, fresh, (all, config)),
+            Programs::Pinned(_) => Ok(Vec::new()),
+        }
     }
 
     /// The control value to start from, in an instance that may be new.

@@ -1,29 +1,43 @@
 //! A generation: loaded, filled, verified, probed and pinned, so that one flip can put it in force.
 
-use std::{collections::HashSet, fs, thread};
+use std::{collections::HashSet, fs, path::PathBuf, thread};
 
 use aya::Ebpf;
 use firewall_common::{
     control::Control,
     counter::{Counter, InterfaceCounters},
     image::{Forest, Image},
+    start::Start,
 };
 
-use super::{Instance, KernelError, maps, object, pins, probe};
+use super::{
+    Instance, KernelError, Side,
+    maps::{self, Maps},
+    object, pins, probe,
+};
 use crate::compile::{Compiled, Manifest};
 
 /// The programs of a generation, in the order of the program arrays XDP, `TC_INGRESS`, `TC_EGRESS`.
-const PROGRAMS: [&str; 3] = [object::GENERATION_XDP, object::GENERATION_TC_INGRESS, object::GENERATION_TC_EGRESS];
+pub(super) const PROGRAMS: [&str; 3] =
+    [object::GENERATION_XDP, object::GENERATION_TC_INGRESS, object::GENERATION_TC_EGRESS];
 
 /// The programs on interfaces. Every generation has its own, pinned beside it, so that it can be asked about packets;
 /// those on the interfaces are of the generation that attached them.
-const ENTRIES: [&str; 3] = [object::ENTER_XDP, object::ENTER_TC_INGRESS, object::ENTER_TC_EGRESS];
+pub(super) const ENTRIES: [&str; 3] = [object::ENTER_XDP, object::ENTER_TC_INGRESS, object::ENTER_TC_EGRESS];
 
-/// A loaded generation.
+/// A generation that is ready.
 pub(super) struct Generation {
     pub(super) number: u32,
-    pub(super) ebpf: Ebpf,
+    pub(super) programs: Programs,
     pub(super) verified_instructions: u32,
+}
+
+/// Where its programs are.
+pub(super) enum Programs {
+    /// Just loaded, and pinned as well.
+    Loaded(Box<Ebpf>),
+    /// Pinned there by a ruleset before, see [`super::reuse`].
+    Pinned(PathBuf),
 }
 
 impl Instance {
@@ -31,35 +45,34 @@ impl Instance {
     pub(super) fn prepare(&self, compiled: &Compiled, number: u32) -> Result<Generation, KernelError> {
         let Compiled { image, manifest, fresh_counters: _, fresh_cells: _, sets: _ } = compiled;
         let chunks = manifest_chunks(manifest)?;
-        let shape = object::Shape::of(compiled, chunks.len(), self.buckets, number);
+        let shape = object::Shape::of(compiled, chunks.len(), self.buckets);
         let mut ebpf = object::load(&self.pins, &shape)?;
-        fill(&mut ebpf, image, &chunks)?;
+        fill(&mut Maps::Loaded(&mut ebpf), image, (&chunks, shape.start(number)))?;
         let verified_instructions = verify(&mut ebpf)?;
-        probe::run(&mut ebpf)?;
+        probe::run(object::xdp(&mut ebpf, object::GENERATION_XDP)?)?;
         self.forget_probes()?;
         maps::fill(&mut ebpf, maps::GENERATORS, &vec![0_u64; shape.generators])?;
-        let mut generation = Generation { number, ebpf, verified_instructions };
-        self.pin(&mut generation)?;
-        Ok(generation)
+        self.pin(&mut ebpf, number)?;
+        Ok(Generation { number, programs: Programs::Loaded(Box::new(ebpf)), verified_instructions })
     }
 
     /// Probe packets come in by no registered interface: what is counted there is of them.
-    fn forget_probes(&self) -> Result<(), KernelError> {
+    pub(super) fn forget_probes(&self) -> Result<(), KernelError> {
         let mut traffic = maps::per_cpu::<InterfaceCounters>(&self.pins.state(), maps::TRAFFIC)?;
         let zero = maps::on_cpus(InterfaceCounters::ZERO, InterfaceCounters::ZERO)?;
         traffic.set(0, zero, 0).map_err(KernelError::map(maps::TRAFFIC))
     }
 
-    fn pin(&self, generation: &mut Generation) -> Result<(), KernelError> {
-        let directory = self.pins.generation(generation.number);
+    fn pin(&self, ebpf: &mut Ebpf, number: u32) -> Result<(), KernelError> {
+        let directory = self.pins.generation(number);
         pins::remove(&directory)?;
         fs::create_dir(&directory).map_err(KernelError::system(directory.display().to_string()))?;
         for name in maps::OF_GENERATION {
-            let map = generation.ebpf.map(name).ok_or_else(|| KernelError::Damaged(format!("no map {name}")))?;
+            let map = ebpf.map(name).ok_or_else(|| KernelError::Damaged(format!("no map {name}")))?;
             map.pin(directory.join(name)).map_err(KernelError::pin(name))?;
         }
         for name in PROGRAMS.into_iter().chain(ENTRIES) {
-            let program = generation.ebpf.program_mut(name);
+            let program = ebpf.program_mut(name);
             let program = program.ok_or_else(|| KernelError::Damaged(format!("no program {name}")))?;
             program.pin(directory.join(name)).map_err(KernelError::pin(name))?;
         }
@@ -93,17 +106,19 @@ impl Instance {
         Ok(directories.into_iter().chain(control.generation).max().unwrap_or(0) + 1)
     }
 
-    fn generation_numbers(&self) -> Result<Vec<u32>, KernelError> {
+    pub(super) fn generation_numbers(&self) -> Result<Vec<u32>, KernelError> {
         let path = self.pins.generations();
         let entries = fs::read_dir(&path).map_err(KernelError::system(path.display().to_string()))?;
         Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
     }
 
-    /// Removes the pins of generations that are in no slot: those replaced, and those of an apply that was killed.
+    /// Removes the pins of generations that are in no slot, those replaced and those of an apply that was killed, but one
+    /// whose programs the next ruleset may use.
     pub(super) fn remove_unused_generations(&self) -> Result<(), KernelError> {
         let control = self.control()?;
+        let spare = self.spare(&control)?;
         for number in self.generation_numbers()? {
-            if !control.generation.contains(&number) {
+            if !control.generation.contains(&number) && spare != Some(number) {
                 pins::remove(&self.pins.generation(number))?;
             }
         }
@@ -111,8 +126,14 @@ impl Instance {
     }
 
     pub(super) fn set_slot(&self, generation: &Generation, slot: u32) -> Result<(), KernelError> {
-        for (map, program) in [maps::XDP, maps::TC_INGRESS, maps::TC_EGRESS].into_iter().zip(PROGRAMS) {
-            let fd = object::descriptor(&generation.ebpf, program)?;
+        let sides = [Side::Xdp, Side::TcIngress, Side::TcEgress];
+        for ((map, program), side) in
+            [maps::XDP, maps::TC_INGRESS, maps::TC_EGRESS].into_iter().zip(PROGRAMS).zip(sides)
+        {
+            let fd = match &generation.programs {
+                Programs::Loaded(ebpf) => object::descriptor(ebpf, program)?,
+                Programs::Pinned(directory) => object::pinned(directory, program, side)?,
+            };
             let mut array = maps::programs(&self.pins.state(), map)?;
             array.set(slot, &fd, 0).map_err(KernelError::map(map))?;
         }
@@ -121,7 +142,7 @@ impl Instance {
 }
 
 /// The manifest as the values of its map.
-fn manifest_chunks(manifest: &Manifest) -> Result<Vec<[u8; maps::MANIFEST_CHUNK]>, KernelError> {
+pub(super) fn manifest_chunks(manifest: &Manifest) -> Result<Vec<[u8; maps::MANIFEST_CHUNK]>, KernelError> {
     let bytes = serde_json::to_vec(manifest).map_err(|error| KernelError::Damaged(error.to_string()))?;
     let chunk = |bytes: &[u8]| {
         let mut chunk = [0; maps::MANIFEST_CHUNK];
@@ -131,17 +152,23 @@ fn manifest_chunks(manifest: &Manifest) -> Result<Vec<[u8; maps::MANIFEST_CHUNK]
     Ok(bytes.chunks(maps::MANIFEST_CHUNK).map(chunk).collect())
 }
 
-pub(super) fn fill(ebpf: &mut Ebpf, image: &Image, manifest: &[[u8; maps::MANIFEST_CHUNK]]) -> Result<(), KernelError> {
+/// Fills the maps of a generation.
+pub(super) fn fill(
+    maps: &mut Maps<'_>,
+    image: &Image,
+    (manifest, start): (&[[u8; maps::MANIFEST_CHUNK]], Start),
+) -> Result<(), KernelError> {
     let Image { insns, constants, intervals, settings: _, forest } = image;
-    maps::fill(ebpf, maps::INSNS, insns)?;
-    maps::fill(ebpf, maps::CONSTANTS, constants)?;
-    maps::fill(ebpf, maps::INTERVALS, intervals)?;
+    maps.fill(maps::INSNS, insns)?;
+    maps.fill(maps::CONSTANTS, constants)?;
+    maps.fill(maps::INTERVALS, intervals)?;
     let Forest { roots, nodes, narrow, wide } = forest;
-    maps::fill(ebpf, maps::ROOTS, roots)?;
-    maps::fill(ebpf, maps::NODES, nodes)?;
-    maps::fill(ebpf, maps::NARROW, narrow)?;
-    maps::fill(ebpf, maps::WIDE, wide)?;
-    maps::fill(ebpf, maps::MANIFEST, manifest)
+    maps.fill(maps::ROOTS, roots)?;
+    maps.fill(maps::NODES, nodes)?;
+    maps.fill(maps::NARROW, narrow)?;
+    maps.fill(maps::WIDE, wide)?;
+    maps.fill(maps::MANIFEST, manifest)?;
+    maps.fill(maps::START, &[start])
 }
 
 /// Loads the generation's programs, all at once: the verifier takes most of the time of an apply, and looks at several

@@ -1,18 +1,17 @@
 //! The image of a loaded generation, instruction by instruction.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aya::{
-    maps::{Array, MapData},
-    programs::ProgramInfo,
-};
+use aya::maps::{Array, MapData};
 use firewall_common::image::{Insn, Interval};
 
-use super::{Instance, KernelError, maps, object};
+use super::{Instance, KernelError, maps};
 
 /// The instructions of a generation and what they refer to, read when they are asked for.
 pub struct LoadedImage {
     insns: Array<MapData, Insn>,
+    /// How many there are: the map may have room for more.
+    count: usize,
     intervals: Array<MapData, Interval>,
     constants: Array<MapData, [u32; 4]>,
 }
@@ -23,6 +22,7 @@ impl Instance {
         let directory = self.pins.generation(generation);
         Ok(LoadedImage {
             insns: maps::array(&directory, maps::INSNS)?,
+            count: maps::start(&directory)?.insns as usize,
             intervals: maps::array(&directory, maps::INTERVALS)?,
             constants: maps::array(&directory, maps::CONSTANTS)?,
         })
@@ -30,10 +30,10 @@ impl Instance {
 }
 
 impl Instance {
-    /// When a generation was loaded, if the kernel says.
+    /// When a generation was loaded, if that is known.
     pub fn loaded_at(&self, generation: u32) -> Option<SystemTime> {
-        let path = self.pins.generation(generation).join(object::GENERATION_XDP);
-        ProgramInfo::from_pin(path).ok()?.loaded_at()
+        let start = maps::start(&self.pins.generation(generation)).ok()?;
+        UNIX_EPOCH.checked_add(Duration::from_secs(start.since))
     }
 }
 
@@ -45,7 +45,7 @@ impl LoadedImage {
 
     /// The instructions of a rule.
     pub fn of_rule(&self, rule: u32) -> Vec<Insn> {
-        self.insns.iter().flatten().filter(|insn| insn.rule == rule).collect()
+        self.insns.iter().take(self.count).flatten().filter(|insn| insn.rule == rule).collect()
     }
 
     /// An interval of a set.

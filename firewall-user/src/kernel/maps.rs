@@ -19,6 +19,7 @@ use firewall_common::{
     ledger::{DroppedSet, SETS},
     limits::{MAX_CELLS, MAX_IFINDEX, MAX_INTERFACES, MAX_RULE_COUNTERS},
     sets::MAX_SETS,
+    start::Start,
     table::BUCKET,
 };
 
@@ -46,6 +47,7 @@ pub(super) const ADDRESS_COPY: &str = "ADDRESS_COPY";
 pub(super) const GUARD: &str = "GUARD";
 pub(super) const FLOODS: &str = "FLOODS";
 pub(super) const NAMED_SETS: &str = "SETS";
+pub(super) const START: &str = "START";
 pub(super) const INSNS: &str = "INSNS";
 pub(super) const CONSTANTS: &str = "CONSTANTS";
 pub(super) const INTERVALS: &str = "INTERVALS";
@@ -108,8 +110,8 @@ pub(super) const STATE: [Shape; 24] = [
 ];
 
 /// Names of a generation's own maps that are pinned with it.
-pub(super) const OF_GENERATION: [&str; 10] =
-    [INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE, GENERATORS, DEVICES, MANIFEST];
+pub(super) const OF_GENERATION: [&str; 11] =
+    [START, INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE, GENERATORS, DEVICES, MANIFEST];
 
 impl Shape {
     /// Compares with what is pinned at `path`; how many entries it has.
@@ -186,6 +188,32 @@ pub(super) fn array_of<'a, T: Pod>(
 ) -> Result<Array<&'a mut MapData, T>, KernelError> {
     let map = ebpf.map_mut(name).ok_or_else(|| KernelError::Damaged(format!("the program has no map {name}")))?;
     Array::try_from(map).map_err(KernelError::map(name))
+}
+
+/// What the programs of a generation read when they run.
+pub(super) fn start(directory: &Path) -> Result<Start, KernelError> {
+    array(directory, START)?.get(&0, 0).map_err(KernelError::map(START))
+}
+
+/// The maps of a generation: those of a loaded object, or pinned ones.
+pub(super) enum Maps<'a> {
+    /// Of an object.
+    Loaded(&'a mut aya::Ebpf),
+    /// In this directory.
+    Pinned(&'a Path),
+}
+
+impl Maps<'_> {
+    /// Writes `values` into a map, from index 0.
+    pub(super) fn fill<T: Pod>(&mut self, name: &'static str, values: &[T]) -> Result<(), KernelError> {
+        match self {
+            Self::Loaded(ebpf) => fill(ebpf, name, values),
+            Self::Pinned(_) if values.is_empty() => Ok(()),
+            Self::Pinned(directory) => {
+                batch::write(&open(directory, name)?, 0, values).map_err(KernelError::system(name))
+            }
+        }
+    }
 }
 
 /// Writes `values` into a map of a loaded object, from index 0.

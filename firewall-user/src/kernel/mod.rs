@@ -44,6 +44,7 @@ mod reassembly;
 mod registration;
 mod remains;
 mod reset;
+mod reuse;
 #[expect(unsafe_code, reason = "memory that is shared with the kernel")]
 mod set_memory;
 #[expect(unsafe_code, reason = "system calls that aya has no form for")]

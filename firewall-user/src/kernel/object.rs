@@ -1,16 +1,24 @@
 //! The eBPF object inside this binary, and how it is loaded.
 
-use std::io;
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    io,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
     programs::{Program, ProgramError, ProgramFd, ProgramInfo, SchedClassifier, Xdp},
 };
+use aya_obj::programs::XdpAttachType;
 use firewall_common::{
     answer::Answering,
     conntrack::Timeouts,
     flood::{Flooding, USES_FLOODS},
-    image::{Forest, Image, PARTS, Settings},
+    image::{Forest, Image, Settings},
+    limits::MAX_INTERFACES,
+    start::Start,
 };
 
 use super::{KernelError, Side, answering, clocks, fast, jiffies::Jiffies, maps, pins::Pins};
@@ -64,13 +72,13 @@ pub(super) struct Shape<'a> {
     pub(super) flooding: Flooding,
     /// How refused packets are answered.
     pub(super) answering: Answering,
-    /// Number of the generation.
-    pub(super) generation: u32,
+    /// The parts that have chains, one bit each.
+    pub(super) parts: u32,
 }
 
 impl<'a> Shape<'a> {
     /// What fits a compiled ruleset and its settings.
-    pub(super) fn of(compiled: &'a Compiled, manifest: usize, buckets: u32, generation: u32) -> Self {
+    pub(super) fn of(compiled: &'a Compiled, manifest: usize, buckets: u32) -> Self {
         let Image { insns, constants, intervals, settings, forest } = &compiled.image;
         let conntrack = &compiled.manifest.config.conntrack;
         Self {
@@ -92,9 +100,83 @@ impl<'a> Shape<'a> {
             checks: compiled.manifest.config.checks.bits(),
             flooding: compiled.manifest.config.syn_flood.limits(),
             answering: answering::here(),
-            generation,
+            parts: parts(settings),
         }
     }
+
+    /// A hash of the object and of all constants, but the one that is measured anew each time.
+    fn constants(&self) -> u64 {
+        let Self {
+            settings: _,
+            uses,
+            insns: _,
+            constants: _,
+            intervals: _,
+            forest: _,
+            generators: _,
+            manifest: _,
+            buckets,
+            mask,
+            timeouts,
+            tracking,
+            checks,
+            atomic_ahead,
+            local_ahead,
+            jiffies,
+            flooding,
+            answering,
+            parts,
+        } = self;
+        let constants = format!(
+            "{:?}",
+            (
+                (uses, parts, buckets, mask, timeouts, tracking, checks),
+                (atomic_ahead, local_ahead, jiffies.length, flooding, answering)
+            )
+        );
+        let mut hasher = DefaultHasher::new();
+        hasher.write(OBJECT);
+        hasher.write(constants.as_bytes());
+        hasher.finish()
+    }
+
+    /// What programs of these constants read when they run.
+    pub(super) fn start(&self, generation: u32) -> Start {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Start {
+            entry: self.settings.entry,
+            generation,
+            insns: self.insns as u32,
+            reserved: 0,
+            constants: self.constants(),
+            jiffies_offset: self.jiffies.offset,
+            since,
+        }
+    }
+
+    /// The maps of a generation, with the entries that they must have.
+    pub(super) fn maps(&self) -> [(&'static str, usize); maps::OF_GENERATION.len()] {
+        let Forest { roots, nodes, narrow, wide } = self.forest;
+        [
+            (maps::START, 1),
+            (maps::INSNS, self.insns),
+            (maps::CONSTANTS, self.constants),
+            (maps::INTERVALS, self.intervals),
+            (maps::ROOTS, roots.len()),
+            (maps::NODES, nodes.len()),
+            (maps::NARROW, narrow.len()),
+            (maps::WIDE, wide.len()),
+            (maps::GENERATORS, self.generators),
+            (maps::DEVICES, MAX_INTERFACES as usize),
+            (maps::MANIFEST, self.manifest),
+        ]
+    }
+}
+
+/// The parts that have chains, one bit each.
+fn parts(settings: &Settings) -> u32 {
+    let entries = settings.entry.iter().enumerate();
+    entries.filter(|(_, entry)| !entry.is_verdict()).fold(0, |parts, (part, _)| parts | 1 << part)
 }
 
 /// What a generation uses, by its ruleset or by its settings.
@@ -111,27 +193,6 @@ pub(super) const GENERATION_TC_EGRESS: &str = "rampart_tc_egress";
 pub(super) const ENTER_XDP: &str = "enter_xdp";
 pub(super) const ENTER_TC_INGRESS: &str = "enter_tc_ingress";
 pub(super) const ENTER_TC_EGRESS: &str = "enter_tc_egress";
-
-/// The constants of [`Settings::entry`], in the order of [`firewall_common::image::Part`].
-const ENTRIES: [&str; PARTS] = [
-    "ENTRY_PREROUTING",
-    "ENTRY_INPUT",
-    "ENTRY_FORWARD",
-    "ENTRY_OUTPUT",
-    "ENTRY_POSTROUTING",
-    "ENTRY_INGRESS",
-    "ENTRY_EGRESS",
-    "ENTRY_PREROUTING_RAW",
-    "ENTRY_OUTPUT_RAW",
-    "ENTRY_PREROUTING_EARLY",
-    "ENTRY_OUTPUT_EARLY",
-    "ENTRY_INPUT_LATE",
-    "ENTRY_POSTROUTING_LATE",
-    "ENTRY_PREROUTING_NAT",
-    "ENTRY_OUTPUT_NAT",
-    "ENTRY_INPUT_NAT",
-    "ENTRY_POSTROUTING_NAT",
-];
 
 /// Loads the object's maps: state maps from their pins or new and pinned, the others made to measure.
 pub(super) fn load(pins: &Pins, measures: &Shape<'_>) -> Result<Ebpf, KernelError> {
@@ -156,14 +217,7 @@ pub(super) fn load_with(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, KernelError
 /// Sets constants and sizes of maps.
 pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
     let Shape {
-        settings,
         uses,
-        insns,
-        constants,
-        intervals,
-        forest,
-        generators,
-        manifest,
         mask,
         buckets,
         timeouts,
@@ -174,13 +228,12 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         jiffies,
         flooding,
         answering,
-        generation,
+        parts,
+        ..
     } = shape;
-    for (name, entry) in ENTRIES.iter().zip(&settings.entry) {
-        loader.override_global(name, &entry.0, true);
-    }
     loader
         .override_global("USES", uses, true)
+        .override_global("PARTS", parts, true)
         .override_global("ATOMIC_AHEAD", atomic_ahead, true)
         .override_global("LOCAL_AHEAD", local_ahead, true)
         .override_global("JIFFY_NS", &jiffies.length, true)
@@ -191,22 +244,20 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
         .override_global("CHECKS", checks, true)
         .override_global("FLOODING", flooding, true)
         .override_global("ANSWERING", answering, true)
-        .override_global("GENERATION", generation, true)
-        .map_max_entries(maps::FLOWS, *buckets)
-        .map_max_entries(maps::INSNS, at_least_one(*insns))
-        .map_max_entries(maps::CONSTANTS, at_least_one(*constants))
-        .map_max_entries(maps::INTERVALS, at_least_one(*intervals))
-        .map_max_entries(maps::ROOTS, at_least_one(forest.roots.len()))
-        .map_max_entries(maps::NODES, at_least_one(forest.nodes.len()))
-        .map_max_entries(maps::NARROW, at_least_one(forest.narrow.len()))
-        .map_max_entries(maps::WIDE, at_least_one(forest.wide.len()))
-        .map_max_entries(maps::GENERATORS, at_least_one(*generators))
-        .map_max_entries(maps::MANIFEST, at_least_one(*manifest));
+        .map_max_entries(maps::FLOWS, *buckets);
+    for (name, entries) in shape.maps() {
+        loader.map_max_entries(name, with_room(name, entries));
+    }
 }
 
-/// A map cannot have no entries.
-fn at_least_one(entries: usize) -> u32 {
-    entries.max(1) as u32
+/// Entries of a map: a quarter more than are needed now, so that the next ruleset, which is mostly much the same, finds
+/// room in it.
+fn with_room(name: &str, entries: usize) -> u32 {
+    match name {
+        maps::START | maps::DEVICES => entries as u32,
+        maps::MANIFEST => (entries + entries / 4).max(8) as u32,
+        _ => (entries + entries / 4).max(128) as u32,
+    }
 }
 
 /// Loads, and loads again when the verifier gave up because a signal was pending (`do_check`, kernel/bpf/verifier.c,
@@ -275,6 +326,18 @@ pub(super) fn descriptor(ebpf: &Ebpf, name: &str) -> Result<ProgramFd, KernelErr
     let program = ebpf.program(name).ok_or_else(|| missing(name))?;
     let fd = program.fd().map_err(|error| KernelError::program(name, &error))?;
     fd.try_clone().map_err(KernelError::system(name))
+}
+
+/// The same of one that is pinned.
+pub(super) fn pinned(directory: &Path, name: &str, side: Side) -> Result<ProgramFd, KernelError> {
+    let (path, failed) = (directory.join(name), |error| KernelError::program(name, &error));
+    let fd = match side {
+        Side::Xdp => Xdp::from_pin(path, XdpAttachType::Interface).map_err(failed)?.fd().map_err(failed)?.try_clone(),
+        Side::TcIngress | Side::TcEgress => {
+            SchedClassifier::from_pin(path).map_err(failed)?.fd().map_err(failed)?.try_clone()
+        }
+    };
+    fd.map_err(KernelError::system(name))
 }
 
 fn missing(name: &str) -> KernelError {

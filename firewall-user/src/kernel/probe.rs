@@ -3,10 +3,7 @@
 //! Whatever the ruleset says, a frame of a link protocol without rules passes and a mangled one does not. A program that
 //! loads but does not find its maps, or lets everything through, is found out here.
 
-use aya::{
-    Ebpf,
-    programs::{TestRun, TestRunOptions},
-};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 
 use super::{KernelError, object};
 
@@ -22,8 +19,7 @@ const PROBES: [(&str, [u8; 4], u32); 3] = [
 ];
 
 /// Runs the probes through the generation's XDP program.
-pub(super) fn run(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    let program = object::xdp(ebpf, object::GENERATION_XDP)?;
+pub(super) fn run(program: &Xdp) -> Result<(), KernelError> {
     for (probe, bytes, wanted) in PROBES {
         let mut frame = [0_u8; 16];
         frame[12..].copy_from_slice(&bytes);

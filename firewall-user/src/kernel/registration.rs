@@ -39,7 +39,7 @@ impl Instance {
             .ok()
             .and_then(|parsed| compile::compile(&parsed.ruleset, None).ok())
             .ok_or_else(|| KernelError::Damaged("no empty ruleset".to_owned()))?;
-        let mut ebpf = object::load(&self.pins, &object::Shape::of(&empty, 0, self.buckets, 0))?;
+        let mut ebpf = object::load(&self.pins, &object::Shape::of(&empty, 0, self.buckets))?;
         let attached = self.attach_all(&mut ebpf, &fresh, (&all, &config))?;
         Ok(attached.iter().filter_map(|(place, entry)| Attached::of(*place, entry, true)).collect())
     }

@@ -25,7 +25,8 @@ pub use self::seed::Known;
 use super::{
     Instance, KernelError, Side, attach, interfaces,
     judge::{SLACK, context},
-    maps, object,
+    maps::{self, Maps},
+    object,
     object::Shape,
 };
 use crate::{compile::Compiled, config::Config};
@@ -138,12 +139,12 @@ impl Shadow<'static> {
     /// A ruleset that is not in force, over empty state: what it would say.
     pub fn of_candidate(compiled: &Compiled) -> Result<Self, KernelError> {
         let image = &compiled.image;
-        let shape = Shape::of(compiled, 1, CANDIDATE_BUCKETS, 0);
+        let shape = Shape::of(compiled, 1, CANDIDATE_BUCKETS);
         let mut loader = object::loader()?;
         object::shape(&mut loader, &shape);
         loader.override_global("EXPLAIN", &(Explain::Shadow as u32), true);
         let mut ebpf = object::load_with(&mut loader)?;
-        super::generation::fill(&mut ebpf, image, &[])?;
+        super::generation::fill(&mut Maps::Loaded(&mut ebpf), image, (&[], shape.start(0)))?;
         super::sets::fill(&ebpf, &compiled.sets)?;
         super::addresses::fill(&mut ebpf, image)?;
         let (buckets, cells) = (CANDIDATE_BUCKETS, Vec::new());

@@ -9,9 +9,8 @@ use std::{thread, time::Duration};
 use aya::{
     Ebpf,
     maps::{Map, MapData, PerCpuArray, RingBuf},
-    programs::{ProgramFd, ProgramInfo, SchedClassifier, Xdp},
+    programs::{ProgramFd, ProgramInfo},
 };
-use aya_obj::programs::XdpAttachType;
 use firewall_common::trail::{Explain, TRAIL_HEAD, Trail, TrailFilter};
 
 use super::{Instance, KernelError, Lock, Side, host, maps, object, shadow};
@@ -134,17 +133,8 @@ impl Watch<'_> {
             return Ok(());
         }
         for (array, name, side) in PROGRAMS {
-            let path = self.instance.pins.generation(self.generation).join(name);
-            let failed = |error| KernelError::program(name, &error);
-            let fd = match side {
-                Side::Xdp => {
-                    Xdp::from_pin(path, XdpAttachType::Interface).map_err(failed)?.fd().map_err(failed)?.try_clone()
-                }
-                Side::TcIngress | Side::TcEgress => {
-                    SchedClassifier::from_pin(path).map_err(failed)?.fd().map_err(failed)?.try_clone()
-                }
-            };
-            self.instance.put(&lock, array, self.slot, &fd.map_err(KernelError::system(name))?)?;
+            let fd = object::pinned(&self.instance.pins.generation(self.generation), name, side)?;
+            self.instance.put(&lock, array, self.slot, &fd)?;
         }
         Ok(())
     }
