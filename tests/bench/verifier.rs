@@ -13,32 +13,32 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{Program, ProgramError},
 };
-use firewall_common::image::{USES_CELLS, USES_LOG, USES_NAMES, USES_NAT, USES_REJECT, USES_SETS, USES_TREES};
+use firewall_common::image::{Part, USES_CELLS, USES_LOG, USES_NAMES, USES_NAT, USES_REJECT, USES_SETS, USES_TREES};
 use firewall_user::kernel::embedded_object;
 
 /// Instructions the verifier may process for one program; its own limit is 1,000,000 (`BPF_COMPLEXITY_LIMIT_INSNS`,
 /// include/linux/bpf.h).
 const BUDGET: u32 = 400_000;
 
-/// First instructions of each part of the rules, as a generation has them when there are such chains.
-const PARTS: [&str; 12] = [
-    "ENTRY_INPUT",
-    "ENTRY_FORWARD",
-    "ENTRY_OUTPUT",
-    "ENTRY_INGRESS",
-    "ENTRY_PREROUTING_RAW",
-    "ENTRY_PREROUTING",
-    "ENTRY_OUTPUT_RAW",
-    "ENTRY_POSTROUTING",
-    "ENTRY_EGRESS",
-    "ENTRY_PREROUTING_EARLY",
-    "ENTRY_OUTPUT_EARLY",
-    "ENTRY_INPUT_LATE",
+/// Parts of the rules, as a generation has them when there are such chains.
+const PARTS: [Part; 12] = [
+    Part::Input,
+    Part::Forward,
+    Part::Output,
+    Part::Ingress,
+    Part::PreroutingRaw,
+    Part::Prerouting,
+    Part::OutputRaw,
+    Part::Postrouting,
+    Part::Egress,
+    Part::PreroutingEarly,
+    Part::OutputEarly,
+    Part::InputLate,
 ];
-const TRANSLATING: [&str; 4] = ["ENTRY_PREROUTING_NAT", "ENTRY_OUTPUT_NAT", "ENTRY_INPUT_NAT", "ENTRY_POSTROUTING_NAT"];
+const TRANSLATING: [Part; 4] = [Part::PreroutingNat, Part::OutputNat, Part::InputNat, Part::PostroutingNat];
 
 /// Rulesets by what they use: a name, their chains, [`firewall_common::image::Settings::uses`].
-const KINDS: [(&str, &[&[&str]], u32); 5] = [
+const KINDS: [(&str, &[&[Part]], u32); 5] = [
     ("a host's filter", &[PARTS.split_at(3).0], 0),
     ("thousands of rules, sets, logs, limits, refusals", &[PARTS.split_at(3).0], MANY),
     ("the same and translation", &[PARTS.split_at(3).0, &TRANSLATING], MANY | USES_NAT),
@@ -65,12 +65,10 @@ fn main() -> ExitCode {
 }
 
 /// Loads the programs of a ruleset that uses this; how many instructions the verifier processed for each.
-fn kind(parts: &[&[&str]], uses: u32) -> Vec<Option<u32>> {
+fn kind(parts: &[&[Part]], uses: u32) -> Vec<Option<u32>> {
     let mut loader = EbpfLoader::new();
-    for entry in parts.iter().copied().flatten() {
-        loader.override_global(entry, &0_u32, true);
-    }
-    let loader = loader.override_global("USES", &uses, true);
+    let parts = parts.iter().copied().flatten().fold(0_u32, |parts, part| parts | 1 << *part as u32);
+    let loader = loader.override_global("PARTS", &parts, true).override_global("USES", &uses, true);
     let loader = loader.override_global("TRACKING", &u32::MAX, true).override_global("BUCKET_MASK", &1023_u32, true);
     let mut ebpf = loader.map_max_entries("FLOWS", 1024).load(embedded_object()).expect("the object loads");
     GENERATION.iter().map(|name| show(&mut ebpf, name)).collect()
