@@ -142,7 +142,7 @@ fn marks_before_routing_are_refused() {
     drop(apply(&routed.router, marking, ""));
 }
 
-/// What IPsec would encrypt must not leave past it.
+/// What `IPsec` would encrypt must not leave past it.
 #[test]
 fn ipsec_policies_are_refused() {
     let routed = Routed::new();
