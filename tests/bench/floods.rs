@@ -6,6 +6,8 @@
 //! with rampart (`[syn_flood]`). Then the flood alone, without the service: what each packet costs that CPU, beside a program that
 //! does nothing but drop, and what of it sending takes.
 
+#![allow(clippy::cast_precision_loss, reason = "counts of the packets of a few seconds")]
+
 #[path = "bare.rs"]
 #[allow(dead_code, reason = "shared with other measurements")]
 mod bare;
