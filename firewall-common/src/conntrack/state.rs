@@ -131,6 +131,7 @@ impl Phase {
 pub struct State(pub u8);
 
 const PHASE: u8 = 0x1f;
+const BOTH: u8 = 0x20;
 const REPLIED: u8 = 0x40;
 const ASSURED: u8 = 0x80;
 
@@ -191,6 +192,20 @@ impl State {
     #[must_use]
     pub const fn assured(self) -> Self {
         Self(self.0 | ASSURED)
+    }
+
+    /// Did both ends open it at once (RFC 9293 section 3.5, figure 7)? Then either end's acknowledgement may complete the
+    /// handshake (`IP_CT_TCP_SIMULTANEOUS_OPEN`, `nf_conntrack_proto_tcp.c`, Linux 6.18).
+    #[inline(always)]
+    pub const fn is_opened_by_both(self) -> bool {
+        self.0 & BOTH != 0
+    }
+
+    /// The same connection, opened by both ends at once.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opened_by_both(self) -> Self {
+        Self(self.0 | BOTH)
     }
 
     /// May a new connection take its place? True for what anybody can make many of with forged packets: a TCP

@@ -183,6 +183,10 @@ pub(super) fn update(state: State, flags: u8, direction: Direction) -> Change {
         return Change::stay(seen);
     }
     let established = Phase::Established as u8;
+    if step == Phase::SynSent2 as u8 {
+        return Change::to_phase(seen.opened_by_both(), step);
+    }
+    let step = if acknowledges_both(state, step, flags, direction) { established } else { step };
     if step == Phase::SynSent as u8 && old == step {
         // A SYN that is sent again does not keep the entry: its tuple may have been used anew.
         return Change::to_phase(seen, step).keeping();
@@ -193,6 +197,16 @@ pub(super) fn update(state: State, flags: u8, direction: Direction) -> Change {
     }
     let completes = step == established && (old == established || old == Phase::SynRecv as u8);
     Change::to_phase(if completes && state.is_replied() { seen.assured() } else { seen }, step)
+}
+
+/// Does it complete a handshake that both ends began: the way back acknowledges, whatever the table says?
+#[inline(always)]
+fn acknowledges_both(state: State, step: u8, flags: u8, direction: Direction) -> bool {
+    let received = Phase::SynRecv as u8;
+    state.is_opened_by_both()
+        && (step, state.phase()) == (received, received)
+        && direction == Direction::Reply
+        && flags & SYN == 0
 }
 
 #[cfg(test)]

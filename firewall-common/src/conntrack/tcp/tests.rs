@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::{
-    Direction, Phase, SEGMENTS, Segment, State, Step, TABLE, Timeout, encode, look_up, segment_of, start, transition,
-    update,
+    Direction, Phase, SEGMENTS, Segment, State, Step, TABLE, Timeout, acknowledges_both, encode, look_up, segment_of,
+    start, transition, update,
 };
 use crate::{
     conntrack::{Change, CtState, Effect, Timeouts, noted, seen, ticks_of_seconds},
@@ -228,6 +228,13 @@ fn flags_of(words: &str) -> u8 {
     "< SYN,ACK  established  SYN_RECV",
     "> ACK      established  ESTABLISHED !",
 ])]
+#[case::both_open_at_once_and_the_other_end_acknowledges(&[
+    "> SYN      new          SYN_SENT",
+    "< SYN      established  SYN_SENT2",
+    "> SYN,ACK  established  SYN_RECV",
+    "< ACK      established  ESTABLISHED !",
+    "> SYN,ACK  invalid      ESTABLISHED !",
+])]
 #[case::refused(&[
     "> SYN      new          SYN_SENT",
     "< RST,ACK  established  CLOSE",
@@ -320,6 +327,7 @@ proptest! {
         let next = change.state;
         match change.effect {
             Effect::Move => {
+                let step = if acknowledges_both(state, step, flags, direction) { Phase::Established as u8 } else { step };
                 prop_assert_eq!(next.phase(), step);
                 let special = [Change::KEEP, Timeout::Unacknowledged as u32];
                 prop_assert!(change.timeout == u32::from(step) || special.contains(&change.timeout));
@@ -350,7 +358,8 @@ proptest! {
             let (_, next) = connection.receive(direction, flags);
             let segment = segment_of(flags);
             answered |= direction == Direction::Reply && matches!(segment, Segment::Syn | Segment::SynAck);
-            confirmed |= answered && direction == Direction::Original && segment == Segment::Ack;
+            let may = direction == Direction::Original || state.is_opened_by_both();
+            confirmed |= answered && may && segment == Segment::Ack;
             connection = next;
             let state = connection.0.expect("it began");
             prop_assert!(!state.is_assured() || confirmed, "{}", state.name());
