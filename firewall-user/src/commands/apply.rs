@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     No, Session, Status, check, complain,
     conns::{self, ASKED, Refused},
-    ruleset, tell_change, test,
+    ruleset, tell_change, test, told,
 };
 use crate::{
     cli::args::{Apply, Reevaluate},
@@ -88,7 +88,8 @@ fn tell_refusal(apply: &Apply, error: &str) {
         return;
     }
     let manifest = Instance::open().and_then(|instance| instance.manifest());
-    tell_change(Applying {
+    // What stopped it may also keep it from being told: whoever called is told that, not both.
+    let _ = told(Applying {
         result: Outcome::Refused,
         file: Some(ruleset::name(&apply.file)),
         rules: manifest.map_or(0, |manifest| manifest.rules.len() as u64),

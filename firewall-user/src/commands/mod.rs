@@ -143,11 +143,13 @@ fn open_if_running() -> Result<Option<Instance>, KernelError> {
 
 /// Tells whoever listens to events of a change of the rules in force.
 fn tell_change(applying: Applying) {
-    if let Err(error) =
-        Journal::here().map_err(anyhow::Error::from).and_then(|journal| Ok(journal.tell(What::Apply(applying))?))
-    {
+    if let Err(error) = told(applying) {
         complain(&format!("rampart: nobody can be told of it: {error:#}\n"));
     }
+}
+
+fn told(applying: Applying) -> Result<()> {
+    Ok(Journal::here()?.tell(What::Apply(applying))?)
 }
 
 /// Data, as text.
