@@ -1,17 +1,13 @@
 //! A server's own programs: SSH and DNS, through rules that let in nothing else, and nothing of them is invalid.
 
 use std::{
-    fs,
-    net::{Ipv4Addr, TcpStream},
-    path::Path,
+    net::{IpAddr, Ipv4Addr},
     process::Command,
-    thread,
-    time::{Duration, Instant},
 };
 
 use firewall_tests::{
     command::{self, Background, Scratch},
-    netns::Namespace,
+    ssh::{Ssh, wait_for_listener},
     topology::{Pair, SERVER, SERVER6},
 };
 
@@ -35,23 +31,6 @@ const RULES: &str = "table inet t {
     }
 }";
 
-/// The namespace's own view of files: what a server wants to have at a fixed place is put there for nobody else.
-fn start_with_home(namespace: &Namespace, home: &Path, program: &str) -> Background {
-    let mut command = Command::new("unshare");
-    let script = format!("mount --bind {} /root && exec {program}", home.display());
-    command.args(["--mount", "sh", "-c", &script]);
-    namespace.run(|| Background::start(command))
-}
-
-#[track_caller]
-fn wait_for_listener(namespace: &Namespace, port: u16) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while namespace.run(|| TcpStream::connect((SERVER, port))).is_err() {
-        assert!(Instant::now() < deadline, "nobody listens on {port}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
 fn nothing_is_invalid(firewall: &Firewall) {
     let counted = firewall.rules();
     assert!(counted["in"].0 > 0 && counted["out"].0 > 0, "{counted:?}");
@@ -62,31 +41,13 @@ fn nothing_is_invalid(firewall: &Firewall) {
 #[test]
 fn ssh() {
     let firewall = Firewall::on(Pair::new(), RULES);
-    let files = Scratch::new();
-    let path = |name: &str| files.path().join(name).to_string_lossy().into_owned();
-    let key = |name: &str| {
-        let made = command::run(None, "dropbearkey", &["-t", "ed25519", "-f", &path(name)], "").success().stdout;
-        made.lines().find(|line| line.starts_with("ssh-")).map(str::to_owned).expect("a public key")
-    };
-    key("host");
-    let public = key("client");
-    fs::create_dir_all(files.path().join(".ssh")).expect("a directory");
-    files.write(".ssh/authorized_keys", public + "\n");
-    // Its owner's alone, or the server does not believe it.
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    fs::set_permissions(files.path(), private).expect("permissions");
-    let server = format!("dropbear -F -E -s -r {} -p 22 -P {}", path("host"), path("pid"));
-    let _server = start_with_home(&firewall.pair.server, files.path(), &server);
-    wait_for_listener(&firewall.pair.client, 22);
-    let client = path("client");
-    let ssh = |address: &str, line: &str, input: &str| {
-        let arguments = ["-y", "-y", "-i", &client, "-l", "root", address, line];
-        command::run(Some(&firewall.pair.client), "dbclient", &arguments, input).success().stdout
-    };
-    for address in [SERVER.to_string(), SERVER6.to_string()] {
-        assert_eq!(ssh(&address, "echo here; sleep 1; echo still", ""), "here\nstill\n");
+    let (client, server) = (&firewall.pair.client, Ssh::serve(&firewall.pair.server));
+    server.wait(client, SERVER);
+    let ssh = |address: IpAddr, line: &str, input: &str| server.run(client, address, line, input);
+    for address in [IpAddr::from(SERVER), IpAddr::from(SERVER6)] {
+        assert_eq!(ssh(address, "echo here; sleep 1; echo still", ""), "here\nstill\n");
         let text = "0123456789abcdef\n".repeat(1 << 18);
-        assert_eq!(ssh(&address, "cat", &text).len(), text.len());
+        assert_eq!(ssh(address, "cat", &text).len(), text.len());
     }
     nothing_is_invalid(&firewall);
 }
@@ -107,7 +68,7 @@ fn dns() {
     let mut command = Command::new("dnsmasq");
     command.arg(format!("--conf-file={}", settings.display()));
     let _server = firewall.pair.server.run(|| Background::start(command));
-    wait_for_listener(&firewall.pair.client, 53);
+    wait_for_listener(&firewall.pair.client, SERVER, 53);
     let before = firewall.rules();
     for server in [SERVER.to_string(), SERVER6.to_string()] {
         let dig = |words: &[&str]| {

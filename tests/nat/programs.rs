@@ -1,16 +1,15 @@
 //! What people use through a router: web, SSH, FTP.
 
 use std::{
-    fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::Command,
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use firewall_tests::{
-    command::{self, Background, Rampart, Scratch},
+    command::{self, Rampart},
+    ssh::Ssh,
     topology::{CLIENT, CLIENT6, FAR_SERVER, FAR_SERVER6, ROUTER_SECOND, ROUTER_SECOND6},
 };
 
@@ -71,33 +70,11 @@ fn curl_gets_pages_through_masquerade_and_from_a_published_server() {
 fn an_ssh_session_through_masquerade() {
     both(MASQUERADE, |field| {
         let (client, server) = (&field.routed.client, &field.routed.server);
-        let files = Scratch::new();
-        let path = |name: &str| files.path().join(name).to_string_lossy().into_owned();
-        let key = |name: &str| {
-            let made = command::run(None, "dropbearkey", &["-t", "ed25519", "-f", &path(name)], "").success().stdout;
-            made.lines().find(|line| line.starts_with("ssh-")).map(str::to_owned).expect("a public key")
-        };
-        key("host");
-        let public = key("client");
-        fs::create_dir_all(files.path().join(".ssh")).expect("a directory");
-        files.write(".ssh/authorized_keys", public + "\n");
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        fs::set_permissions(files.path(), private).expect("permissions");
-        // The server finds keys where its user's home is, in a view of files that nobody else has.
-        let line = format!("dropbear -F -E -s -r {} -p 22 -P {}", path("host"), path("pid"));
-        let script = format!("mount --bind {} /root && exec {line}", files.path().display());
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]);
-        let _server = server.run(|| Background::start(command));
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while server.run(|| TcpStream::connect((FAR_SERVER, 22))).is_err() {
-            assert!(Instant::now() < deadline, "nobody listens");
-            thread::sleep(Duration::from_millis(50));
-        }
+        let ssh = Ssh::serve(server);
+        ssh.wait(server, FAR_SERVER);
         let text = "0123456789abcdef\n".repeat(1 << 16);
-        for address in [FAR_SERVER.to_string(), FAR_SERVER6.to_string()] {
-            let arguments = ["-y", "-y", "-i", &path("client"), "-l", "root", &address, "cat; sleep 1; echo still"];
-            let output = command::run(Some(client), "dbclient", &arguments, &text).success().stdout;
+        for address in [IpAddr::from(FAR_SERVER), IpAddr::from(FAR_SERVER6)] {
+            let output = ssh.run(client, address, "cat; sleep 1; echo still", &text);
             assert_eq!(output, format!("{text}still\n"), "{:?} {address}", field.by);
         }
     });
