@@ -20,7 +20,9 @@ use firewall_common::{
 
 use crate::{
     connection::Found,
-    count, maps, nat,
+    count,
+    fib::head_for,
+    maps, nat,
     packet::{Frame, TcFrame, XdpFrame},
     pipeline::Path,
     verifier::{self, forget},
@@ -244,26 +246,19 @@ fn ask<F: Frame>(frame: &F, work: &mut Work, length: u32) -> bool {
     lookup.dport = port.to_be();
     lookup.__bindgen_anon_1.tot_len = if length > 0xffff { u16::MAX } else { length as u16 };
     lookup.__bindgen_anon_5.tbid = 0;
+    head_for(lookup, is_v4, destination);
     if is_v4 {
-        lookup.family = AF_INET;
         lookup.__bindgen_anon_2.flowinfo = 0;
         lookup.__bindgen_anon_2.tos = packet.get(Field::Tos) as u8;
         lookup.__bindgen_anon_3.ipv4_src = source[0];
-        lookup.__bindgen_anon_4.ipv4_dst = destination[0];
     } else {
-        lookup.family = AF_INET6;
         lookup.__bindgen_anon_2.flowinfo = fib::flow6(packet).to_be();
         lookup.__bindgen_anon_3.ipv6_src = source;
-        lookup.__bindgen_anon_4.ipv6_dst = destination;
     }
     let size = size_of::<aya_ebpf::bindings::bpf_fib_lookup>() as i32;
     // SAFETY: the structure is ours and its size is given.
     unsafe { bpf_fib_lookup(frame.context(), core::ptr::from_mut(lookup).cast(), size, 0) == 0 }
 }
-
-/// Address family numbers of sockets (include/linux/socket.h).
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 
 /// Writes what a translated connection's packet has behind the firewall. Where our program sees it leave, that one writes the
 /// source, as for a packet that went through the stack.

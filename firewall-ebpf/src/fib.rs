@@ -16,6 +16,18 @@ use crate::{verifier, work::Work};
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
+/// Makes a question one for the way to an address, whose words are in network byte order.
+#[inline(always)]
+pub fn head_for(query: &mut FibLookup, is_v4: bool, destination: [u32; 4]) {
+    if is_v4 {
+        query.family = AF_INET;
+        query.__bindgen_anon_4.ipv4_dst = destination[0];
+    } else {
+        query.family = AF_INET6;
+        query.__bindgen_anon_4.ipv6_dst = destination;
+    }
+}
+
 /// `BPF_FIB_LOOKUP_MARK` (include/uapi/linux/bpf.h, Linux 6.10): the question has a mark.
 const LOOKUP_MARK: u32 = 1 << 5;
 

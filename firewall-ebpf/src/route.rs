@@ -6,11 +6,7 @@ use firewall_common::{
     packet::{Field, NFPROTO_IPV4},
 };
 
-use crate::{maps, nat, packet::Frame, pipeline::Path, verifier, work::Work};
-
-/// Address family numbers of sockets (include/linux/socket.h).
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+use crate::{fib::head_for, maps, nat, packet::Frame, pipeline::Path, verifier, work::Work};
 
 /// The hook whose rules the packet meets; `None` for one that none meets.
 ///
@@ -114,14 +110,12 @@ fn ask<F: Frame>(frame: &F, work: &Work) -> Route {
     let ifindex = work.packet.get(Field::IifIndex);
     query.ifindex = ifindex;
     let (source, destination) = (address(work, Field::SourceAddress), address(work, Field::DestinationAddress));
-    if work.packet.get(Field::NfProto) == NFPROTO_IPV4 {
-        query.family = AF_INET;
+    let is_v4 = work.packet.get(Field::NfProto) == NFPROTO_IPV4;
+    head_for(&mut query, is_v4, destination.map(u32::to_be));
+    if is_v4 {
         query.__bindgen_anon_3.ipv4_src = source[0].to_be();
-        query.__bindgen_anon_4.ipv4_dst = destination[0].to_be();
     } else {
-        query.family = AF_INET6;
         query.__bindgen_anon_3.ipv6_src = source.map(u32::to_be);
-        query.__bindgen_anon_4.ipv6_dst = destination.map(u32::to_be);
     }
     // SAFETY: the structure is ours and its size is given.
     let answer = unsafe { bpf_fib_lookup(frame.context(), (&raw mut query).cast(), size_of::<FibLookup>() as i32, 0) };
@@ -142,13 +136,7 @@ pub fn own_address<F: Frame>(frame: &F, work: &Work, own: &mut [u32; 4]) -> bool
     query.ifindex = work.packet.get(Field::IifIndex);
     let is_v4 = work.packet.get(Field::NfProto) == NFPROTO_IPV4;
     let sender = address(work, Field::SourceAddress);
-    if is_v4 {
-        query.family = AF_INET;
-        query.__bindgen_anon_4.ipv4_dst = sender[0].to_be();
-    } else {
-        query.family = AF_INET6;
-        query.__bindgen_anon_4.ipv6_dst = sender.map(u32::to_be);
-    }
+    head_for(&mut query, is_v4, sender.map(u32::to_be));
     let flags = BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC;
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: the structure is ours and its size is given.

@@ -11,7 +11,7 @@ use firewall_common::{
 };
 
 use super::is_v4;
-use crate::{maps, packet::Frame, work::Work};
+use crate::{fib::head_for, maps, packet::Frame, work::Work};
 
 /// An address of the range that a statement gives: the same for one client and server every time.
 #[inline(always)]
@@ -76,13 +76,7 @@ pub(super) fn local_address<F: Frame>(frame: &F, work: &Work, peer: Field, ifind
     query.ifindex = ifindex;
     let is_v4 = is_v4(work);
     let words = [0, 1, 2, 3].map(|index| work.packet.get_at(peer, index).to_be());
-    if is_v4 {
-        query.family = 2;
-        query.__bindgen_anon_4.ipv4_dst = words[0];
-    } else {
-        query.family = 10;
-        query.__bindgen_anon_4.ipv6_dst = words;
-    }
+    head_for(&mut query, is_v4, words);
     let flags = BPF_FIB_LOOKUP_OUTPUT | BPF_FIB_LOOKUP_SRC;
     // SAFETY: the structure is ours and its size is given.
     let answer =

@@ -16,7 +16,7 @@ use firewall_common::{
 };
 
 use super::{CLASH, DESTINATION, KNOWN, WANTED, is_used, is_v4};
-use crate::{maps, packet::Frame, pipeline::Path, rules, verifier::forget, work::Work};
+use crate::{fib::head_for, maps, packet::Frame, pipeline::Path, rules, verifier::forget, work::Work};
 
 /// Loopback's index in every network namespace.
 pub(super) const LOOPBACK: u32 = 1;
@@ -99,14 +99,11 @@ fn way_to<F: Frame>(frame: &F, work: &mut Work, words: [u32; 4]) -> Way {
     // SAFETY: all zero bytes are a valid value of this structure of integers.
     *query = unsafe { core::mem::zeroed() };
     query.ifindex = LOOPBACK;
+    head_for(query, is_v4, destination);
     if is_v4 {
-        query.family = 2;
         query.__bindgen_anon_3.ipv4_src = source[0];
-        query.__bindgen_anon_4.ipv4_dst = destination[0];
     } else {
-        query.family = 10;
         query.__bindgen_anon_3.ipv6_src = source;
-        query.__bindgen_anon_4.ipv6_dst = destination;
     }
     // SAFETY: the structure is ours and its size is given.
     let answer =

@@ -11,7 +11,9 @@ use firewall_common::{
 
 use super::{is_v4, known::place_of, local_address};
 use crate::{
-    bucket, maps,
+    bucket,
+    fib::head_for,
+    maps,
     packet::Frame,
     verifier::{self, forget},
     work::Work,
@@ -49,13 +51,7 @@ fn is_own<F: Frame>(frame: &F, work: &mut Work) -> bool {
     // SAFETY: all zero bytes are a valid value of this structure of integers.
     *query = unsafe { core::mem::zeroed() };
     query.ifindex = work.packet.get(Field::OifIndex);
-    if is_v4 {
-        query.family = 2;
-        query.__bindgen_anon_4.ipv4_dst = words[0];
-    } else {
-        query.family = 10;
-        query.__bindgen_anon_4.ipv6_dst = words;
-    }
+    head_for(query, is_v4, words);
     // SAFETY: the structure is ours and its size is given.
     let answer =
         unsafe { bpf_fib_lookup(frame.context(), (&raw mut work.way_back).cast(), size_of::<FibLookup>() as i32, 0) };
