@@ -49,7 +49,7 @@ kinds! {
     Dropped = 1, "dropped", "a packet was dropped";
     Logged = 2, "logged", "a rule with a `log` statement was met";
     New = 3, "new", "a connection was entered into the state table";
-    Closed = 4, "closed", "a connection has ended: by a reset, by the last FIN or SHUTDOWN, or by its time";
+    Closed = 4, "closed", "a connection has ended: by a reset, or by the last FIN or SHUTDOWN";
     TableFull = 5, "table_full", "a connection found no room in the state table: once a second at most, with its packet";
     NatExhausted = 6, "nat_exhausted", "a translated connection found no free port: once a second at most, with its packet";
     FloodOn = 7, "flood_on", "a flood has begun";
@@ -128,8 +128,8 @@ crate::shared!(Event = 200);
 pub struct Listeners {
     /// Until when somebody reads events, ticks; 0 for nobody.
     pub until: u32,
-    /// Up to when connections whose time ran out were told of, ticks.
-    pub swept: u32,
+    /// Must be zero.
+    pub reserved: u32,
     /// When [`Kind::TableFull`] was told last, ticks.
     pub table_full: u64,
     /// When [`Kind::NatExhausted`] was told last, ticks.

@@ -107,7 +107,7 @@ fn snapshot() -> String {
             destination, nfproto, protocol, source_port, destination_port, icmp, tcp_flags, translated, translated_ports,
             numbers, age, state,
         }
-        Listeners { until, swept, table_full, nat_exhausted }
+        Listeners { until, reserved, table_full, nat_exhausted }
         Budget { tick, spent, suppressed, lost }
         Control { abi, active, generation, unconfirmed, deadline_ns, secret }
         Answer { quote, header, link, source, link_length, header_length, quote_length, hops }
