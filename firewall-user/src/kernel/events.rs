@@ -39,8 +39,8 @@ struct Ring {
     map: RingBuf<MapData>,
     listeners: Array<MapData, Listeners>,
     hub: Hub,
-    /// Not read before.
-    begins: Instant,
+    /// Not read before; none when it was read already.
+    begins: Option<Instant>,
     _lock: Lock,
     #[cfg(feature = "debug-log")]
     debug_log: (Pins, super::debug_log::DebugLog),
@@ -116,7 +116,7 @@ impl Ring {
             map: maps::ring(&pins.state())?,
             listeners: maps::array(&pins.state(), maps::LISTENERS)?,
             hub,
-            begins: Instant::now() + if follows { HAND_OVER } else { Duration::ZERO },
+            begins: Some(Instant::now() + if follows { HAND_OVER } else { Duration::ZERO }),
             _lock: lock,
             #[cfg(feature = "debug-log")]
             debug_log: (pins.clone(), super::debug_log::DebugLog::default()),
@@ -150,9 +150,14 @@ impl Ring {
     }
 
     fn next(&mut self) -> Option<Event> {
-        if Instant::now() < self.begins {
+        if let Some(begins) = self.begins {
+            // Those who came back meanwhile are let in before the first record is passed on, or they would miss it.
+            let has_begun = Instant::now() >= begins;
             self.hub.tend();
-            return None;
+            if !has_begun {
+                return None;
+            }
+            self.begins = None;
         }
         loop {
             let Some(item) = self.map.next() else {
