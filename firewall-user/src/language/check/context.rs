@@ -340,7 +340,8 @@ impl Context {
             Selector::L4Proto | Selector::IpProtocol | Selector::Ip6NextHdr => {
                 self.protocols = values.iter().map(|value| *value as u8).collect();
             }
-            Selector::NfProto => self.networks = values.iter().filter_map(|value| network_of(*value)).collect(),
+            Selector::NfProto => self.learn_families(&values),
+            Selector::Ct(CtField::L3Proto) if self.family == Family::Inet => self.learn_families(&values),
             Selector::EtherType => {
                 self.learn_networks(&values);
                 self.ether_types = values;
@@ -355,6 +356,10 @@ impl Context {
             Selector::IcmpType | Selector::Icmp6Type => self.icmp_types = values,
             _ => {}
         }
+    }
+
+    fn learn_families(&mut self, numbers: &[u128]) {
+        self.networks = numbers.iter().filter_map(|number| network_of(*number)).collect();
     }
 
     /// What an EtherType says about the network layer, whatever was asked before.
