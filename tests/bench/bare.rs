@@ -11,6 +11,7 @@ use std::{
 };
 
 const MAP_CREATE: i64 = 0;
+const MAP_LOOK_UP: i64 = 1;
 const MAP_UPDATE: i64 = 2;
 const PROG_LOAD: i64 = 5;
 const OBJECT_GET: i64 = 7;
@@ -90,6 +91,14 @@ pub(crate) fn update(map: &OwnedFd, key: u32, value: &[u8]) {
 pub(crate) fn update_hash(map: &OwnedFd, key: &[u8], value: &[u8]) {
     let mut attributes = [map.as_raw_fd() as u64, key.as_ptr() as u64, value.as_ptr() as u64, 0];
     bpf(MAP_UPDATE, &mut attributes).expect("an entry");
+}
+
+/// An entry of 8 bytes.
+pub(crate) fn word(map: &OwnedFd, key: u32) -> u64 {
+    let (key, mut value) = (key.to_ne_bytes(), 0_u64);
+    let mut attributes = [map.as_raw_fd() as u64, key.as_ptr() as u64, (&raw mut value) as u64, 0];
+    bpf(MAP_LOOK_UP, &mut attributes).expect("an entry");
+    value
 }
 
 /// One instruction: operation, registers, offset, immediate.

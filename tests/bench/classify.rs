@@ -1,25 +1,37 @@
-//! What a new packet costs with many rules.
+//! What a new packet costs with many rules, here and in the kernel's nft.
 //!
 //! Measured: the tc egress program over a trace of headers, by `BPF_PROG_TEST_RUN`. A driver of a few instructions (see
 //! `driver.rs`) writes the next of 65,536 frames (cold), or of the first 256 of them (warm), over the packet and tail-calls
 //! the program; nine of ten headers are drawn from inside a random rule, one from anywhere. All rules drop, so no connection
 //! is made and every packet is a new one. The time of the driver alone over the same trace is taken off; what is left is
 //! everything from the frame to the verdict: parsing, the look into the (empty) state table, rules, counting. The row
-//! `policy` has no rule: the difference to it is what the rules cost.
+//! `policy` has no rule: the difference to it is what the rules cost, `rules`, and again in look-ups of a hash map of the kernel's
+//! (`hash`), which is what to compare with another machine. `median` and `p99` are of packets: the cold trace again, with a clock read before each,
+//! of each packet the least of several runs, with what the clock and the driver take taken off.
 //!
-//! `lines` are the cache lines of nodes and entries that a packet reads, counted by the same walk on the host.
+//! `lines` are the cache lines of nodes and entries that a packet reads, counted by the same walk on the host: mean, and of the
+//! hundredth that reads most. `nft` is what the same rules cost in the kernel's nft for the same packets, see `kernel.rs`.
 //!
-//! Arguments: files of rulesets with a chain at the input hook, each with a trace beside it, to measure instead of generated
-//! ones; `--quick` leaves the largest out.
+//! Arguments: files of filters of `ClassBench`, named `KIND_COUNT`, to measure instead of generated rules, as they are and in the form of
+//! IPv6; `--quick` leaves the largest generated ones out.
 
 #[path = "bare.rs"]
 #[allow(dead_code, reason = "shared with other measurements")]
 mod bare;
 #[path = "classify/driver.rs"]
 mod driver;
+#[path = "classify/filters.rs"]
+mod filters;
+#[path = "conntrack/hash.rs"]
+mod hash;
+#[path = "classify/kernel.rs"]
+mod kernel;
 #[path = "../classifier/rules.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with a test")]
 mod rules;
+#[path = "sender.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other measurements")]
+mod sender;
 #[path = "classify/steps.rs"]
 mod steps;
 #[path = "../support/mod.rs"]
@@ -28,7 +40,7 @@ mod support;
 use std::{
     fmt::Write,
     net::{Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -44,6 +56,7 @@ use firewall_tests::{
     topology::{INTERFACE, Neighbours, Pair},
 };
 use firewall_user::kernel::{ApplyOptions, Instance, StateOptions};
+use kernel::Wire;
 use rules::{Header, Kind, Rule, generate, trace};
 use steps::Steps;
 use support::{FLOWS, compiled};
@@ -52,9 +65,12 @@ const SEED: u64 = 0x5eed;
 const COLD: usize = 65_536;
 const WARM: usize = 256;
 const RUNS: usize = 5;
+/// Packets of a run of which the least counts, where look-ups alone are measured.
+const PART: u32 = 512;
 
-fn ruleset(rules: &[Rule]) -> String {
-    let mut text = "table inet t {\nchain output {\ntype filter hook output priority 0; policy drop;\n".to_owned();
+/// The rules at a hook, behind whatever stands first.
+fn ruleset(rules: &[Rule], hook: &str, first: &str) -> String {
+    let mut text = format!("table inet t {{\nchain c {{\ntype filter hook {hook} priority 0; policy drop;\n{first}\n");
     for rule in rules {
         let _ = writeln!(text, "{} drop", rule.text());
     }
@@ -81,18 +97,33 @@ fn frame(header: &Header) -> [u8; FRAME] {
     frame
 }
 
+/// Can a packet of this address come in? The kernel drops others before any rule (RFC 1122, 3.2.1.3; RFC 4291, 2.7).
+fn can_come_in(header: &Header) -> bool {
+    [header.source, header.destination].into_iter().all(|address| {
+        if header.is_v6 { address >> 125 == 1 } else { !matches!((address >> 24) as u8, 0 | 127 | 224..) }
+    })
+}
+
+/// Headers that meet the rules.
+fn headers(rules: &[Rule]) -> Vec<Header> {
+    let mut headers: Vec<Header> = trace(rules, 4 * COLD, SEED).into_iter().filter(can_come_in).collect();
+    assert!(headers.len() >= COLD, "enough headers that can come in");
+    headers.truncate(COLD);
+    headers
+}
+
 /// What is known of a ruleset in force.
 struct Measured {
     compile: Duration,
     apply: Duration,
-    verified: u32,
     memory: usize,
-    /// Entries of leaves, nodes.
-    size: (usize, usize),
     cold: u64,
     warm: u64,
+    /// Of packets: the median, and of the hundredth that takes longest.
+    times: (u64, u64),
     /// Cache lines of the trees that a packet reads: mean, and of the hundredth that reads most.
     lines: (u64, u64),
+    nft: u64,
 }
 
 /// The lines that the packets of a trace read, by the walk run on the host.
@@ -121,31 +152,52 @@ fn pin(instance: &Instance) -> PathBuf {
     PathBuf::from(format!("/run/rampart/bpf/{}/generation/{generation}/enter_tc_egress", bare::namespace_cookie()))
 }
 
-fn measure(pair: &Pair, text: &str, headers: &[Header]) -> Measured {
+fn measure(pair: &Pair, rules: &[Rule], frames: &[[u8; FRAME]], nft: u64) -> Measured {
+    let text = ruleset(rules, "output", "");
     pair.server.run(|| {
         let started = Instant::now();
-        let compiled = compiled(text, None);
+        let compiled = compiled(&text, None);
         let compile = started.elapsed();
         let instance = Instance::open_or_create(&StateOptions { flows: Some(FLOWS) }).expect("instance");
         let lock = instance.lock().expect("lock");
         let options = ApplyOptions { interfaces: vec![INTERFACE.to_owned()], ..ApplyOptions::default() };
         let applied = instance.apply(&lock, &compiled, &options).unwrap_or_else(|error| panic!("{error}"));
         let Forest { nodes, narrow, wide, .. } = &compiled.image.forest;
-        let frames: Vec<[u8; FRAME]> = headers.iter().map(frame).collect();
-        let cold = difference(&frames, &instance, 1);
+        let cold = difference(frames, &instance, 1);
         let warm = difference(&frames[..WARM], &instance, 256);
+        let times = by_packet(frames, &instance);
         instance.stop(lock).expect("stop");
         Measured {
             compile,
             apply: applied.took,
-            verified: applied.verified_instructions,
             memory: size_of_val::<[_]>(nodes) + size_of_val::<[_]>(narrow) + size_of_val::<[_]>(wide),
-            size: (narrow.len() + wide.len(), nodes.len()),
             cold,
             warm,
-            lines: lines(&compiled.image, &frames),
+            times,
+            lines: lines(&compiled.image, frames),
+            nft,
         }
     })
+}
+
+/// Median and 99th percentile of packets' times.
+fn by_packet(frames: &[[u8; FRAME]], instance: &Instance) -> (u64, u64) {
+    let least = |target: Option<&Path>| {
+        let driver = Driver::clocked(frames, target);
+        let mut least = vec![u64::MAX; frames.len() - 1];
+        for _ in 0..RUNS {
+            driver.run(1);
+            for (least, time) in least.iter_mut().zip(driver.times()) {
+                *least = (*least).min(time);
+            }
+        }
+        least.sort_unstable();
+        least
+    };
+    let (with, without) = (least(Some(&pin(instance))), least(None));
+    let driver = without[without.len() / 2];
+    let at = |hundredths: usize| with[with.len() * hundredths / 100].saturating_sub(driver);
+    (at(50), at(99))
 }
 
 /// Nanoseconds of a packet, without the driver's; the least of several runs that take turns.
@@ -159,70 +211,137 @@ fn difference(frames: &[[u8; FRAME]], instance: &Instance, times: u32) -> u64 {
     all.saturating_sub(driver).as_nanos() as u64
 }
 
-fn row(name: &str, measured: &Measured) {
-    let Measured { compile, apply, verified, memory, size: (entries, nodes), cold, warm, lines: (mean, worst) } =
-        measured;
-    println!(
-        "{name:24} {cold:>6} {warm:>6} {mean:>6} {worst:>6} {entries:>9} {nodes:>7} {:>8} {:>9} {:>8} {verified:>9}",
-        *memory / 1024,
-        compile.as_millis(),
-        apply.as_millis()
-    );
+/// Nanoseconds of `with` less those of `without`: of each part of the packets the least of several runs.
+fn least_of_parts(
+    packets: usize,
+    with: impl Fn(u32) -> Duration,
+    without: impl Fn(u32) -> Duration,
+    between_runs: impl Fn(),
+) -> u64 {
+    let parts = packets / PART as usize;
+    let mut least = vec![(Duration::MAX, Duration::MAX); parts];
+    for _ in 0..RUNS {
+        between_runs();
+        for (all, _) in &mut least {
+            *all = (*all).min(with(PART));
+        }
+        for (_, driver) in &mut least {
+            *driver = (*driver).min(without(PART));
+        }
+    }
+    let sum: u128 = least.iter().map(|(all, driver)| all.saturating_sub(*driver).as_nanos()).sum();
+    (sum / parts as u128) as u64
+}
+
+/// The price of nothing: a program that ends at once.
+fn nothing() -> u64 {
+    let program = bare::load(bare::SCHED_CLS, &[bare::insn(0xb7, 0, 0, 0, 2), bare::insn(0x95, 0, 0, 0, 0)]);
+    (0..RUNS).map(|_| bare::test_run(&program, &[0; FRAME], 1 << 20, false)).min().unwrap_or(0)
+}
+
+/// What numbers are compared with: the policy alone, and a look-up in a hash.
+struct Units {
+    hash: u64,
+}
+
+impl Units {
+    fn row(&self, name: &str, measured: &Measured, policy: Option<&Measured>) {
+        let Measured { compile, apply, memory, cold, warm, times: (median, p99), lines: (mean, worst), nft } = measured;
+        let beyond = |of: fn(&Measured) -> u64| of(measured).saturating_sub(policy.map_or(0, of));
+        let (rules, warm_rules, nft_rules) = (beyond(|m| m.cold), beyond(|m| m.warm), beyond(|m| m.nft));
+        let difference = policy.map_or_else(String::new, |_| {
+            let times = |more: u64, less: u64| f64::from(more as u32) / f64::from(less.max(1) as u32);
+            let (hash, nft) = (times(rules, self.hash), times(nft_rules, rules));
+            format!("{rules:>5} / {warm_rules:<4} {hash:>5.1} {nft_rules:>8} {nft:>7.1}")
+        });
+        println!(
+            "{name:16} {cold:>5} {median:>6} {p99:>5} {warm:>5} {difference:34} {nft:>8} {mean:>5} {worst:>5} {:>7} {:>8} {:>7}",
+            memory / 1024,
+            compile.as_millis(),
+            apply.as_millis(),
+        );
+    }
+}
+
+/// Rulesets of one kind, by how many rules they have.
+type Sets = Vec<(usize, Vec<Rule>)>;
+
+/// Measures rulesets of one kind.
+fn measure_kind(pair: &Pair, name: &str, units: &Units, sets: Sets) {
+    let mut policy = None;
+    for (count, rules) in sets {
+        let frames: Vec<[u8; FRAME]> = headers(&rules).iter().map(frame).collect();
+        let wire = Wire::new(&frames);
+        if policy.is_none() {
+            let measured = measure(pair, &[], &frames, wire.nanoseconds(&[]));
+            units.row(&format!("{name} policy"), &measured, None);
+            policy = Some(measured);
+        }
+        let measured = measure(pair, &rules, &frames, wire.nanoseconds(&rules));
+        units.row(&format!("{name} {count}"), &measured, policy.as_ref());
+    }
+}
+
+/// Files of one kind, by their names, the smallest first.
+fn kinds(files: &[&String]) -> Vec<(String, Sets)> {
+    let mut kinds: Vec<(String, Sets)> = Vec::new();
+    for file in files {
+        let path = Path::new(file);
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        let kind = name.split(['_', '.']).next().unwrap_or_default().to_owned();
+        let rules = filters::read(path);
+        match kinds.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, sets)) => sets.push((rules.len(), rules)),
+            None => kinds.push((kind, vec![(rules.len(), rules)])),
+        }
+    }
+    for (_, sets) in &mut kinds {
+        sets.sort_by_key(|(count, _)| *count);
+    }
+    kinds
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let files: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let pair = Pair::with(Neighbours::Known);
+    let units = Units { hash: hash::look_up(COLD, 16) };
+    println!("a program that does nothing: {} ns (taken off below)", nothing());
+    println!("a look-up in a hash map of {COLD} keys of 16 bytes, alone: {} ns (`hash`)", units.hash);
     println!(
-        "{:24} {:>6} {:>6} {:>6} {:>6} {:>9} {:>7} {:>8} {:>9} {:>8} {:>9}",
-        "rules", "cold ns", "warm ns", "lines", "p99", "entries", "nodes", "KiB", "build ms", "swap ms", "verified"
+        "{:16} {:>5} {:>6} {:>5} {:>5} {:>5} / {:<4} {:>5} {:>8} {:>7} {:>8} {:>5} {:>5} {:>7} {:>8} {:>7}",
+        "ns a packet",
+        "cold",
+        "median",
+        "p99",
+        "warm",
+        "rules",
+        "warm",
+        "hash",
+        "nft",
+        "times",
+        "nft all",
+        "lines",
+        "p99",
+        "KiB",
+        "build ms",
+        "swap ms"
     );
+    let pair = Pair::with(Neighbours::Known);
+    for (name, sets) in kinds(&files) {
+        let wide = sets.iter().map(|(count, rules)| (*count, filters::wide(rules))).collect();
+        measure_kind(&pair, &name, &units, sets);
+        measure_kind(&pair, &format!("{name} IPv6"), &units, wide);
+    }
     if !files.is_empty() {
-        for file in files {
-            measure_file(&pair, file);
-        }
         return;
     }
     for is_v6 in [false, true] {
-        let family = if is_v6 { "IPv6" } else { "IPv4" };
         for kind in Kind::ALL {
-            let smallest = generate(kind, is_v6, 100, SEED);
-            row(
-                &format!("{family} {} policy", kind.name()),
-                &measure(&pair, &ruleset(&[]), &trace(&smallest, COLD, SEED)),
-            );
-            for count in [100, 1_000, 10_000, 100_000].into_iter().filter(|count| !quick || *count <= 10_000) {
-                let rules = generate(kind, is_v6, count, SEED);
-                let measured = measure(&pair, &ruleset(&rules), &trace(&rules, COLD, SEED));
-                row(&format!("{family} {} {count}", kind.name()), &measured);
-            }
+            let counts = [100, 1_000, 10_000, 100_000].into_iter().filter(|count| !quick || *count <= 10_000);
+            let sets = counts.map(|count| (count, generate(kind, is_v6, count, SEED))).collect();
+            let family = if is_v6 { "IPv6" } else { "IPv4" };
+            measure_kind(&pair, &format!("{family} {}", kind.name()), &units, sets);
         }
-    }
-}
-
-/// A ruleset and, beside it in `FILE.trace`, lines of `SRC DST PROTO SPORT DPORT`.
-fn measure_file(pair: &Pair, file: &str) {
-    let text = std::fs::read_to_string(file).expect("a ruleset");
-    let text =
-        text.replace("hook input", "hook output").replace("chain input", "chain output").replace(" accept ", " drop ");
-    let lines = std::fs::read_to_string(format!("{file}.trace")).expect("a trace");
-    let headers: Vec<Header> = lines.lines().map(header).collect();
-    let headers: Vec<Header> = headers.iter().copied().cycle().take(COLD).collect();
-    row(file.rsplit('/').next().unwrap_or(file), &measure(pair, &text, &headers));
-}
-
-/// `SRC DST PROTO SPORT DPORT ..`
-fn header(line: &str) -> Header {
-    let words: Vec<&str> = line.split(' ').collect();
-    let address = |text: &str| u128::from(text.parse::<std::net::Ipv4Addr>().expect("an address").to_bits());
-    Header {
-        is_v6: false,
-        source: address(words[0]),
-        destination: address(words[1]),
-        protocol: words[2].parse().expect("a protocol"),
-        source_port: words[3].parse().expect("a port"),
-        destination_port: words[4].parse().expect("a port"),
     }
 }

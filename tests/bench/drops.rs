@@ -21,18 +21,17 @@ mod support;
 use std::{
     fmt::Write,
     net::Ipv4Addr,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use firewall_tests::{
     packet::{Frame, Ipv4, Network, Tcp, Udp, Upper, flag::SYN},
     referee::Referee,
-    topology::{INTERFACE, Neighbours, Pair},
+    topology::{INTERFACE, Pair},
 };
 use firewall_user::kernel::interface_index;
 use rules::{Header, Kind, Rule, generate, trace};
-use sender::{FRAME, FRAMES, Sender, dropping, received};
+use sender::{FRAME, FRAMES, Sender, dropping, received, wire};
 use support::Firewall;
 
 const SEED: u64 = 0x5eed;
@@ -84,23 +83,13 @@ fn rate(pair: &Pair, sender: &Sender, counted: impl Fn() -> Option<u64>) -> f64 
     f64::from(packets) / took.as_secs_f64() / 1e6
 }
 
-/// A wire whose far end takes every address for its own, and a sender at the near end.
+/// A wire, and a sender of packets that the rules decide on.
 fn topology(rules: &[Rule]) -> (Pair, Sender) {
-    let pair = Pair::with(Neighbours::Known);
-    pair.server.ip("route add local 0.0.0.0/0 dev lo");
-    for name in ["all", "default", INTERFACE] {
-        pair.server.set_parameter(&format!("net/ipv4/conf/{name}/rp_filter"), "0");
-        pair.server.set_parameter(&format!("net/ipv4/conf/{name}/accept_local"), "1");
-    }
-    // Frames that are redirected to a veth need a receiver that polls.
-    let gro = pair.server.run(|| Command::new("ethtool").args(["-K", INTERFACE, "gro", "on"]).status());
-    assert!(gro.expect("ethtool").success());
     let headers = trace(rules, 4 * FRAMES, SEED);
     let usable = headers.iter().filter(|header| is_unicast(header.source) && is_unicast(header.destination));
     let frames: Vec<_> = usable.map(frame).take(FRAMES).collect();
     assert_eq!(frames.len(), FRAMES, "enough headers that can come in");
-    let sender = pair.client.run(|| Sender::new(&frames, interface_index(INTERFACE).expect("an interface")));
-    (pair, sender)
+    wire(&frames)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

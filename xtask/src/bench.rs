@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// What to measure
     #[arg(value_enum, default_value = "program")]
     what: What,
+    /// What it is to measure, of those that can be told: files, `--quick`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    more: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -61,10 +64,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     // Some run the command itself, which lies beside them.
     build::rampart(true)?;
-    bench(name)
+    let more = arguments.more.iter().map(String::as_str);
+    let all: Vec<&str> = bench_of(name).into_iter().chain(more.clone().next().map(|_| "--")).chain(more).collect();
+    shell::run(&mut shell::cargo(&all))
 }
 
 /// Runs a measuring program of the tests package.
 pub(crate) fn bench(name: &str) -> Result<()> {
-    shell::run(&mut shell::cargo(&["bench", "--quiet", "--package", "firewall-tests", "--bench", name]))
+    shell::run(&mut shell::cargo(&bench_of(name)))
+}
+
+fn bench_of(name: &str) -> [&str; 6] {
+    ["bench", "--quiet", "--package", "firewall-tests", "--bench", name]
 }
