@@ -18,9 +18,13 @@ pub const SOURCE_ROUTE: u32 = 4;
 pub const MARTIANS: u32 = 8;
 /// The checksum of the IPv4 header.
 pub const IP_CHECKSUM: u32 = 16;
+/// Sources that are addresses of this host.
+pub const OWN_ADDRESSES: u32 = 32;
+/// The checksum of TCP, UDP, ICMP: at interfaces with [`crate::interface::WHOLE`].
+pub const CHECKSUMS: u32 = 64;
 
-/// Those that read bytes of the packet.
-pub const READING: u32 = SOURCE_ROUTE | IP_CHECKSUM;
+/// Those that read bytes of the packet, or ask a map.
+pub const READING: u32 = SOURCE_ROUTE | IP_CHECKSUM | OWN_ADDRESSES | CHECKSUMS;
 
 /// The loopback interface in every network namespace: what is wrong elsewhere is right there.
 const LOOPBACK: u32 = 1;
@@ -163,6 +167,54 @@ impl Options {
             self.routes = 1;
         }
     }
+}
+
+/// Bytes of a packet that are added up in one go (`MAX_BPF_STACK`, `net/core/filter.c`: what the checksum helper took at once
+/// before Linux 6.13).
+pub const CHUNK: u32 = 512;
+
+/// How far the bytes under a checksum were added up. In programs it lies in a map value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Summing {
+    /// Where the next byte is.
+    pub at: u32,
+    /// How many are left.
+    pub left: u32,
+    /// Their sum, in words as they lie in memory.
+    pub sum: u32,
+    /// Could they all be read? 0 or 1.
+    pub is_whole: u32,
+}
+
+/// Where the bytes start that the checksum of the packet's upper layer covers, how many they are, and what is to be added to them
+/// (RFC 1071; RFC 8200, section 8.1); `None` for a packet whose checksum is not looked at: one in pieces, and one with IPv4 options or
+/// IPv6 extension headers, which may say that it does not go where its header says.
+#[inline(always)]
+pub fn summed(packet: &Packet) -> Option<(u32, u32, u64)> {
+    let is_v4 = packet.get(Field::NfProto) == NFPROTO_IPV4;
+    let header = packet.l4_offset.wrapping_sub(packet.l3_offset);
+    let plain = if is_v4 { 20 } else { 40 };
+    let length = packet.l4_length;
+    if header != plain || packet.get(Field::Fragment) != 0 || length == 0 {
+        return None;
+    }
+    let protocol = packet.get(Field::L4Proto);
+    match protocol as u8 {
+        1 if is_v4 => return Some((packet.l4_offset, length, 0)),
+        6 | 17 => {}
+        58 if !is_v4 => {}
+        _ => return None,
+    }
+    let mut sum = u64::from(protocol) + u64::from(length);
+    let words = if is_v4 { 1 } else { 4 };
+    for at in 0..4 {
+        if at < words {
+            sum += u64::from(packet.get_at(Field::SourceAddress, at));
+            sum += u64::from(packet.get_at(Field::DestinationAddress, at));
+        }
+    }
+    Some((packet.l4_offset, length, sum))
 }
 
 /// An IPv6 routing header of the type that RFC 5095 took out of use.

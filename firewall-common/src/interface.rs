@@ -26,6 +26,8 @@ pub const RAW_IP: u32 = 1;
 pub const GENERIC: u32 = 2;
 /// [`Interface::flags`]: ingress is tc.
 pub const TC_INGRESS: u32 = 4;
+/// [`Interface::flags`]: packets come in with checksums that are finished, says the setting `checksums`.
+pub const WHOLE: u32 = 32;
 
 /// An interface name as words that compare as rules compare them: zero-filled, big-endian. Longer names are cut: the
 /// kernel has none.

@@ -128,6 +128,8 @@ reasons! {
     Banned = 102, "banned", Ruleset, "its source is banned for a time (`rampart bans`)";
     SynAnswered = 103, "syn_answered", Ruleset, "the first segment of a connection was answered with a SYN cookie (`synproxy`)";
     CookieWrong = 104, "cookie_wrong", Ruleset, "it does not bring back a SYN cookie that was sent (`synproxy`)";
+    OwnAddress = 105, "own_address", Network, "it came in with an address of this host as its source (setting `own_addresses`)";
+    UpperChecksum = 106, "upper_checksum", Transport, "the checksum of TCP, UDP, ICMP or ICMPv6 is wrong (setting `checksums`)";
 }
 
 /// One more than the highest reason number: the size of tables indexed by reason.

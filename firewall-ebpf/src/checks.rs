@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use firewall_common::{
     bytes::HeaderBytes,
-    checks::{self, HEADER, IP_CHECKSUM, Options, READING, SOURCE_ROUTE},
+    checks::{self, CHECKSUMS, HEADER, IP_CHECKSUM, OWN_ADDRESSES, Options, READING, SOURCE_ROUTE},
     packet::{Field, NFPROTO_IPV4},
     verdict::{Reason, Verdict},
     wire::{
@@ -15,7 +15,9 @@ use firewall_common::{
 };
 
 use crate::{
-    maps,
+    addresses,
+    answer::Rewrite,
+    checksum, maps,
     packet::{Frame, TcFrame, XdpFrame},
     verifier::{self, forget, opaque},
     work::Work,
@@ -53,9 +55,15 @@ pub extern "C" fn check_tc(context: *mut __sk_buff, path: u32) -> u32 {
 }
 
 #[inline(always)]
-fn check<F: Frame>(context: *mut c_void, path: u32) -> u32 {
+fn check<F: Rewrite>(context: *mut c_void, path: u32) -> u32 {
     let Some(work) = maps::work_of(path) else { return Reason::Internal as u32 };
     let checks = maps::CHECKS.load();
+    if checks & OWN_ADDRESSES != 0 && addresses::is_own_source(work) {
+        return Reason::OwnAddress as u32;
+    }
+    if checks & CHECKSUMS != 0 && !checksum::is_right::<F>(work, context) {
+        return Reason::UpperChecksum as u32;
+    }
     if work.packet.get(Field::NfProto) == NFPROTO_IPV4 {
         return header::<F>(work, context, checks);
     }

@@ -16,6 +16,7 @@ mod association;
 mod bans;
 mod bucket;
 mod checks;
+mod checksum;
 mod connection;
 mod conntrack;
 mod cookie;

@@ -153,6 +153,8 @@ pub struct Work {
     pub header: [u8; checks::HEADER],
     /// A walk over its options.
     pub options: checks::Options,
+    /// How far the bytes under its checksum were added up.
+    pub summing: checks::Summing,
     /// Is it one of the packets that somebody watches? 0 or 1; meaningful in programs that explain.
     pub watched: u32,
     /// What an event about a flood says, see [`crate::emit::flood`].

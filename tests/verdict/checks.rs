@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use firewall_common::verdict::Reason;
 use firewall_tests::{
-    packet::{Ethernet, Extension, Frame, Ipv4, Ipv6, Tcp},
-    topology::{CLIENT, CLIENT6, SERVER, SERVER6},
+    command::{Rampart, Scratch},
+    packet::{Ethernet, Extension, Frame, Icmp, IcmpVersion, Ipv4, Ipv6, Tcp, Udp, Upper},
+    topology::{CLIENT, CLIENT6, Neighbours, Pair, SERVER, SERVER6},
 };
 use firewall_user::kernel::Side;
 
@@ -23,13 +24,23 @@ use super::{
 #[track_caller]
 fn check(setting: &str, reason: Reason, wrong: &[(String, Frame)], right: &[(String, Frame)]) {
     let firewall = Firewall::new(EVERYTHING);
-    let sides = [Side::Xdp, Side::TcIngress];
-    for side in sides {
+    check_at((&firewall, &[Side::Xdp, Side::TcIngress]), &format!("{setting} = true"), reason, wrong, right);
+}
+
+#[track_caller]
+fn check_at(
+    (firewall, sides): (&Firewall, &[Side]),
+    setting: &str,
+    reason: Reason,
+    wrong: &[(String, Frame)],
+    right: &[(String, Frame)],
+) {
+    for &side in sides {
         let all = wrong.iter().chain(right);
         firewall.check_frames(side, all.map(|(name, frame)| (name, frame.bytes(), Ok(()))));
     }
-    firewall.apply_set(EVERYTHING, &format!("[checks]\n{setting} = true\n"));
-    for side in sides {
+    firewall.apply_set(EVERYTHING, &format!("[checks]\n{setting}\n"));
+    for &side in sides {
         firewall.check_frames(side, wrong.iter().map(|(name, frame)| (name, frame.bytes(), Err(reason))));
         firewall.check_frames(side, right.iter().map(|(name, frame)| (name, frame.bytes(), Ok(()))));
     }
@@ -155,4 +166,95 @@ fn wrong_checksums_of_ipv4_headers() {
             ("IPv6 has none", v6(syn(22))),
         ]),
     );
+}
+
+/// Sources that are addresses of this host: of IPv4, IPv6 and its links, and loopback's.
+#[test]
+fn own_addresses_that_come_in() {
+    let firewall = Firewall::on(Pair::with(Neighbours::Known), EVERYTHING);
+    check_at(
+        (&firewall, &[Side::Xdp, Side::TcIngress]),
+        "own_addresses = true",
+        Reason::OwnAddress,
+        &named(vec![
+            ("4", between(SERVER, CLIENT, datagram(7)).ethernet(Ethernet::to_server())),
+            ("4 to itself", between(SERVER, SERVER, syn(22)).ethernet(Ethernet::to_server())),
+            ("6", between(SERVER6, CLIENT6, syn(22)).ethernet(Ethernet::to_server())),
+            ("loopback's", from("127.0.0.1", datagram(7))),
+            ("all of loopback's", from("127.8.8.8", datagram(7))),
+            ("loopback's 6", from("::1", datagram(7))),
+        ]),
+        &named(vec![
+            ("of another", v4(syn(22))),
+            ("of another 6", v6(syn(22))),
+            ("another host's link address", from("fe80::77", syn(22))),
+            ("broadcast as a source is no address of this host", from("192.0.2.255", datagram(7))),
+            ("what the stack gives back to a group's members", between(SERVER, group(), datagram(7))),
+            ("and to all of a network", between(SERVER, Ipv4Addr::new(192, 0, 2, 255), datagram(7))),
+        ]),
+    );
+}
+
+fn group() -> Ipv4Addr {
+    Ipv4Addr::new(224, 0, 0, 251)
+}
+
+/// Of TCP, UDP, ICMP and ICMPv6, of every length around the pieces in which bytes are added up.
+#[test]
+fn wrong_checksums_of_the_upper_layer() {
+    let wrong = |name: &str, frame: Frame| -> Vec<(String, Frame)> {
+        let lengths = [0, 1, 2, 3, 491, 492, 493, 503, 504, 505, 1003, 1004, 1015, 1016, 1400];
+        let of = |length: usize| (format!("{name}, {length} bytes"), frame.clone().payload(&vec![0xa5; length]));
+        lengths.into_iter().map(of).collect()
+    };
+    let kinds = |sum: Option<u16>| {
+        let echo = |version| Icmp { checksum: sum, ..Icmp::echo_request(version, 7, 1) };
+        [
+            wrong("TCP", v4(Tcp { checksum: sum, ..syn(22) })),
+            wrong("TCP 6", v6(Tcp { checksum: sum, ..syn(22) })),
+            wrong("UDP", v4(Udp { checksum: sum, ..datagram(22) })),
+            wrong("UDP 6", v6(Udp { checksum: sum, ..datagram(22) })),
+            wrong("ICMP", v4(echo(IcmpVersion::V4))),
+            wrong("ICMP 6", v6(echo(IcmpVersion::V6))),
+        ]
+        .concat()
+    };
+    let mut right = kinds(None);
+    right.extend(named(vec![
+        ("UDP without one", v4(Udp { checksum: Some(0), ..datagram(22) })),
+        ("a later fragment", Frame::new(later(), Upper::Raw(17, vec![1; 64]))),
+        ("another protocol", v4(Upper::Raw(89, vec![1; 64]))),
+        ("with IPv4 options", with_options(Tcp { checksum: Some(1), ..syn(22) })),
+    ]));
+    let firewall = Firewall::new(EVERYTHING);
+    check_at((&firewall, &[Side::Xdp]), "checksums = [\"eth*\"]", Reason::UpperChecksum, &kinds(Some(1)), &right);
+}
+
+fn later() -> Ipv4 {
+    Ipv4 { fragment_offset: 1000, ..Ipv4::new(CLIENT, SERVER) }
+}
+
+fn with_options(upper: Tcp) -> Frame {
+    Frame::new(Ipv4 { options: vec![1; 8], ..Ipv4::new(CLIENT, SERVER) }, upper)
+}
+
+/// At interfaces that are not named nothing is looked at, nor at tc, where an interface that is named is refused.
+#[test]
+fn checksums_are_looked_at_where_they_are_finished() {
+    let bad = [("TCP".to_owned(), v4(Tcp { checksum: Some(1), ..syn(22) }).bytes(), Ok(()))];
+    let firewall = Firewall::new(EVERYTHING);
+    firewall.apply_set(EVERYTHING, "[checks]\nchecksums = [\"lan0\"]\n");
+    firewall.check_frames(Side::Xdp, bad.clone());
+    firewall.apply_set(EVERYTHING, "[checks]\nchecksums = [\"eth0\"]\n");
+    firewall.check_frames(Side::Xdp, bad.clone().map(|(name, bytes, _)| (name, bytes, Err(Reason::UpperChecksum))));
+    firewall.apply_set(EVERYTHING, "");
+    firewall.check_frames(Side::Xdp, bad);
+    let pair = Pair::new();
+    let files = Scratch::new();
+    files.write("rampart.toml", "[attach]\ntc = [\"eth0\"]\n[checks]\nchecksums = [\"eth0\"]\n");
+    let path = |name: &str| files.path().join(name).display().to_string();
+    files.write("rules.nft", EVERYTHING);
+    let rampart = Rampart::on(&pair.server);
+    let refused = rampart.run(&["--config", &path("rampart.toml"), "apply", &path("rules.nft")]);
+    assert!(refused.status != 0 && refused.stderr.contains("attached by tc"), "{}", refused.stderr);
 }

@@ -68,7 +68,7 @@ fn attempt(session: &Session<'_>, apply: &Apply, is_in_force: &mut bool) -> Resu
         && !Instance::open().and_then(|instance| instance.is_followed()).unwrap_or(false)
     {
         session.note(
-            "rules ask what addresses are (`fib .. type`), as this host has them now: `rampart agent`, which does not run, would \
+            "rules or settings ask what addresses are (`fib .. type`, `own_addresses`), as this host has them now: `rampart agent`, which does not run, would \
              tell them of changes",
         );
     }

@@ -270,9 +270,10 @@ impl Manifest {
         Some(super::StateSet::of(table, set, record.slot?))
     }
 
-    /// Does some rule ask what an address is to this host (`fib daddr type`)?
+    /// Does some rule (`fib daddr type`) or setting ask what an address is to this host?
     pub fn asks_addresses(&self) -> bool {
-        self.rules.iter().any(|rule| rule.text.contains("fib ") && rule.text.contains(" type "))
+        self.config.checks.own_addresses
+            || self.rules.iter().any(|rule| rule.text.contains("fib ") && rule.text.contains(" type "))
     }
 
     /// All counters: those of rules and those with a name.

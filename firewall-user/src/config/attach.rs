@@ -14,9 +14,14 @@ pub struct Attach {
 impl Attach {
     /// Is the interface one of those that tc is wanted for?
     pub fn wants_tc(&self, interface: &str) -> bool {
-        self.tc.iter().any(|name| match name.strip_suffix('*') {
-            Some(beginning) => interface.starts_with(beginning),
-            None => interface == name,
-        })
+        self.tc.iter().any(|name| is_named(name, interface))
+    }
+}
+
+/// Is the interface the one of this name, or one of those that begin so, if it ends in `*`?
+pub(super) fn is_named(name: &str, interface: &str) -> bool {
+    match name.strip_suffix('*') {
+        Some(beginning) => interface.starts_with(beginning),
+        None => interface == name,
     }
 }

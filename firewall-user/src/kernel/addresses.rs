@@ -12,13 +12,14 @@ use aya::maps::{Array, LpmTrie, Map, MapData, lpm_trie};
 use firewall_common::{
     addresses::{Data, MAX_ADDRESSES, MAY_BE_V6, Value},
     fetch::{self, Fetch},
-    image::{Image, Op, USES_ADDRESSES},
+    image::{Op, USES_ADDRESSES},
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 pub use self::follow::{Follower, follow};
 use self::table::{Known, Route};
-use super::{Instance, KernelError, Lock, lock::Refusal, maps, way_back};
+use super::{Instance, KernelError, Lock, lock::Refusal, maps, object, way_back};
+use crate::compile::Compiled;
 
 /// How the copy stands to the kernel's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +38,12 @@ type Trie<T> = LpmTrie<T, Data, Value>;
 
 impl Instance {
     /// Fills the copy for a ruleset that is about to be put in force, if it asks.
-    pub(super) fn fill_addresses(&self, image: &Image) -> Result<(), KernelError> {
-        if image.settings.uses & USES_ADDRESSES == 0 {
+    pub(super) fn fill_addresses(&self, compiled: &Compiled) -> Result<(), KernelError> {
+        if object::uses(compiled) & USES_ADDRESSES == 0 {
             return Ok(());
         }
         let known = known()?;
-        refuse_doubts(&known, asks_v6(image))?;
+        refuse_doubts(&known, compiled)?;
         self.put_addresses(&known).map(drop)
     }
 
@@ -97,29 +98,30 @@ impl Instance {
 }
 
 /// Fills the maps of a loaded object that is not in force.
-pub(super) fn fill(ebpf: &mut aya::Ebpf, image: &Image) -> Result<(), KernelError> {
-    if image.settings.uses & USES_ADDRESSES == 0 {
+pub(super) fn fill(ebpf: &mut aya::Ebpf, compiled: &Compiled) -> Result<(), KernelError> {
+    if object::uses(compiled) & USES_ADDRESSES == 0 {
         return Ok(());
     }
     let known = known()?;
-    refuse_doubts(&known, asks_v6(image))?;
+    refuse_doubts(&known, compiled)?;
     let map = ebpf.map_mut(maps::ADDRESSES).ok_or_else(|| KernelError::Damaged("no map ADDRESSES".to_owned()))?;
     let mut trie = Trie::<&mut MapData>::try_from(map).map_err(KernelError::map(maps::ADDRESSES))?;
     write(&mut trie, 1, &known)?;
     maps::fill(ebpf, maps::ADDRESS_COPY, &[1_u32])
 }
 
-fn asks_v6(image: &Image) -> bool {
+fn asks_v6(compiled: &Compiled) -> bool {
     let asks = |what: u32| what as u8 == Fetch::AddressType as u8 && fetch::argument(what) & MAY_BE_V6 != 0;
-    image.insns.iter().any(|insn| insn.op == Op::Fetch as u8 && asks(insn.low))
+    compiled.manifest.config.checks.own_addresses
+        || compiled.image.insns.iter().any(|insn| insn.op == Op::Fetch as u8 && asks(insn.low))
 }
 
-fn refuse_doubts(known: &Known, v6: bool) -> Result<(), KernelError> {
+fn refuse_doubts(known: &Known, compiled: &Compiled) -> Result<(), KernelError> {
     let [v4, of_v6] = &known.doubts;
-    match v4.as_ref().or(of_v6.as_ref().filter(|_| v6)) {
+    match v4.as_ref().or(of_v6.as_ref().filter(|_| asks_v6(compiled))) {
         None => Ok(()),
         Some(doubt) => Err(KernelError::Limit(format!(
-            "the ruleset asks what addresses are (`fib .. type`), and programs cannot tell what the kernel would find here: {doubt}; \
+            "the ruleset asks what addresses are (`fib .. type`, or the setting `own_addresses`), and programs cannot tell what the kernel would find here: {doubt}; \
              name the addresses in a set instead"
         ))),
     }

@@ -11,7 +11,7 @@ use firewall_common::{
     abi::ABI_VERSION,
     control::Control,
     image::{Forest, Image, Settings, USES_FAST, USES_LOCAL_NAT},
-    interface::Interface as Entry,
+    interface::{Interface as Entry, WHOLE},
 };
 
 use super::{
@@ -88,6 +88,7 @@ impl Instance {
         let entries = self.entries_or_none()?;
         let (fresh, kept): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|one| !is_attached(&entries, one));
         refuse_unfit(&entries, &all, compiled)?;
+        refuse_unfinished(&entries, &all, compiled)?;
         for interface in &fresh {
             attach::refuse_foreign(interface)?;
             check_index(interface)?;
@@ -104,7 +105,7 @@ impl Instance {
             Some(generation) => generation,
             None => self.prepare(compiled, number)?,
         };
-        self.fill_addresses(&compiled.image)?;
+        self.fill_addresses(compiled)?;
         self.make_sets(compiled)?;
         self.start_counters(compiled)?;
         let config = &compiled.manifest.config;
@@ -254,6 +255,19 @@ fn refuse_unfit(entries: &[(u32, Entry)], all: &[Interface], compiled: &Compiled
                  rewrite them it must be attached by tc; `rampart stop`, then `rampart apply`, does that",
                 interface.name
             )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to look at checksums where an interface that stays attached is by tc.
+fn refuse_unfinished(entries: &[(u32, Entry)], all: &[Interface], compiled: &Compiled) -> Result<(), KernelError> {
+    for (_, entry) in entries {
+        let Some(interface) = all.iter().find(|one| one.index == entry.ifindex) else { continue };
+        let wanted = attach::entry(interface, &compiled.manifest.config);
+        if entry.flags & attach::NAME_ONLY == 0 {
+            let flags = wanted.flags & WHOLE | entry.flags & !WHOLE;
+            attach::refuse_unfinished(&Entry { flags, ..wanted }, &interface.name)?;
         }
     }
     Ok(())

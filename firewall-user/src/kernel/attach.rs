@@ -15,7 +15,7 @@ use aya::{
         tc::{NlOptions, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program},
     },
 };
-use firewall_common::interface::{GENERIC, Interface as Entry, RAW_IP, TC_INGRESS, name_words};
+use firewall_common::interface::{GENERIC, Interface as Entry, RAW_IP, TC_INGRESS, WHOLE, name_words};
 
 use super::{KernelError, error::chain, interfaces::Interface, object, pins::Pins};
 use crate::config::Config;
@@ -175,10 +175,11 @@ pub(super) fn entry(interface: &Interface, config: &Config) -> Entry {
     } else {
         (0, 0)
     };
+    let whole = if config.checks.wants_checksums(&interface.name) { WHOLE } else { 0 };
     Entry {
         name: name_words(&interface.name),
         ifindex: interface.index,
-        flags,
+        flags: flags | whole,
         note,
         zone: config.conntrack.zone(&interface.name).into(),
     }
@@ -210,7 +211,19 @@ pub(super) fn attach(
     if entry.flags & TC_INGRESS != 0 {
         attach_tc(ebpf, pins, interface, entry, TcAttachType::Ingress)?;
     }
+    refuse_unfinished(entry, &interface.name)?;
     attach_tc(ebpf, pins, interface, entry, TcAttachType::Egress)
+}
+
+/// Refuses to look at checksums at tc: what was merged on its way there (GRO) has none that is finished.
+pub(super) fn refuse_unfinished(entry: &Entry, name: &str) -> Result<(), KernelError> {
+    if entry.flags & WHOLE == 0 || entry.flags & TC_INGRESS == 0 {
+        return Ok(());
+    }
+    Err(KernelError::Limit(format!(
+        "checks: `checksums` names interface `{name}`, which is attached by tc, where segments were merged and their checksums are not \
+         finished; they can be looked at by XDP only"
+    )))
 }
 
 fn attach_xdp(ebpf: &mut Ebpf, pins: &Pins, interface: &Interface, entry: &mut Entry) -> Result<(), KernelError> {

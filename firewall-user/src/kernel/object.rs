@@ -16,13 +16,13 @@ use firewall_common::{
     answer::Answering,
     conntrack::Timeouts,
     flood::{Flooding, USES_FLOODS},
-    image::{Forest, Image, Settings},
+    image::{Forest, Image, Settings, USES_ADDRESSES},
     limits::MAX_INTERFACES,
     start::Start,
 };
 
 use super::{KernelError, Side, answering, clocks, fast, jiffies::Jiffies, maps, pins::Pins};
-use crate::compile::Compiled;
+use crate::{compile::Compiled, config::Config};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RAMPART_EBPF_OBJECT"));
 
@@ -181,8 +181,9 @@ fn parts(settings: &Settings) -> u32 {
 
 /// What a generation uses, by its ruleset or by its settings.
 pub(super) fn uses(compiled: &Compiled) -> u32 {
-    let floods = compiled.manifest.config.syn_flood.is_on();
-    fast::uses(compiled) | if floods { USES_FLOODS } else { 0 }
+    let Config { syn_flood, checks, .. } = &compiled.manifest.config;
+    let floods = if syn_flood.is_on() { USES_FLOODS } else { 0 };
+    fast::uses(compiled) | floods | if checks.own_addresses { USES_ADDRESSES } else { 0 }
 }
 
 /// The programs of a generation.

@@ -4,7 +4,7 @@ use aya::Ebpf;
 use firewall_common::{
     answer::Answers,
     counter::InterfaceCounters,
-    interface::Interface as Entry,
+    interface::{Interface as Entry, WHOLE},
     limits::{MAX_IFINDEX, MAX_INTERFACES},
 };
 
@@ -155,8 +155,8 @@ impl Instance {
             let Some(interface) = all.iter().find(|interface| interface.index == entry.ifindex) else {
                 continue;
             };
-            let Entry { name, zone, .. } = attach::entry(interface, config);
-            let renamed = Entry { name, zone, ..*entry };
+            let Entry { name, zone, flags, .. } = attach::entry(interface, config);
+            let renamed = Entry { name, zone, flags: entry.flags & !WHOLE | flags & WHOLE, ..*entry };
             if renamed != *entry {
                 map.set(*place, renamed, 0).map_err(KernelError::map(maps::INTERFACES))?;
             }

@@ -146,7 +146,7 @@ impl Shadow<'static> {
         let mut ebpf = object::load_with(&mut loader)?;
         super::generation::fill(&mut Maps::Loaded(&mut ebpf), image, (&[], shape.start(0)))?;
         super::sets::fill(&ebpf, &compiled.sets)?;
-        super::addresses::fill(&mut ebpf, image)?;
+        super::addresses::fill(&mut ebpf, compiled)?;
         let (buckets, cells) = (CANDIDATE_BUCKETS, Vec::new());
         let mut shadow = Shadow { ebpf, live: None, generation: 0, buckets, cells, side: None };
         shadow.watch_everything()?;
