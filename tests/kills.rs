@@ -51,7 +51,7 @@ fn killed(pair: &Pair, rules: &Path, at: u32) -> bool {
 
 /// The steps that are tried: every one of the first, then ever fewer of them.
 fn steps() -> impl Iterator<Item = u32> {
-    std::iter::successors(Some(1), |at| Some(at + 1 + at / 12))
+    std::iter::successors(Some(1), |at| Some(at + 1 + at / 8))
 }
 
 /// Which of the two rulesets is in force, by what happens to packets; both at once would be none.

@@ -5,6 +5,7 @@ mod support;
 use std::{
     fs,
     path::PathBuf,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use std::{
 use aya::programs::ProgramInfo;
 use firewall_common::verdict::Reason;
 use firewall_tests::{
-    command,
+    command::{self, Scratch, rampart_path},
     inject::Wire,
     packet::Udp,
     sockets::{Outcome, PATIENTLY, Talk, TcpEcho},
@@ -218,6 +219,34 @@ fn programs_serve_one_ruleset_after_another() {
     assert_eq!(firewall.ingress(&v4(syn(2))), Ok(()));
     firewall.open(|instance| instance.rollback(&instance.lock().expect("lock"))).expect("there is one before");
     assert_eq!(firewall.ingress(&v4(syn(1))), Ok(()));
+}
+
+/// The command loads programs ahead, so that no replacement waits for the verifier, and does not keep more than one set of them.
+#[test]
+fn the_command_loads_the_programs_of_the_next_ruleset_ahead() {
+    let firewall = Firewall::new(&ports(1..3));
+    let files = Scratch::new();
+    let generations = pins(&firewall).join("generation");
+    let ahead = || ProgramInfo::from_pin(generations.join("next").join("rampart_xdp")).map(|program| program.id());
+    for (number, range) in [(2, 1..13), (3, 2..9), (4, 5..7)] {
+        let before = ahead();
+        let rules = files.write("rules.nft", ports(range.clone()));
+        let mut command = Command::new(rampart_path());
+        command.arg("apply").arg(&rules);
+        let output = firewall.pair.server.run(|| command.output()).expect("rampart");
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(generation(&firewall), number);
+        if let Ok(before) = before {
+            assert_eq!(program(&firewall), before, "{range:?}");
+        }
+        // The one that was replaced two rulesets ago serves as well.
+        assert_eq!(ahead().is_ok(), number == 2, "{range:?}");
+        assert!(fs::read_dir(&generations).expect("pins").count() <= 3);
+        for port in 1..13 {
+            let wanted = if range.contains(&port) { Ok(()) } else { Err(Reason::Policy) };
+            assert_eq!(firewall.ingress(&v4(syn(port))), wanted, "port {port} of {range:?}");
+        }
+    }
 }
 
 #[test]

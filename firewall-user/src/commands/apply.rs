@@ -78,7 +78,14 @@ fn attempt(session: &Session<'_>, apply: &Apply, is_in_force: &mut bool) -> Resu
         || json(&compiled.manifest, &applied, &refused),
         || text(&name, &compiled.manifest, &applied, &refused),
     )?;
+    load_ahead(&compiled);
     Ok(Status::Done)
+}
+
+/// Loads the programs of the next ruleset now that this one is in force and everything is said. If that fails, the next `apply`
+/// takes as long as the first.
+fn load_ahead(compiled: &Compiled) {
+    let _ = Instance::open().and_then(|instance| instance.load_ahead(compiled));
 }
 
 /// Tells everybody who listens that the rules were not changed, and why.

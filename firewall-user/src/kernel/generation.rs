@@ -1,6 +1,11 @@
 //! A generation: loaded, filled, verified, probed and pinned, so that one flip can put it in force.
 
-use std::{collections::HashSet, fs, path::PathBuf, thread};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use aya::Ebpf;
 use firewall_common::{
@@ -43,17 +48,29 @@ pub(super) enum Programs {
 impl Instance {
     /// Loads, fills, verifies, probes and pins a generation. Packets do not reach it.
     pub(super) fn prepare(&self, compiled: &Compiled, number: u32) -> Result<Generation, KernelError> {
+        let mut ebpf = self.load(compiled, number)?;
+        let verified_instructions = self.make_ready(&mut ebpf, compiled)?;
+        pin(&mut ebpf, &self.pins.generation(number))?;
+        Ok(Generation { number, programs: Programs::Loaded(Box::new(ebpf)), verified_instructions })
+    }
+
+    /// Makes the maps of a generation and fills them.
+    pub(super) fn load(&self, compiled: &Compiled, number: u32) -> Result<Ebpf, KernelError> {
         let Compiled { image, manifest, fresh_counters: _, fresh_cells: _, sets: _ } = compiled;
         let chunks = manifest_chunks(manifest)?;
         let shape = object::Shape::of(compiled, chunks.len(), self.buckets);
         let mut ebpf = object::load(&self.pins, &shape)?;
         fill(&mut Maps::Loaded(&mut ebpf), image, (&chunks, shape.start(number)))?;
-        let verified_instructions = verify(&mut ebpf)?;
-        probe::run(object::xdp(&mut ebpf, object::GENERATION_XDP)?)?;
+        Ok(ebpf)
+    }
+
+    /// Verifies and probes its programs; how many instructions were looked at.
+    pub(super) fn make_ready(&self, ebpf: &mut Ebpf, compiled: &Compiled) -> Result<u32, KernelError> {
+        let verified_instructions = verify(ebpf)?;
+        probe::run(object::xdp(ebpf, object::GENERATION_XDP)?)?;
         self.forget_probes()?;
-        maps::fill(&mut ebpf, maps::GENERATORS, &vec![0_u64; shape.generators])?;
-        self.pin(&mut ebpf, number)?;
-        Ok(Generation { number, programs: Programs::Loaded(Box::new(ebpf)), verified_instructions })
+        maps::fill(ebpf, maps::GENERATORS, &vec![0_u64; compiled.image.generators()])?;
+        Ok(verified_instructions)
     }
 
     /// Probe packets come in by no registered interface: what is counted there is of them.
@@ -61,22 +78,6 @@ impl Instance {
         let mut traffic = maps::per_cpu::<InterfaceCounters>(&self.pins.state(), maps::TRAFFIC)?;
         let zero = maps::on_cpus(InterfaceCounters::ZERO, InterfaceCounters::ZERO)?;
         traffic.set(0, zero, 0).map_err(KernelError::map(maps::TRAFFIC))
-    }
-
-    fn pin(&self, ebpf: &mut Ebpf, number: u32) -> Result<(), KernelError> {
-        let directory = self.pins.generation(number);
-        pins::remove(&directory)?;
-        fs::create_dir(&directory).map_err(KernelError::system(directory.display().to_string()))?;
-        for name in maps::OF_GENERATION {
-            let map = ebpf.map(name).ok_or_else(|| KernelError::Damaged(format!("no map {name}")))?;
-            map.pin(directory.join(name)).map_err(KernelError::pin(name))?;
-        }
-        for name in PROGRAMS.into_iter().chain(ENTRIES) {
-            let program = ebpf.program_mut(name);
-            let program = program.ok_or_else(|| KernelError::Damaged(format!("no program {name}")))?;
-            program.pin(directory.join(name)).map_err(KernelError::pin(name))?;
-        }
-        Ok(())
     }
 
     /// Sets counters and cells that no rule had before to what their rules say they start from.
@@ -139,6 +140,22 @@ impl Instance {
         }
         Ok(())
     }
+}
+
+/// Pins all maps and programs of a generation.
+pub(super) fn pin(ebpf: &mut Ebpf, directory: &Path) -> Result<(), KernelError> {
+    pins::remove(directory)?;
+    fs::create_dir(directory).map_err(KernelError::system(directory.display().to_string()))?;
+    for name in maps::OF_GENERATION {
+        let map = ebpf.map(name).ok_or_else(|| KernelError::Damaged(format!("no map {name}")))?;
+        map.pin(directory.join(name)).map_err(KernelError::pin(name))?;
+    }
+    for name in PROGRAMS.into_iter().chain(ENTRIES) {
+        let program = ebpf.program_mut(name);
+        let program = program.ok_or_else(|| KernelError::Damaged(format!("no program {name}")))?;
+        program.pin(directory.join(name)).map_err(KernelError::pin(name))?;
+    }
+    Ok(())
 }
 
 /// The manifest as the values of its map.

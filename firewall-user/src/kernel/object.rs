@@ -251,13 +251,13 @@ pub(super) fn shape<'a>(loader: &mut EbpfLoader<'a>, shape: &'a Shape<'_>) {
     }
 }
 
-/// Entries of a map: a quarter more than are needed now, so that the next ruleset, which is mostly much the same, finds
-/// room in it.
+/// Entries of a map: a quarter more than are needed now, and as many as a ruleset of some hundred rules needs, so that the
+/// next ruleset, which is mostly much the same, finds room in it.
 fn with_room(name: &str, entries: usize) -> u32 {
     match name {
         maps::START | maps::DEVICES => entries as u32,
-        maps::MANIFEST => (entries + entries / 4).max(8) as u32,
-        _ => (entries + entries / 4).max(128) as u32,
+        maps::MANIFEST => (entries + entries / 4).max(32) as u32,
+        _ => (entries + entries / 4).max(1024) as u32,
     }
 }
 

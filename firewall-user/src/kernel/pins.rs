@@ -5,6 +5,7 @@
 //!   COOKIE/                         the instance of one network namespace
 //!     state/MAP                     what outlives a ruleset
 //!     generation/N/{MAP, PROGRAM}   one compiled ruleset
+//!     generation/next/..            programs for the next one
 //!     link/IFINDEX-{xdp,ingress,egress}
 //! /run/rampart/COOKIE.lock          held while an instance is changed
 //! ```
@@ -69,6 +70,11 @@ impl Pins {
     /// One generation.
     pub(super) fn generation(&self, number: u32) -> PathBuf {
         self.generations().join(number.to_string())
+    }
+
+    /// Programs that were loaded ahead, for the next ruleset.
+    pub(super) fn next(&self) -> PathBuf {
+        self.generations().join("next")
     }
 
     /// Its links.

@@ -3,9 +3,13 @@
 //! Nearly all the time that loading takes is the verifier's, and what it looks at depends on few things of a ruleset: what
 //! its rules use, which hooks have chains. So the generation that was replaced last and can no more be gone back to stays
 //! pinned, and when the constants of the next ruleset are the same and it has room, its maps are written anew and it takes
-//! a slot again. The generation in force and the one before it are not touched, as with any apply.
+//! a slot again. The generation in force and the one before it are not touched, as with any apply. Where there is none yet,
+//! `rampart apply` loads one ahead once its rules are in force ([`Instance::load_ahead`]).
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use aya::programs::{ProgramInfo, Xdp};
 use aya_obj::programs::XdpAttachType;
@@ -13,7 +17,7 @@ use firewall_common::{control::Control, start::Start};
 
 use super::{
     Instance, KernelError,
-    generation::{ENTRIES, Generation, PROGRAMS, Programs, fill, manifest_chunks},
+    generation::{ENTRIES, Generation, PROGRAMS, Programs, fill, manifest_chunks, pin},
     maps::{self, Maps},
     object::{self, Shape},
     probe,
@@ -29,13 +33,45 @@ impl Instance {
     pub(super) fn spare(&self, control: &Control) -> Result<Option<u32>, KernelError> {
         let mut numbers = self.generation_numbers()?;
         numbers.sort_unstable_by(|one, other| other.cmp(one));
-        let is_spare = |number: &u32| {
-            let directory = self.pins.generation(*number);
-            !control.generation.contains(number)
-                && PROGRAMS.iter().chain(&ENTRIES).all(|name| directory.join(name).exists())
-                && memory(&directory).is_ok_and(|bytes| bytes <= MOST_IDLE)
-        };
+        let is_spare = |number: &u32| !control.generation.contains(number) && is_whole(&self.pins.generation(*number));
         Ok(numbers.into_iter().find(is_spare))
+    }
+
+    /// A spare generation that this ruleset can be, and what its programs read then.
+    fn fitting(
+        &self,
+        control: &Control,
+        shape: &Shape<'_>,
+        number: u32,
+    ) -> Result<Option<(PathBuf, Start)>, KernelError> {
+        let replaced = self.spare(control)?.map(|spare| self.pins.generation(spare));
+        for directory in replaced.into_iter().chain(Some(self.pins.next()).filter(|next| is_whole(next))) {
+            if let Some(start) = fitting(&directory, shape, number)? {
+                return Ok(Some((directory, start)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Loads programs ahead for the next ruleset that is like this one, which is in force, if there are none and their
+    /// maps are small. Packets do not reach them. While the verifier is at it, others may change the instance.
+    pub fn load_ahead(&self, compiled: &Compiled) -> Result<(), KernelError> {
+        let lock = self.lock()?;
+        let control = self.control()?;
+        let in_force = control.generation[control.active as usize & 1];
+        let shape = Shape::of(compiled, manifest_chunks(&compiled.manifest)?.len(), self.buckets);
+        if memory(&self.pins.generation(in_force))? > MOST_IDLE || self.fitting(&control, &shape, 0)?.is_some() {
+            return Ok(());
+        }
+        let mut ebpf = self.load(compiled, 0)?;
+        drop(lock);
+        self.make_ready(&mut ebpf, compiled)?;
+        let _lock = self.lock()?;
+        // Was it stopped meanwhile, or made anew? Then the state of these programs is not the one that is there now.
+        if self.pins.exists() && self.control()?.secret == control.secret {
+            pin(&mut ebpf, &self.pins.next())?;
+        }
+        Ok(())
     }
 
     /// Makes the spare generation one of this ruleset, if there is one that fits. Packets do not reach it.
@@ -45,11 +81,9 @@ impl Instance {
         control: &Control,
         number: u32,
     ) -> Result<Option<Generation>, KernelError> {
-        let Some(spare) = self.spare(control)? else { return Ok(None) };
         let mut chunks = manifest_chunks(&compiled.manifest)?;
         let shape = Shape::of(compiled, chunks.len(), self.buckets);
-        let from = self.pins.generation(spare);
-        let Some(start) = fitting(&from, &shape, number)? else { return Ok(None) };
+        let Some((from, start)) = self.fitting(control, &shape, number)? else { return Ok(None) };
         // No packet is still on its way through it.
         if wait_for_packets().is_err() {
             return Ok(None);
@@ -69,6 +103,12 @@ impl Instance {
         let verified_instructions = PROGRAMS.iter().map(|name| verified(&directory.join(name))).sum();
         Ok(Some(Generation { number, programs: Programs::Pinned(directory), verified_instructions }))
     }
+}
+
+/// Are all maps and programs of a generation there, and do they take little enough memory to lie idle?
+fn is_whole(directory: &Path) -> bool {
+    PROGRAMS.iter().chain(&ENTRIES).all(|name| directory.join(name).exists())
+        && memory(directory).is_ok_and(|bytes| bytes <= MOST_IDLE)
 }
 
 /// What the programs there would have to read, if they have the constants of this ruleset and their maps have room for it.
