@@ -119,17 +119,19 @@ pub(crate) fn pinned(path: &Path) -> OwnedFd {
 
 /// Loads a program of a kind.
 pub(crate) fn load(kind: u32, code: &[u64]) -> OwnedFd {
-    let mut log = vec![0_u8; 1 << 16];
     let mut attributes = [0_u64; 16];
     attributes[0] = pair(kind, code.len() as u32);
     attributes[1] = code.as_ptr() as u64;
     attributes[2] = c"GPL".as_ptr() as u64;
+    if let Ok(number) = bpf(PROG_LOAD, &mut attributes) {
+        return descriptor(number);
+    }
+    // Once more, to hear why: the log of a program that is accepted might be longer than the buffer, which is an error.
+    let mut log = vec![0_u8; 1 << 16];
     attributes[3] = pair(1, log.len() as u32);
     attributes[4] = log.as_mut_ptr() as u64;
-    match bpf(PROG_LOAD, &mut attributes) {
-        Ok(number) => descriptor(number),
-        Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&log)),
-    }
+    let result = bpf(PROG_LOAD, &mut attributes);
+    panic!("{result:?}: {}", String::from_utf8_lossy(&log));
 }
 
 /// Runs a program over `frame`, `times` times; with `live`, what it redirects is really sent. The time of one run, nanoseconds.
