@@ -4,6 +4,7 @@ use core::{cell::UnsafeCell, ffi::c_void};
 
 use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use firewall_common::{
+    conntrack::EVICT_ELEMENTS,
     eval::advance,
     image::{HAS_EXTRAS, HAS_SHAPES, Op, Target, USES_CONNECTIONS, USES_NAMED},
     packet::{Field, WORDS},
@@ -91,6 +92,11 @@ impl Lines for Set {
     #[inline(always)]
     fn is_live(&self, word: u64, tag: u32, tick: u32) -> u32 {
         verifier::is_live(word, tag, tick)
+    }
+
+    #[inline(always)]
+    fn evicts(&self) -> bool {
+        maps::tracks(EVICT_ELEMENTS)
     }
 
     #[inline(always)]

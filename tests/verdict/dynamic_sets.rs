@@ -1,6 +1,9 @@
 //! What elements keep for themselves: limits, quotas and counters for each source, and maps that rules fill.
 
+use std::{net::Ipv4Addr, thread, time::Duration};
+
 use firewall_common::verdict::Reason;
+use firewall_user::{compile::StateSet, kernel};
 
 use super::support::{
     Firewall,
@@ -152,5 +155,40 @@ fn connections_are_counted_by_source() {
         let passes = |port: u16| firewall.ingress(&flow(source, port)).is_ok();
         assert_eq!([1, 2, 3, 4].map(passes), [true, true, false, false], "{source}");
         assert!(passes(2), "{source}");
+    }
+}
+
+/// Many more sources than a set has room for: with nft's meaning those that find no place go past the rule; with `evict-oldest` each of
+/// them is limited, whoever comes all the time stays, and there are never more elements than the size says.
+#[test]
+fn a_full_set_makes_room_where_settings_say_so() {
+    let rules = "table inet t {
+        set s { type ipv4_addr; size 200; flags dynamic,timeout; timeout 1h; }
+        chain c { type filter hook input priority 0; policy accept;
+            update @s { ip saddr limit rate over 1/hour burst 2 packets } drop
+        }
+    }";
+    let source = |number: u32| Ipv4Addr::from_bits(0xc612_0000 | number).to_string();
+    for (settings, evicts) in [("", false), ("[sets]\nwhen_full = \"evict-oldest\"\n", true)] {
+        let firewall = Firewall::new(rules);
+        firewall.apply_set(rules, settings);
+        assert_eq!(passed(&firewall, "192.0.2.1", 5), 2);
+        // Ends are counted in ticks of 268 ms: of those that came within one, either may be taken for the older one.
+        thread::sleep(Duration::from_millis(600));
+        for number in 0..700 {
+            let limited = evicts || number < 199;
+            assert_eq!(passed(&firewall, &source(number), 3), if limited { 2 } else { 3 }, "{number} {settings}");
+        }
+        let elements = firewall.open(|instance| {
+            let manifest = instance.manifest().expect("manifest");
+            let ruleset = manifest.ruleset().expect("its own text");
+            let table = &ruleset.tables()[0];
+            let slot = manifest.sets[0].slot.expect("a set in memory");
+            let set = StateSet::of(table, &table.sets[0], slot);
+            set.elements(&instance.set_memory(&set).expect("memory").lines(), kernel::tick()).len()
+        });
+        assert_eq!(elements, 200, "{settings}");
+        // The first one did not come again, and is forgotten where others needed its place.
+        assert_eq!(passed(&firewall, "192.0.2.1", 5), if evicts { 2 } else { 0 }, "{settings}");
     }
 }

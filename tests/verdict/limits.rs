@@ -2,7 +2,18 @@
 //!
 //! Rates are so low that nothing comes back while a test runs.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use firewall_common::verdict::Reason;
+use firewall_tests::topology::INTERFACE;
+use firewall_user::kernel::{Side, interface_index};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
 
 use super::support::{
     Firewall, Outcome,
@@ -150,4 +161,52 @@ fn many_rules_do_not_ask_a_limit_twice() {
         Firewall::new(&input(&format!("{many} tcp dport 22 limit rate 1/hour burst 6 packets accept; {many}")));
     assert_eq!(passed(&firewall, "tcp:22", 20), 6);
     assert_eq!(firewall.ingress(&v4(syn(1001))), Err(Reason::Rule));
+}
+
+/// Two CPUs at one bucket let through what it holds and what came into it, to one part in twenty: a limit of a rule, and that of an
+/// element of a set.
+#[test]
+fn two_cpus_get_what_a_bucket_gives() {
+    const RATE: u64 = 20_000;
+    let limit = format!("limit rate {RATE}/second burst {RATE} packets");
+    let table = |set: &str, rule: &str| {
+        format!(
+            "table inet t {{ {set}\n chain c {{ type filter hook input priority 0; policy drop; {rule} accept; }}; }}"
+        )
+    };
+    for rules in [
+        table("", &limit),
+        table("set s { type ipv4_addr; size 100; flags dynamic; }", &format!("add @s {{ ip saddr {limit} }}")),
+    ] {
+        let firewall = Firewall::new(&rules);
+        let (frame, index) = (word("udp:22").bytes(), firewall.pair.server.run(|| interface_index(INTERFACE)));
+        let index = index.expect("an interface");
+        let began = Instant::now();
+        thread::scope(|scope| {
+            for cpu in 0..2 {
+                let (firewall, frame) = (&firewall, &frame);
+                scope.spawn(move || {
+                    on_cpu(cpu);
+                    firewall.open(|instance| {
+                        while began.elapsed() < Duration::from_secs(2) {
+                            instance.judge(Side::Xdp, frame, index, 1000).expect("judged");
+                        }
+                    });
+                });
+            }
+        });
+        let elapsed = u64::try_from(began.elapsed().as_micros()).expect("seconds");
+        let most = elapsed * RATE / 1_000_000 + RATE;
+        let dropped = firewall.dropped(Reason::Policy);
+        let passed = firewall.seen().0 - dropped;
+        assert!(dropped > RATE, "{dropped} were dropped: it was not asked for more than it gives");
+        assert!(passed * 100 >= most * 95 && passed * 100 <= most * 105, "{passed} of {most}: {rules}");
+    }
+}
+
+/// Lets this thread run on one CPU alone.
+fn on_cpu(number: usize) {
+    let mut set = CpuSet::new();
+    set.set(number).expect("a CPU");
+    sched_setaffinity(Pid::from_raw(0), &set).expect("the CPU is there");
 }

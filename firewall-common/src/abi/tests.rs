@@ -81,7 +81,7 @@ fn snapshot() -> String {
         Settings { entry, uses }
         Start { entry, generation, insns, reserved, constants, jiffies_offset, since }
         Cursor { at, rule, search }
-        Probe { form, gone, tag, spread, buckets, keys, extras, place, expires, tick, gone_at, reserved }
+        Probe { form, gone, tag, spread, buckets, keys, extras, place, expires, tick, gone_at, left }
         Scratch {
             key, whole, extras, probe, set, shape, looked, shapes, phase, next, mine, operation, answer, looking,
             asked, counting, counted, vacant, is_member, noted,

@@ -39,6 +39,8 @@ pub const LIBERAL: u32 = 2;
 pub const EVICT: u32 = 4;
 /// Interfaces have zones.
 pub const ZONES: u32 = 8;
+/// Of sets, beside those of connections: an element that finds no room takes that of one that would end soon.
+pub const EVICT_ELEMENTS: u32 = 1 << 17;
 
 /// What becomes of a connection by a packet.
 ///

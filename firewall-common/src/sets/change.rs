@@ -2,13 +2,16 @@
 
 use super::{
     COUNT, FIRST, Form, KEY_WORDS, LINE_WORDS, Line, Lines, SIZES, SWEEP_AT,
-    hash::{HELD, MAX_PROBES, NEVER, NOWHERE, PASSED, Probe, STRIDE, WAYS, begin, bucket, free, look, pair_of, spread},
+    hash::{
+        self, HELD, LATEST, MAX_PROBES, NEVER, NOWHERE, PASSED, Probe, STRIDE, WAYS, begin, bucket, free, look,
+        pair_of, spread,
+    },
     high, low,
     run::Scratch,
 };
 
 /// Buckets that are looked through for elements that have ended whenever one is added to a full set.
-const SWEPT: u32 = 8;
+const SWEPT: u32 = MAX_PROBES;
 
 /// What is done with an element.
 pub const ADD: u32 = 0;
@@ -137,6 +140,7 @@ fn change_looked<S: Lines>(set: &S, scratch: &mut Scratch, is_done: bool) -> Opt
         return Some(());
     }
     scratch.probe.gone = 0;
+    scratch.probe.left = LATEST;
     let head = set.line(0)?;
     if low(head.load(COUNT)) >= high(head.load(SIZES)) {
         go_on(scratch, SWEEP);
@@ -161,17 +165,38 @@ fn change_known<S: Lines>(set: &S, scratch: &mut Scratch, place: u32) -> Option<
 }
 
 /// An element that had ended was taken out: a full set gets room that way, without anybody who comes by in the meantime.
+/// Where sets evict, it is the one that would end first of those that were looked at, if none had ended.
 #[inline(always)]
 fn change_swept<S: Lines>(set: &S, scratch: &mut Scratch, is_taken: bool) -> Option<()> {
+    let is_taken = is_taken || (scratch.looked >= SWEPT && set.evicts() && evict(set, scratch)?);
     if is_taken {
         // The element that comes takes the place in the count of the one that went.
         set.line(0)?.add(COUNT, 1);
+        scratch.probe.place = NOWHERE;
         return leave(set, scratch, CLAIM);
     }
     if scratch.looked >= SWEPT {
+        scratch.probe.place = NOWHERE;
         end(scratch, FULL);
     }
     Some(())
+}
+
+/// Takes out the element that would end first, unless something has happened to it meanwhile.
+#[inline(always)]
+fn evict<S: Lines>(set: &S, scratch: &mut Scratch) -> Option<bool> {
+    let Probe { place, left, tick, .. } = scratch.probe;
+    if set.forget(&place) == NOWHERE {
+        return Some(false);
+    }
+    let line = set.line(FIRST + place / STRIDE)?;
+    let slot = (place % STRIDE) as usize & 7;
+    let word = line.load(slot);
+    if low(word).wrapping_sub(tick).wrapping_sub(1) != left || !line.exchange(slot, word, 0) {
+        return Some(false);
+    }
+    (scratch.probe.gone, scratch.probe.gone_at) = (word, place / STRIDE);
+    Some(true)
 }
 
 /// A place is held, or the bucket was full.
@@ -255,7 +280,8 @@ fn renew<S: Lines>(set: &S, probe: &Probe) -> Option<()> {
 fn take_free<S: Lines>(set: &S, scratch: &mut Scratch) -> Option<bool> {
     let Probe { tag, spread, buckets, tick, .. } = scratch.probe;
     let sweeps = scratch.phase == SWEEP;
-    let at = if sweeps { next_swept(set, buckets)? } else { bucket(spread, buckets, scratch.looked) };
+    // What makes room stands where the new one comes: taken elsewhere, some buckets would run full in time and others empty.
+    let at = if sweeps && !set.evicts() { next_swept(set, buckets)? } else { bucket(spread, buckets, scratch.looked) };
     let (least, new) = if sweeps { (HELD + 1, 0) } else { (0, slot_word(tag, HELD)) };
     scratch.probe.gone = 0;
     let line = set.line(FIRST + at)?;
@@ -268,6 +294,8 @@ fn take_free<S: Lines>(set: &S, scratch: &mut Scratch) -> Option<bool> {
     if !is_free || !line.exchange(slot as usize, old, new) {
         if !sweeps {
             line.add(PASSED, 1);
+        } else if set.evicts() {
+            note_first(set, line, at, scratch);
         }
         return Some(false);
     }
@@ -278,6 +306,17 @@ fn take_free<S: Lines>(set: &S, scratch: &mut Scratch) -> Option<bool> {
         scratch.probe.place = at * STRIDE + slot;
     }
     Some(true)
+}
+
+/// Notes the element of a bucket that ends first, if it does so before those that were noted.
+#[inline(always)]
+fn note_first<S: Lines>(set: &S, line: S::Line, at: u32, scratch: &mut Scratch) {
+    let before = set.forget(&scratch.probe.left);
+    let (slot, left) = hash::first_to_end(set, line, scratch.probe.tick, before);
+    scratch.probe.left = left;
+    if set.forget(&left) != before {
+        scratch.probe.place = at * STRIDE + slot;
+    }
 }
 
 /// The bucket that is swept next.

@@ -60,8 +60,8 @@ pub struct Probe {
     pub tick: u32,
     /// The bucket in which what is gone stood.
     pub gone_at: u32,
-    /// Must be zero.
-    pub reserved: u32,
+    /// In a full set: when the element at `place` ends that makes room, ticks from now.
+    pub left: u32,
 }
 
 crate::shared!(Probe = 56);
@@ -110,6 +110,12 @@ pub(super) fn spread<L: Line>(head: L, tag: u32) -> u32 {
 pub(super) fn bucket(spread: u32, buckets: u32, number: u32) -> u32 {
     let at = reduce(spread, buckets) + number;
     if at >= buckets { at - buckets } else { at }
+}
+
+/// The bucket where a key of one word is at home.
+#[cfg(test)]
+pub(super) fn home<L: Line>(head: L, tag: u32) -> u32 {
+    reduce(spread(head, tag), low(head.load(SIZES)))
 }
 
 /// Finds the key that was gathered: its place, or [`NOWHERE`], is in `scratch.probe`.
@@ -176,6 +182,23 @@ pub(super) fn free<L: Line>(line: L, tick: u32, least: u32) -> u32 {
         }
     }
     WAYS as u32
+}
+
+/// Elements that end later than this many ticks from now (18 years) never make room.
+pub(super) const LATEST: u32 = 1 << 31;
+
+/// Which of a bucket's elements ends first, and when, ticks from now; those before it that were found elsewhere, `best`, included:
+/// then the place is [`WAYS`]. Elements that never end are not among them. Without a branch, see [`Lines::is_below`].
+#[inline(always)]
+pub(super) fn first_to_end<S: Lines>(set: &S, line: S::Line, tick: u32, best: u32) -> (u32, u32) {
+    let (mut at, mut least) = (WAYS as u32, best);
+    for slot in 0..WAYS {
+        let left = low(line.load(slot)).wrapping_sub(tick).wrapping_sub(1);
+        let is_less = 0_u32.wrapping_sub(set.is_below(left, least));
+        least = least & !is_less | left & is_less;
+        at = at & !is_less | slot as u32 & is_less;
+    }
+    (at, least)
 }
 
 /// Is this the key in a place?

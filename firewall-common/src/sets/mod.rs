@@ -74,6 +74,11 @@ pub trait Lines {
     fn is_live(&self, word: u64, tag: u32, tick: u32) -> u32 {
         u32::from(high(word) == tag && low(word) > tick)
     }
+    /// Does an element that has an end make room for another one when the set is full?
+    #[inline(always)]
+    fn evicts(&self) -> bool {
+        false
+    }
     /// Reads a number that was stored; in the kernel the verifier then knows nothing about it.
     #[inline(always)]
     fn forget(&self, value: &u32) -> u32 {

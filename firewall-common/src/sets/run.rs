@@ -82,7 +82,7 @@ impl Scratch {
             expires: 0,
             tick: 0,
             gone_at: 0,
-            reserved: 0,
+            left: 0,
         },
         set: 0,
         shape: 0,

@@ -1,9 +1,12 @@
 //! Sets against what the standard library makes of the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::AtomicU64,
+};
 
 use super::{
-    KEY_WORDS, Key, Kind, Lines,
+    KEY_WORDS, Key, Kind, LINE_WORDS, Lines,
     change::{self, FULL, KNOWN, NEW},
     hash::{self, NEVER, NOWHERE},
     make::{self, Memory, Spec},
@@ -295,4 +298,130 @@ fn shapes_find_the_element_that_a_key_is_in() {
         let inside = model.iter().any(|one| (0..2).all(|at| (one[at].0..=one[at].1).contains(&value[at])));
         assert_eq!(place != NOWHERE, inside, "{value:?}");
     }
+}
+
+/// The same lines, of a set that evicts.
+struct Evicting<'a>(&'a [[AtomicU64; LINE_WORDS]]);
+
+impl<'a> Lines for Evicting<'a> {
+    type Line = &'a [AtomicU64; LINE_WORDS];
+
+    fn line(&self, index: u32) -> Option<Self::Line> {
+        self.0.get(index as usize)
+    }
+
+    fn evicts(&self) -> bool {
+        true
+    }
+}
+
+/// Elements that a set counts.
+fn count(memory: &Memory) -> u64 {
+    super::Line::load(&memory.0[0], super::COUNT)
+}
+
+/// A set as an attacker would fill it: sources come, and one that somebody uses comes now and then.
+struct Attacked {
+    memory: Memory,
+    tick: u32,
+}
+
+impl Attacked {
+    const SIZE: u32 = 1000;
+    const LIFE: u32 = 5000;
+
+    fn new(words: u32) -> Self {
+        Self { memory: Memory::new(&spec(Kind::Hash, words, Self::SIZE), SECRET), tick: 10 }
+    }
+
+    fn come(&self, key: &[u32]) -> u32 {
+        let expires = self.tick + Self::LIFE;
+        let element = Element { key: &self::key(key), extras: &[0; 8], expires, refresh: true };
+        put(&Evicting(self.memory.lines()), &element, self.tick)
+    }
+
+    fn is_there(&self, key: &[u32]) -> bool {
+        find(&self.memory.lines(), &self::key(key), self.tick) != NOWHERE
+    }
+}
+
+/// A million sources in a set of a thousand, a tenth of it in each tick: nobody is refused, memory and count stay what they are, and who
+/// comes again and again stays. Not all of them, as only some elements are looked at for the oldest one.
+#[test]
+fn a_million_sources_leave_room_for_who_is_there() {
+    for words in [1, 4] {
+        let mut attacked = Attacked::new(words);
+        let of = |number: u32| [number, 0x2001_0db8, 7, 9][..words as usize].to_vec();
+        let regular: Vec<_> = (0..100).map(|number| of(0xc000_0200 + number)).collect();
+        let (mut came, mut lost) = (0, 0);
+        for number in 0..1_000_000_u32 {
+            if number % 100 == 0 {
+                attacked.tick += 1;
+                for one in &regular {
+                    came += 1;
+                    lost += u32::from(number > 0 && !attacked.is_there(one));
+                    assert_ne!(attacked.come(one), FULL);
+                }
+            }
+            assert_eq!(attacked.come(&of(number | 0x0100_0000)), NEW, "{number}");
+        }
+        println!("{lost} of {came}");
+        assert!(lost < came / 1000, "{lost} of {came} were put out");
+        assert_eq!(count(&attacked.memory), u64::from(Attacked::SIZE));
+        let found = make::elements(&attacked.memory.lines(), attacked.tick);
+        assert_eq!(found.len(), Attacked::SIZE as usize);
+        // What is there beside is of the last ones that came.
+        let last = |one: &&make::Found| one.key[0] & 0xff00_0000 == 0x0100_0000 && one.key[0] & 0xff_ffff < 950_000;
+        assert!(found.iter().filter(last).count() < 100, "{}", found.iter().filter(last).count());
+    }
+}
+
+/// One source has one element, however often it comes.
+#[test]
+fn one_source_takes_one_place() {
+    let attacked = Attacked::new(1);
+    assert_eq!(attacked.come(&[7]), NEW);
+    for _ in 0..1_000_000 {
+        assert_eq!(attacked.come(&[7]), KNOWN);
+    }
+    assert_eq!(count(&attacked.memory), 1);
+}
+
+/// Sources that all are at home in one bucket, as somebody would choose them who knew the secret: they fill the buckets behind it and
+/// are refused then, and nobody else is.
+#[test]
+fn sources_that_collide_harm_nobody_else() {
+    let attacked = Attacked::new(1);
+    let head = &attacked.memory.0[0];
+    let home = |source: u32| hash::home(head, source);
+    let colliding: Vec<u32> = (0..u32::MAX).filter(|source| home(*source) == home(1)).take(2000).collect();
+    let refused = colliding.iter().filter(|source| attacked.come(&[**source]) == FULL).count();
+    let room = (hash::MAX_PROBES * hash::WAYS as u32) as usize;
+    assert_eq!(colliding.len() - refused, room);
+    let others: Vec<u32> = (0..10_000).map(|number| 0x0a00_0000 + number).filter(|one| home(*one) != home(1)).collect();
+    let far = others.iter().filter(|one| home(**one).abs_diff(home(1)) > 2 * hash::MAX_PROBES);
+    for source in far {
+        assert_eq!(attacked.come(&[*source]), NEW, "{source:#x}");
+        assert!(attacked.is_there(&[*source]));
+    }
+}
+
+/// Elements without an end make no room, and a set that does not evict is full.
+#[test]
+fn what_has_no_end_stays() {
+    let memory = Memory::new(&spec(Kind::Hash, 1, 100), SECRET);
+    let set = Evicting(memory.lines());
+    let add = |number: u32, expires: u32| {
+        put(&set, &Element { key: &key(&[number]), extras: &[0; 8], expires, refresh: false }, 10)
+    };
+    assert!((0..100).all(|number| add(number, NEVER) == NEW));
+    assert_eq!(add(100, NEVER), FULL);
+    assert_eq!(add(101, 50), FULL);
+    assert_eq!(count(&memory), 100);
+    let other = Memory::new(&spec(Kind::Hash, 1, 100), SECRET);
+    let lines = other.lines();
+    let add =
+        |number: u32| put(&lines, &Element { key: &key(&[number]), extras: &[0; 8], expires: 50, refresh: false }, 10);
+    assert!((0..100).all(|number| add(number) == NEW));
+    assert_eq!(add(100), FULL);
 }

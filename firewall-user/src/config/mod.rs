@@ -10,6 +10,7 @@ mod checks;
 mod conntrack;
 mod flood;
 mod forwarding;
+mod sets;
 
 use std::{io, path::Path};
 
@@ -22,6 +23,7 @@ pub use checks::Checks;
 pub use conntrack::{Conntrack, Timeouts, WhenFull};
 pub use flood::SynFlood;
 pub use forwarding::{FastPath, Forwarding};
+pub use sets::{Sets, WhenFull as WhenSetFull};
 
 use crate::language::{
     Diagnostic, Diagnostics,
@@ -45,6 +47,8 @@ pub struct Config {
     pub syn_flood: SynFlood,
     /// Packets on their way through.
     pub forwarding: Forwarding,
+    /// Named sets.
+    pub sets: Sets,
     /// What the agent does: no part of a ruleset, and not kept with one.
     #[serde(skip_serializing)]
     pub agent: Agent,

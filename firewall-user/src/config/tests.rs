@@ -80,7 +80,7 @@ fn a_short_life_stays_short() {
 #[rstest]
 #[case::no_section(
     "[contrack]\n",
-    "rampart.toml:1:2: error: unknown field `contrack`, expected one of `conntrack`, `checks`, `attach`, `syn_flood`, `forwarding`, `agent`"
+    "rampart.toml:1:2: error: unknown field `contrack`, expected one of `conntrack`, `checks`, `attach`, `syn_flood`, `forwarding`, `sets`, `agent`"
 )]
 #[case::no_port("[syn_flood]\nports = [80, 0]\n", "rampart.toml:2:14: error: 0 is no port")]
 #[case::no_range(

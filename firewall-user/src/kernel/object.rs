@@ -96,7 +96,7 @@ impl<'a> Shape<'a> {
             buckets,
             mask: buckets - 1,
             timeouts: conntrack.timeouts.ticks(),
-            tracking: conntrack.ways() | fast::ways(compiled),
+            tracking: conntrack.ways() | fast::ways(compiled) | compiled.manifest.config.sets.ways(),
             checks: compiled.manifest.config.checks.bits(),
             flooding: compiled.manifest.config.syn_flood.limits(),
             answering: answering::here(),

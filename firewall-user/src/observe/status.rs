@@ -9,7 +9,7 @@ use super::lifetimes;
 use super::words::{bytes, counted, printable, seconds, size};
 use crate::{
     compile::{Manifest, SCHEMA},
-    config::{Conntrack, WhenFull},
+    config::{Conntrack, WhenFull, WhenSetFull},
     kernel::{Attached, FloodState, Ingress},
 };
 
@@ -139,6 +139,9 @@ impl Report<'_> {
         let checks = self.manifest.config.checks.names();
         if !checks.is_empty() {
             lines.push(format!("checks      {}", checks.join(", ")));
+        }
+        if self.manifest.config.sets.when_full == WhenSetFull::EvictOldest {
+            lines.push("sets        a full one gives up the element that would end first".to_owned());
         }
         let attached = self.interfaces.iter().map(attachment);
         lines.extend(attached.enumerate().map(|(at, text)| match at {

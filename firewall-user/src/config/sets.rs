@@ -1,0 +1,30 @@
+//! `[sets]`: named sets.
+
+use firewall_common::conntrack::EVICT_ELEMENTS;
+use serde::{Deserialize, Serialize};
+
+/// The section `[sets]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sets {
+    /// What becomes of an element that a rule would add to a set which is full.
+    pub when_full: WhenFull,
+}
+
+/// What becomes of an element that a rule would add to a set which is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// It is not added, and the rule ends, as with nft.
+    #[default]
+    Refuse,
+    /// It takes the place of one that was not used for long.
+    EvictOldest,
+}
+
+impl Sets {
+    /// The ways, as the program has them beside those of connections.
+    pub fn ways(self) -> u32 {
+        if self.when_full == WhenFull::EvictOldest { EVICT_ELEMENTS } else { 0 }
+    }
+}
