@@ -28,22 +28,38 @@ enum Answer {
     Refuses,
 }
 
-/// The rulesets of a file: `== NAME` and a ruleset, or `== rules FAMILY HOOK` and a rule a line.
+/// The rulesets of a file: `== NAME` and a ruleset, `== rules FAMILY HOOK` and a rule a line, or `== pairs FAMILY HOOK` and a match
+/// a line, of which each two are a rule.
 fn entries(file: &str, text: &str) -> Vec<Entry> {
     let sections = text.split("\n== ").skip(1);
     let read = |section: &str| {
         let (head, body) = section.split_once('\n').unwrap_or((section, ""));
-        let Some(place) = head.strip_prefix("rules ") else {
+        let lines: Vec<&str> = body.lines().filter(|line| !line.trim().is_empty()).collect();
+        let (place, rules) = if let Some(place) = head.strip_prefix("rules ") {
+            (place, lines.iter().map(|line| (*line).to_owned()).collect())
+        } else if let Some(place) = head.strip_prefix("pairs ") {
+            (place, pairs(&lines))
+        } else {
             return vec![Entry { name: format!("{file}: {head}"), text: format!("{body}\n") }];
         };
         let (family, hook) = place.split_once(' ').expect("a family and a hook");
         let around = |rule: &str| {
             format!("table {family} t {{\n\tchain c {{\n\t\ttype filter hook {hook} priority 0\n\t\t{rule}\n\t}}\n}}\n")
         };
-        let rules = body.lines().filter(|line| !line.trim().is_empty());
-        rules.map(|rule| Entry { name: format!("{file}: {place}: {rule}"), text: around(rule) }).collect()
+        let entry = |rule: &String| Entry { name: format!("{file}: {place}: {rule}"), text: around(rule) };
+        rules.iter().map(entry).collect()
     };
     sections.flat_map(read).collect()
+}
+
+/// Each match behind each other one.
+fn pairs(matches: &[&str]) -> Vec<String> {
+    let behind =
+        |first: usize| (0..matches.len()).filter(move |second| *second != first).map(move |second| (first, second));
+    (0..matches.len())
+        .flat_map(behind)
+        .map(|(first, second)| format!("{} {} accept", matches[first], matches[second]))
+        .collect()
 }
 
 fn corpus() -> Vec<Entry> {

@@ -33,12 +33,16 @@ pub(super) struct Context {
     pub(super) networks: Vec<Network>,
     /// The upper-layer protocols that are left; empty when nothing is known.
     pub(super) protocols: Vec<u8>,
+    /// Those that the connection can have, if the rule has asked about it and not about the packet.
+    of_connection: Vec<u8>,
     /// The EtherTypes of the frame that are left; empty when nothing is known.
     pub(super) ether_types: Vec<u128>,
     /// Has the rule looked at the link's header?
     link_known: bool,
     /// Has it looked behind a tag?
     tag_known: bool,
+    /// Has it asked for packets that the kernel takes for tagged ones, which have no other protocol?
+    only_tag: bool,
     /// Is the IPv6 source known to be none of its link only?
     pub(super) beyond_link: bool,
     /// The ICMP types that are left; empty when nothing is known.
@@ -52,6 +56,10 @@ pub(super) struct Context {
 /// Does this protocol have ports where `th` looks for them?
 pub(super) fn has_ports(protocol: u8) -> bool {
     WITH_PORTS.contains(&protocol)
+}
+
+fn all_have_ports(protocols: &[u8]) -> bool {
+    !protocols.is_empty() && protocols.iter().all(|known| has_ports(*known))
 }
 
 /// What must be tested first.
@@ -69,14 +77,16 @@ impl Context {
             Family::Inet | Family::Netdev => Vec::new(),
         };
         let (protocols, ether_types, icmp_types) = (Vec::new(), Vec::new(), Vec::new());
-        let (link_known, tag_known) = (false, false);
+        let (link_known, tag_known, only_tag) = (false, false, false);
         Self {
             family,
             networks,
             protocols,
+            of_connection: Vec::new(),
             ether_types,
             link_known,
             tag_known,
+            only_tag,
             beyond_link: false,
             icmp_types,
             implied: None,
@@ -128,10 +138,11 @@ impl Context {
                 let error = Diagnostic::error(span, "an address of the connection, of which network layer?");
                 Err(error.help("write `ct original ip saddr` or `ct original ip6 saddr`"))
             }
-            CtField::Address(_, network, _) if !self.networks.is_empty() && !self.networks.contains(&network) => {
-                Err(conflict(network_name(self.networks[0]), network_name(network), span))
-            }
-            CtField::Port(..) if self.protocols.is_empty() || !self.protocols.iter().all(|one| has_ports(*one)) => {
+            CtField::Address(_, network, _) => match self.networks.iter().find(|known| **known != network) {
+                Some(other) => Err(conflict(network_name(*other), network_name(network), span)),
+                None => Ok(selector),
+            },
+            CtField::Port(..) if !self.knows_ports() && !all_have_ports(&self.of_connection) => {
                 let error =
                     Diagnostic::error(span, "a port of the connection needs a test of a protocol with ports before");
                 Err(error.help("write `meta l4proto tcp ct original proto-dst 22`"))
@@ -142,6 +153,7 @@ impl Context {
 
     /// `vlan id` looks behind an 802.1Q tag, unless the rule has asked for another one.
     fn tag(&self, span: Span) -> Checked<bool> {
+        self.beside_tag("vlan", span)?;
         if let [only] = self.ether_types[..] {
             if let Some((_, name)) = UNTAGGED.iter().find(|(number, _)| *number == only) {
                 return Err(conflict(name, "vlan", span));
@@ -253,7 +265,7 @@ impl Context {
 
     /// Does the rule know that the packet has a protocol with ports?
     pub(super) fn knows_ports(&self) -> bool {
-        !self.protocols.is_empty() && self.protocols.iter().all(|known| WITH_PORTS.contains(known))
+        all_have_ports(&self.protocols)
     }
 
     /// The one network layer that is left.
@@ -266,7 +278,17 @@ impl Context {
         !self.protocols.is_empty()
     }
 
+    /// For nftables a packet of `meta protocol 8021q` has no other protocol.
+    fn beside_tag(&self, name: &str, span: Span) -> Checked<()> {
+        if !self.only_tag {
+            return Ok(());
+        }
+        let message = format!("conflicting protocols in one rule: a tag before, {name} here");
+        Err(Diagnostic::error(span, message).help("write `ether type 8021q` for what has a tag in its frame"))
+    }
+
     fn network(&mut self, network: Network, span: Span) -> Checked<Option<Network>> {
+        self.beside_tag(network_name(network), span)?;
         if self.ether_types == [ARP] {
             return Err(conflict("arp", network_name(network), span));
         }
@@ -289,6 +311,7 @@ impl Context {
                 "write it into a table of family netdev: `type filter hook ingress device eth0 priority filter`",
             ));
         }
+        self.beside_tag("arp", span)?;
         if let Some(network) = self.networks.first() {
             return Err(conflict(network_name(*network), "arp", span));
         }
@@ -310,8 +333,16 @@ impl Context {
         if self.ether_types == [ARP] {
             return Err(conflict("arp", &protocol_name(number), span));
         }
-        if let Some(other) = self.protocols.iter().find(|known| **known != number) {
+        self.beside_tag(&protocol_name(number), span)?;
+        let known = self.protocols.iter().chain(&self.of_connection);
+        if let Some(other) = known.into_iter().find(|known| **known != number) {
             return Err(conflict(&protocol_name(*other), &protocol_name(number), span));
+        }
+        if !self.of_connection.is_empty() && self.protocols.is_empty() && ![ICMP, ICMPV6].contains(&number) {
+            let name = protocol_name(number);
+            let message =
+                format!("`{name}` behind `ct protocol`: nftables would read ICMP errors of the connection as {name}");
+            return Err(Diagnostic::error(span, message).help(format!("write `meta l4proto {name}` in front of it")));
         }
         self.protocols = vec![number];
         Ok(())
@@ -339,6 +370,10 @@ impl Context {
         match held.subject.selector {
             Selector::L4Proto | Selector::IpProtocol | Selector::Ip6NextHdr => {
                 self.protocols = values.iter().map(|value| *value as u8).collect();
+                self.of_connection.clear();
+            }
+            Selector::Ct(CtField::Protocol) if !self.networks.is_empty() => {
+                self.of_connection = values.iter().map(|value| *value as u8).collect();
             }
             Selector::NfProto => self.learn_families(&values),
             Selector::Ct(CtField::L3Proto) if self.family == Family::Inet => self.learn_families(&values),
@@ -349,6 +384,7 @@ impl Context {
             Selector::VlanType => self.learn_networks(&values),
             Selector::Protocol if self.family == Family::Netdev => {
                 self.learn_networks(&values);
+                self.only_tag = values.iter().any(|known| TAGS.contains(known));
                 if values.contains(&ARP) {
                     self.ether_types = values;
                 }

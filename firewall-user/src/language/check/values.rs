@@ -6,6 +6,7 @@ use crate::language::{
     clock,
     diagnostic::Diagnostic,
     names,
+    parser::milliseconds,
     ruleset::{Form, Values},
     source::Span,
     types::{self, Type},
@@ -15,6 +16,8 @@ use crate::language::{
 const MAX_ELEMENTS: usize = 16 << 20;
 /// Bytes of an interface name (`IFNAMSIZ` less its terminating zero).
 const MAX_INTERFACE_NAME: usize = 15;
+/// Saturday.
+const LAST_DAY: u128 = 6;
 
 /// How many elements may still come.
 pub(super) struct Budget(usize);
@@ -127,7 +130,7 @@ impl Checker<'_> {
 
     fn number(&mut self, number: u128, ty: Type, span: Span) -> Checked<u128> {
         match ty {
-            Type::Ipv4Addr | Type::Ipv6Addr | Type::EtherAddr => Err(mismatch(ty, "a number", span)),
+            Type::Ipv6Addr => Err(mismatch(ty, "a number", span)),
             Type::IfName => {
                 let text = self.diagnostics.sources.text(span).to_owned();
                 interface_pattern(&text, span).map(|values| values.low)
@@ -136,6 +139,9 @@ impl Checker<'_> {
             Type::Time => in_range(number.saturating_mul(1000), ty, span),
             Type::Date => in_range(number.saturating_mul(1_000_000_000), ty, span),
             Type::Hour => hour(number, span),
+            Type::Day if number > LAST_DAY => {
+                Err(Diagnostic::error(span, "a week has days 0 to 6").help("0 is Sunday, 6 is Saturday"))
+            }
             _ => in_range(number, ty, span),
         }
     }
@@ -151,6 +157,10 @@ impl Checker<'_> {
                 Err(_) => Err(mismatch(ty, &format!("\"{text}\""), span)),
             },
             Type::Hour => clock::hour(text).map(u128::from).ok_or_else(|| mismatch(ty, &format!("\"{text}\""), span)),
+            Type::Time => match quoted_time(text) {
+                Some(time) => in_range(time, ty, span),
+                None => Err(mismatch(ty, &format!("\"{text}\""), span)),
+            },
             Type::Date => clock::date(text).map(u128::from).ok_or_else(|| mismatch(ty, &format!("\"{text}\""), span)),
             _ => self.named(text, ty, span),
         }
@@ -164,6 +174,7 @@ impl Checker<'_> {
             }),
             Type::IfIndex => self.interface(text, span),
             Type::ClassId => class(text, span),
+            Type::Hour if clock::hour(text).is_some() => self.quoted(text, ty, span),
             Type::Ipv4Addr | Type::Ipv6Addr => {
                 let error = mismatch(ty, &format!("`{text}`"), span);
                 Err(error.help("host names are not looked up: what they stand for can change"))
@@ -208,6 +219,12 @@ impl Checker<'_> {
         };
         in_range(value, ty, left.span.to(right.span))
     }
+}
+
+/// `"1h30m"`, or seconds without a unit; in milliseconds.
+fn quoted_time(text: &str) -> Option<u128> {
+    let seconds = || text.parse::<u64>().ok().map(|seconds| u128::from(seconds) * 1000);
+    milliseconds(text).map(u128::from).or_else(seconds)
 }
 
 /// A traffic class: `1:2`, `none`, `root`.

@@ -107,6 +107,7 @@ impl Parser<'_> {
             Kind::Word => Ok(self.leaf(|text| ExprKind::Word(text.into()))),
             Kind::Wildcard => Ok(self.leaf(|text| ExprKind::Text(text.into()))),
             Kind::Text => Ok(self.leaf(|text| ExprKind::Text(text[1..text.len() - 1].into()))),
+            Kind::Mark(Mark::BracketOpen) if self.peek_at(1).kind == Kind::Ipv6 => self.bracketed(),
             Kind::Mac => self.address("a hardware", |text| hardware_address(text).map(ExprKind::Mac)),
             Kind::Number if self.at_tag_name() => {
                 let span = self.bump();

@@ -27,7 +27,7 @@ mod time;
 mod unsupported;
 mod update;
 
-pub(super) use self::update::DYNAMIC_SIZE;
+pub(super) use self::{time::milliseconds, update::DYNAMIC_SIZE};
 
 use std::{path::PathBuf, rc::Rc};
 

@@ -17,7 +17,9 @@ impl Parser<'_> {
                 nat.network = Some(self.spanned());
             }
             self.nat_type(&mut nat)?;
-            if self.take_word("to").is_none() {
+            // The older form is without the word.
+            let older = nat.network.is_none() && nat.prefix.is_none() && !self.at_separator();
+            if self.take_word("to").is_none() && !older {
                 return Err(self.unexpected("`to` and an address"));
             }
             self.nat_target(&mut nat)?;
@@ -72,7 +74,8 @@ impl Parser<'_> {
         Ok(Expr { kind: ExprKind::Range(Box::new(first), Box::new(last)), span })
     }
 
-    fn bracketed(&mut self) -> Parsed<Expr> {
+    /// `[2001:db8::1]`
+    pub(super) fn bracketed(&mut self) -> Parsed<Expr> {
         self.bump();
         let value = self.value()?;
         self.expect_mark(Mark::BracketClose, "`]` after the address")?;

@@ -68,6 +68,7 @@ impl Parser<'_> {
                 self.bump();
                 self.expect_mark(Mark::Equals, "`=` after `elements`")?;
                 body.elements = Some(self.primary()?);
+                return Ok(());
             }
             "auto-merge" if declared == Declared::Map => {
                 return Err(Diagnostic::error(self.here(), "a map has no `auto-merge`: what would the verdict be?"));
@@ -75,6 +76,7 @@ impl Parser<'_> {
             "auto-merge" => {
                 self.bump();
                 body.auto_merge = true;
+                return Ok(());
             }
             "policy" => {
                 self.bump();
@@ -139,7 +141,10 @@ impl Parser<'_> {
     fn set_type_of(&mut self) -> Parsed<SetKey> {
         let mut selectors = Vec::new();
         loop {
-            let Some(left) = self.selector()? else { return Err(self.unexpected("a selector such as `ip saddr`")) };
+            let Some(left) = self.selector()? else {
+                let refused = self.word().and_then(|word| unsupported::statement(word, self.here()));
+                return Err(refused.unwrap_or_else(|| self.unexpected("a selector such as `ip saddr`")));
+            };
             selectors.push(left.selector);
             if selectors.len() >= MAX_CONCATENATED || self.take_mark(Mark::Dot).is_none() {
                 break;

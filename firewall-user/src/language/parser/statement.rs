@@ -26,6 +26,11 @@ impl Parser<'_> {
                 self.bump();
                 StatementKind::NoTrack
             }
+            // The older name of a meter.
+            Some("flow") if self.word_at(1) == Some("table") => {
+                self.bump();
+                self.meter()?
+            }
             Some("flow") => {
                 self.bump();
                 self.flow()?

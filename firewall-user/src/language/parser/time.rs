@@ -98,7 +98,7 @@ fn time_range(text: &str, span: Span) -> Option<Expr> {
 }
 
 /// Milliseconds of a time; `None` when it is none, or longer than 64 bits of them.
-fn milliseconds(text: &str) -> Option<u64> {
+pub(in crate::language) fn milliseconds(text: &str) -> Option<u64> {
     let (mut rest, mut total, mut units) = (text, 0_u64, UNITS);
     if rest.is_empty() {
         return None;

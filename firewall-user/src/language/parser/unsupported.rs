@@ -72,10 +72,7 @@ const SELECTORS: &[(&str, &str)] = &[
         "osf",
         "the kernel keeps the fingerprints of systems where programs cannot read them: match what they are made of (`tcp window`, `tcp option`, `ip ttl`)",
     ),
-    (
-        "ipsec",
-        "packets are seen encrypted, before or behind the transformation: `meta l4proto esp`, `esp spi`; what was in them comes by an xfrm interface",
-    ),
+    ("ipsec", IPSEC),
     ("nftrace", "`rampart trace` follows packets without a rule"),
     ("rtclassid", REALM),
     ("iifgroup", INTERFACE),
@@ -93,6 +90,7 @@ const SELECTORS: &[(&str, &str)] = &[
     ("secmark", LABEL),
 ];
 
+const IPSEC: &str = "packets are seen encrypted, before or behind the transformation: `meta l4proto esp`, `esp spi`; what was in them comes by an xfrm interface";
 const REALM: &str = "the routing table tells programs no realms: match the networks, or set `meta mark`";
 const BRIDGE: &str =
     "rules of a bridge are of family bridge: a port is an interface, in a netdev chain at hook ingress";
@@ -115,6 +113,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("ct", "daddr", "write `ct original ip daddr`"),
     ("ct", "proto-src", "write `ct original proto-src`"),
     ("ct", "proto-dst", "write `ct original proto-dst`"),
+    ("meta", "secpath", IPSEC),
     ("meta", "iifkind", INTERFACE),
     ("meta", "oifkind", INTERFACE),
     ("meta", "sdif", "rampart sees a packet at the port of a VRF, before the VRF does: `iif`"),

@@ -115,10 +115,10 @@ fields! {
         ["ssn", 80, SHORT], ["ppid", 96, LONG];
     Place::Chunk(1), "sctp chunk init",
         ["type", 0, BYTE], ["flags", 8, BYTE], ["length", 16, SHORT], ["init-tag", 32, LONG], ["a-rwnd", 64, LONG],
-        ["num-outbound-streams", 96, SHORT], ["num-inbound-streams", 112, SHORT];
+        ["num-outbound-streams", 96, SHORT], ["num-inbound-streams", 112, SHORT], ["initial-tsn", 128, LONG];
     Place::Chunk(2), "sctp chunk init-ack",
         ["type", 0, BYTE], ["flags", 8, BYTE], ["length", 16, SHORT], ["init-tag", 32, LONG], ["a-rwnd", 64, LONG],
-        ["num-outbound-streams", 96, SHORT], ["num-inbound-streams", 112, SHORT];
+        ["num-outbound-streams", 96, SHORT], ["num-inbound-streams", 112, SHORT], ["initial-tsn", 128, LONG];
     Place::Chunk(3), "sctp chunk sack",
         ["type", 0, BYTE], ["flags", 8, BYTE], ["length", 16, SHORT], ["cum-tsn-ack", 32, LONG], ["a-rwnd", 64, LONG],
         ["num-gap-ack-blocks", 96, SHORT], ["num-dup-tsns", 112, SHORT];
