@@ -18,6 +18,8 @@ mod processes;
 mod reset;
 #[path = "cli/sets.rs"]
 mod sets;
+#[path = "cli/terminal.rs"]
+mod terminal;
 #[path = "cli/told.rs"]
 mod told;
 #[path = "cli/typed.rs"]

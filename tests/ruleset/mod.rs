@@ -62,3 +62,12 @@ pub(crate) fn in_own_namespace(command: &str) -> Result<String, String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
 }
+
+/// Files with what nft has and the kernel that is asked was perhaps built without.
+const NOT_IN_EVERY_KERNEL: &[&str] = &["flowtables"];
+
+/// Does nft say that the kernel was built without what the file wants? It knows no other word for it.
+pub(crate) fn kernel_lacks(file: &Case, answer: &Result<String, String>) -> bool {
+    let lacks = |message: &String| message.contains("Could not process rule: No such file or directory");
+    NOT_IN_EVERY_KERNEL.contains(&&*file.name) && answer.as_ref().is_err_and(lacks)
+}
