@@ -7,7 +7,9 @@ use firewall_tests::{
     topology::{INTERFACE, Routed, SECOND_INTERFACE},
 };
 
-use super::{At, BOTH, FAST, Talk, apply, prepare, refused, set_feature, settings, ways};
+use super::{
+    At, BOTH, FAST, PATIENCE, Talk, apply, prepare, refused, set_feature, settings, support::live::Live, ways,
+};
 
 /// An address that the server has, and that can be reached by either of two wires.
 const BEHIND: &str = "203.0.113.1";
@@ -160,4 +162,64 @@ fn flowtables_with_different_interfaces_are_refused() {
         .replace("chain through {", "flowtable g { hook ingress priority 0; devices = { eth0 }; }\nchain through {");
     let why = refused(&routed.router, &rules, "");
     assert!(why.contains("flowtables with other interfaces"), "{why}");
+}
+
+/// What `status` and `doctor` say of the fast path by each interface.
+fn said(live: &Live<'_>) -> String {
+    let status = live.run(&["status"]).success().stdout;
+    let doctor = live.run(&["doctor"]).stdout;
+    let lines: Vec<_> = status.lines().skip_while(|line| !line.starts_with("fast path ")).take(2).collect();
+    for line in &lines {
+        let (name, way) = line.trim_start_matches("fast path").trim().split_once(": ").expect("an interface");
+        assert!(
+            doctor.lines().any(|said| said.contains(name) && said.contains(&format!("fast path: {way}"))),
+            "{doctor}"
+        );
+    }
+    lines.join("\n")
+}
+
+/// The device that packets leave by stops taking frames, and an interface that no flowtable names: both are said, with why.
+#[test]
+fn why_an_interface_has_no_fast_path_is_said() {
+    let routed = Routed::new();
+    prepare(At::Xdp, &[&routed.client, &routed.server]);
+    let live = apply(&routed.router, FAST, settings(At::Xdp));
+    assert_eq!(said(&live), "fast path   eth0: in and out\n            eth1: in and out");
+    set_feature(&routed.server, INTERFACE, ["gro", "off"]);
+    let text = said(&live);
+    assert!(text.contains("eth1: in only: its driver takes no frames from XDP now"), "{text}");
+    assert!(text.contains("was otherwise when the rules were put in force"), "{text}");
+    let live = apply(&routed.router, &FAST.replace("eth0, eth1", "eth1"), "");
+    let text = said(&live);
+    assert!(text.contains("eth0: out only: the flowtable does not name it"), "{text}");
+    assert!(
+        text.contains("eth1: out only: it is attached by XDP, which is not told which checksums are whole"),
+        "{text}"
+    );
+    let live = apply(&routed.router, &FAST.replace("ct state established flow add @f", "ct state established"), "");
+    assert!(!live.run(&["status"]).success().stdout.contains("fast path"), "nothing is said where there is none");
+}
+
+/// An interface that appears later has the fast path as if it had been there before.
+#[test]
+fn an_interface_that_appears_later_has_it() {
+    let routed = Routed::new();
+    prepare(At::Tc, &[&routed.client, &routed.server]);
+    routed.router.ip(&format!("link set {SECOND_INTERFACE} down"));
+    let live = apply(&routed.router, FAST, "");
+    let rampart = firewall_tests::command::Rampart::on(&routed.router);
+    let agent = rampart.start(&["agent", "--follow-interfaces"]);
+    routed.router.ip(&format!("link set {SECOND_INTERFACE} up"));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !live.run(&["status"]).success().stdout.contains("eth1: in and out") {
+        assert!(std::time::Instant::now() < deadline, "{}", live.run(&["status"]).stdout);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(live.attachment(SECOND_INTERFACE).0, "tc", "its packets are rewritten");
+    let mut talk = Talk::begin(&routed.client, &routed.server, "198.51.100.1".parse().expect("an address"));
+    talk.exchange(300_000);
+    let (fast, ..) = ways(&live, SECOND_INTERFACE);
+    assert!(fast > 10, "{fast} answers");
+    drop(agent);
 }

@@ -43,5 +43,6 @@ fn here() -> Result<Vec<Finding>> {
         findings.push(doctor::cookies(kernel::takes_cookies()));
     }
     findings.extend(doctor::interfaces(&candidates, &attached, true));
+    findings.extend(instance.fast_ways(&manifest)?.iter().map(doctor::fast_way));
     Ok(findings)
 }

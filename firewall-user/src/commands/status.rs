@@ -20,6 +20,7 @@ pub(super) fn run(session: &Session<'_>) -> Result<Status> {
         manifest: &manifest,
         trial: Trial::of(&instance.control()?, kernel::monotonic_ns()),
         interfaces: &instance.interfaces()?,
+        fast_ways: &instance.fast_ways(&manifest)?,
         flows: flows(&instance)?,
         floods: floods(&instance, &manifest)?,
         lost_events: instance.lost_events()?,

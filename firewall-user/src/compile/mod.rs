@@ -30,14 +30,14 @@ pub mod listing;
 
 use firewall_common::{
     classify::build::Tuning,
-    image::Image,
+    image::{Image, Part, USES_FAST},
     limits::{MAX_CELLS, MAX_LEAF_ENTRIES, MAX_RULE_COUNTERS, MAX_SET_STEPS, MAX_STEPS},
     packet::REGISTERS,
 };
 
 use self::manifest::Built;
 pub use self::records::{
-    CellRecord, ChainRecord, CounterRecord, Filling, HoleRecord, LogRecord, Manifest, ObjectRecord, QuotaRecord,
+    CellRecord, ChainRecord, CounterRecord, Filling, HoleRecord, LogRecord, Manifest, Needs, ObjectRecord, QuotaRecord,
     RuleRecord, SCHEMA, SetRecord, SourceRecord, TableRecord,
 };
 pub use self::state::{NoRoom, StateElement, StateSet};
@@ -168,6 +168,11 @@ pub fn compile_tuned(
     sets::record(&sets, &mut manifest);
     sets::counts(ruleset, previous, &mut manifest, &mut sets)?;
     let image = image(ruleset, &mut manifest, &sets, tuning)?;
+    manifest.needs = Needs {
+        fast_path: image.settings.uses & USES_FAST != 0,
+        rewrites: image.rewrites(),
+        device_chains: !image.settings.entry[Part::Egress as usize].is_verdict(),
+    };
     Ok(Compiled { image, manifest, fresh_counters, fresh_cells, sets })
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Config,
+    config::{Config, FastPath},
     language::{
         self, Diagnostics, Options, Ruleset,
         ruleset::{Object, Table},
@@ -44,9 +44,35 @@ pub struct Manifest {
     /// Interfaces of the flowtable that rules add connections to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flow_devices: Vec<String>,
+    /// What of it decides how interfaces are attached.
+    #[serde(default)]
+    pub needs: Needs,
     /// The settings it was put in force with.
     #[serde(default)]
     pub config: Config,
+}
+
+/// What of a ruleset decides how interfaces are attached, and by which packets may take the fast path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// Some rule gives connections the fast path.
+    pub fast_path: bool,
+    /// Some rule writes what a checksum covers.
+    pub rewrites: bool,
+    /// Some chain of a device sees packets leave.
+    pub device_chains: bool,
+}
+
+impl Manifest {
+    /// May packets take the fast path, by rules or by settings?
+    pub fn has_fast_path(&self) -> bool {
+        self.needs.fast_path || self.config.forwarding.fast_path == FastPath::All
+    }
+
+    /// Are packets written to, so that their checksums must be whole?
+    pub fn rewrites(&self) -> bool {
+        self.needs.rewrites || self.has_fast_path()
+    }
 }
 
 /// A text.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use firewall_common::{
     abi::ABI_VERSION,
     control::Control,
-    image::{Forest, Image, Settings, USES_FAST, USES_LOCAL_NAT},
+    image::{Forest, Image, Settings, USES_LOCAL_NAT},
     interface::{Interface as Entry, WHOLE},
 };
 
@@ -81,7 +81,7 @@ impl Instance {
             chosen.push(Interface { unasked: true, ..loopback.clone() });
         }
         for interface in &mut chosen {
-            interface.rewrites = compiled.image.rewrites() || fast::uses(compiled) & USES_FAST != 0;
+            interface.rewrites = compiled.manifest.rewrites();
         }
         let control = self.begin()?;
         refuse_unconfirmed(&control)?;
@@ -93,6 +93,7 @@ impl Instance {
             attach::refuse_foreign(interface)?;
             check_index(interface)?;
         }
+        interfaces::refuse_vrf(&all, &fresh)?;
         fast::check(compiled)?;
         way_back::check(&compiled.image)?;
         cookies::check(object::uses(compiled))?;
@@ -153,7 +154,7 @@ impl Instance {
             Programs::Loaded(ebpf) => maps::Maps::Loaded(ebpf),
             Programs::Pinned(directory) => maps::Maps::Pinned(directory),
         };
-        maps.fill(maps::DEVICES, &fast::devices(compiled, all, &self.entries()?))
+        maps.fill(maps::DEVICES, &fast::devices(&compiled.manifest, all, &self.entries()?))
     }
 
     fn attach_fresh(

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{
-    KernelError, attach,
-    interfaces::Interface,
+    Instance, KernelError, attach,
+    interfaces::{self, Interface},
+    maps,
     netlink::{self, Features},
 };
 use crate::{
-    compile::Compiled,
+    compile::{Compiled, Manifest},
     config::{Config, FastPath},
 };
 use firewall_common::{
@@ -79,27 +80,35 @@ pub(super) fn trust_checksums(all: &mut [Interface], config: &Config) {
     }
 }
 
+/// All interfaces, with what the settings say of their checksums.
+pub(super) fn trusted(manifest: &Manifest) -> Result<Vec<Interface>, KernelError> {
+    let mut all = interfaces::list()?;
+    trust_checksums(&mut all, &manifest.config);
+    Ok(all)
+}
+
 /// What each place of an interface says, in order of places.
-pub(super) fn devices(compiled: &Compiled, all: &[Interface], entries: &[(u32, Entry)]) -> Vec<Device> {
+pub(super) fn devices(manifest: &Manifest, all: &[Interface], entries: &[(u32, Entry)]) -> Vec<Device> {
     let mut devices = vec![Device::default(); MAX_INTERFACES as usize];
-    if uses(compiled) & USES_FAST == 0 {
-        return devices;
-    }
-    let has_egress_chains = !compiled.image.settings.entry[Part::Egress as usize].is_verdict();
-    let features = Features::open();
-    for (place, entry) in entries {
-        let Some(interface) = all.iter().find(|one| one.index == entry.ifindex) else { continue };
-        let mut flags = if is_in(compiled, all, interface, entry) { IN } else { 0 };
-        if is_out(interface, entry) {
-            flags |= OUT_TC;
-            let takes_frames = features.as_ref().is_some_and(|features| features.takes_frames(interface.index));
-            flags |= if takes_frames && !has_egress_chains { OUT_XDP } else { 0 };
-        }
-        if let Some(device) = devices.get_mut(*place as usize) {
-            *device = Device { flags, address: words(interface.address), ifindex: entry.ifindex };
+    for (place, entry, interface) in ours(manifest, all, entries) {
+        let found = Found::of(manifest, all, (interface, entry));
+        if let Some(device) = devices.get_mut(place as usize) {
+            *device = found.device(interface);
         }
     }
     devices
+}
+
+/// Interfaces that programs are attached to, where there is a fast path.
+fn ours<'a>(
+    manifest: &Manifest,
+    all: &'a [Interface],
+    entries: &'a [(u32, Entry)],
+) -> impl Iterator<Item = (u32, &'a Entry, &'a Interface)> {
+    let has_fast_path = manifest.has_fast_path();
+    let of =
+        |(place, entry): &'a (u32, Entry)| Some((*place, entry, all.iter().find(|one| one.index == entry.ifindex)?));
+    entries.iter().filter(move |(_, entry)| has_fast_path && entry.flags & attach::NAME_ONLY == 0).filter_map(of)
 }
 
 /// A hardware address as the words of a packet have it.
@@ -108,20 +117,111 @@ fn words(address: [u8; 6]) -> [u32; 2] {
     [u32::from_be_bytes(first), u32::from_be_bytes([fifth, sixth, 0, 0])]
 }
 
-/// Is it by this interface that the stack takes packets, and by nothing above it: a bridge, a bond, a VRF, a VLAN?
-fn is_in(compiled: &Compiled, all: &[Interface], interface: &Interface, entry: &Entry) -> bool {
-    let config = &compiled.manifest.config.forwarding;
-    let chosen = config.fast_path == FastPath::All || compiled.manifest.flow_devices.contains(&interface.name);
-    let has_above = all.iter().any(|other| other.below == Some(interface.index));
-    // XDP is not told which checksums are whole.
-    let whole = entry.flags & TC_INGRESS != 0 || !interface.is_pair && entry.flags & GENERIC == 0;
-    is_out(interface, entry) && chosen && interface.controller.is_none() && !has_above && whole
+/// What an interface is to the fast path, and if not, why not.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    /// Packets that come in by it take it.
+    into: Result<(), String>,
+    /// Packets that came in by tc leave by it.
+    out_of_tc: Result<(), String>,
+    /// And those that came in by XDP.
+    out_of_xdp: Result<(), String>,
 }
 
-/// Has it hardware addresses, and is our program there to see packets leave?
-fn is_out(interface: &Interface, entry: &Entry) -> bool {
-    entry.flags & attach::NAME_ONLY == 0
-        && interface.has_ethernet
-        && !interface.is_loopback
-        && interface.address != [0; 6]
+impl Found {
+    fn of(manifest: &Manifest, all: &[Interface], (interface, entry): (&Interface, &Entry)) -> Self {
+        let out_of_tc = has_hardware_addresses(interface);
+        let out_of_xdp = out_of_tc.clone().and_then(|()| takes_frames(manifest, interface));
+        let into = out_of_tc.clone().and_then(|()| comes_in(manifest, all, (interface, entry)));
+        Self { into, out_of_tc, out_of_xdp }
+    }
+
+    fn device(&self, interface: &Interface) -> Device {
+        let flag = |result: &Result<(), String>, flag| if result.is_ok() { flag } else { 0 };
+        let flags = flag(&self.into, IN) | flag(&self.out_of_tc, OUT_TC) | flag(&self.out_of_xdp, OUT_XDP);
+        Device { flags, address: words(interface.address), ifindex: interface.index }
+    }
+}
+
+fn has_hardware_addresses(interface: &Interface) -> Result<(), String> {
+    if interface.has_ethernet && !interface.is_loopback && interface.address != [0; 6] {
+        return Ok(());
+    }
+    Err("it has no hardware address".to_owned())
+}
+
+/// Does its driver take frames from XDP, and need nobody see them leave?
+fn takes_frames(manifest: &Manifest, interface: &Interface) -> Result<(), String> {
+    if manifest.needs.device_chains {
+        return Err("chains of hook egress must see what leaves".to_owned());
+    }
+    let Some(features) = Features::open() else { return Err("only Linux 6.3 and later tell".to_owned()) };
+    if features.takes_frames(interface.index) {
+        return Ok(());
+    }
+    // Of a pair whose checksums the settings vouch for nothing says here that it is one.
+    Err("its driver takes no frames from XDP now; that of a veth end does while the other end has an XDP program or `gro on`"
+        .to_owned())
+}
+
+/// Is it by this interface that the stack takes packets, and by nothing above it: a bridge, a bond, a VRF, a VLAN?
+fn comes_in(manifest: &Manifest, all: &[Interface], (interface, entry): (&Interface, &Entry)) -> Result<(), String> {
+    let named = |index: u32| all.iter().find(|other| other.index == index).map_or("another", |other| &*other.name);
+    let is_chosen =
+        manifest.config.forwarding.fast_path == FastPath::All || manifest.flow_devices.contains(&interface.name);
+    if !is_chosen {
+        return Err("the flowtable does not name it".to_owned());
+    }
+    if let Some(controller) = interface.controller {
+        return Err(format!("it is a port of `{}`", named(controller)));
+    }
+    if let Some(above) = all.iter().find(|other| other.below == Some(interface.index)) {
+        return Err(format!("`{}` is above it", above.name));
+    }
+    // XDP is not told which checksums are whole.
+    let is_whole = entry.flags & TC_INGRESS != 0 || !interface.is_pair && entry.flags & GENERIC == 0;
+    if is_whole { Ok(()) } else { Err("it is attached by XDP, which is not told which checksums are whole".to_owned()) }
+}
+
+/// What the fast path is to an interface, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FastWay {
+    /// The interface.
+    pub name: String,
+    /// Why packets that come in by it do not take the fast path.
+    pub not_in: Option<String>,
+    /// Why packets of the fast path do not leave by it. Asked about those that interfaces of this ruleset give it.
+    pub not_out: Option<String>,
+    /// It was otherwise at the last apply, and the programs go by that.
+    pub has_changed: bool,
+}
+
+impl Instance {
+    /// What the fast path is to each interface; nothing where the ruleset in force has none.
+    pub fn fast_ways(&self, manifest: &Manifest) -> Result<Vec<FastWay>, KernelError> {
+        if !manifest.has_fast_path() {
+            return Ok(Vec::new());
+        }
+        let (all, entries) = (trusted(manifest)?, self.entries()?);
+        let generation = self.pins.generation(self.generation()?);
+        let told = maps::array::<Device>(&generation, maps::DEVICES)?;
+        let found: Vec<_> = ours(manifest, &all, &entries)
+            .map(|(place, entry, interface)| (place, interface, entry, Found::of(manifest, &all, (interface, entry))))
+            .collect();
+        let by_xdp = found.iter().any(|(_, _, entry, found)| found.into.is_ok() && entry.flags & TC_INGRESS == 0);
+        let way = |(place, interface, _, found): (u32, &Interface, &Entry, Found)| {
+            let now = found.device(interface);
+            let Found { into, out_of_tc, out_of_xdp } = found;
+            let not_out = if by_xdp { out_of_xdp } else { out_of_tc }.err();
+            let has_changed = told.get(&place, 0).is_ok_and(|told| told != now);
+            FastWay { name: interface.name.clone(), not_in: into.err(), not_out, has_changed }
+        };
+        Ok(found.into_iter().map(way).collect())
+    }
+
+    /// Tells the generation in force of interfaces that it did not know.
+    pub(super) fn fill_devices_anew(&self, manifest: &Manifest, all: &[Interface]) -> Result<(), KernelError> {
+        let directory = self.pins.generation(self.generation()?);
+        maps::Maps::Pinned(&directory).fill(maps::DEVICES, &devices(manifest, all, &self.entries()?))
+    }
 }

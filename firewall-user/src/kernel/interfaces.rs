@@ -26,6 +26,8 @@ pub(super) struct Interface {
     pub(super) controller: Option<u32>,
     /// Is it one whose ports hand their packets to it before the network layer sees them: a bridge, a bond, a team?
     pub(super) has_ports: bool,
+    /// Is it a VRF, which has a routing table of its own and hands packets of its ports to itself once more?
+    pub(super) is_vrf: bool,
     /// Is it one end of a pair, whose packets come with checksums that the other end left to a network card?
     pub(super) is_pair: bool,
     /// Is it attached though nobody asked for it?
@@ -68,6 +70,7 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         address: [0; 6],
         controller: None,
         has_ports: false,
+        is_vrf: false,
         is_pair: false,
         unasked: false,
         rewrites: false,
@@ -83,6 +86,7 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
             LinkAttribute::LinkInfo(info) => {
                 let is = |kind: InfoKind| info.contains(&LinkInfo::Kind(kind));
                 interface.is_pair = is(InfoKind::Veth);
+                interface.is_vrf = is(InfoKind::Vrf);
                 interface.vlan_of = is(InfoKind::Vlan).then_some(0);
                 interface.has_ports =
                     is(InfoKind::Bridge) || is(InfoKind::Bond) || is(InfoKind::Other("team".to_owned()));
@@ -135,6 +139,22 @@ fn is_default(all: &[Interface], interface: &Interface) -> bool {
     !interface.is_loopback && interface.vlan_of.is_none() && !is_port
 }
 
+/// Packets of a VRF's port meet nft's chains twice, as the port's and as the VRF's, and are routed by the VRF's table. Programs see them
+/// once, and have never been tried there.
+pub(super) fn refuse_vrf(all: &[Interface], chosen: &[Interface]) -> Result<(), KernelError> {
+    for interface in chosen {
+        let vrf = all.iter().find(|other| other.is_vrf && interface.controller == Some(other.index));
+        if let Some(Interface { name: vrf, .. }) = vrf.or((interface.is_vrf).then_some(interface)) {
+            return Err(KernelError::Limit(format!(
+                "interface `{}` belongs to the VRF `{vrf}`, whose packets nft judges twice, under both names: rampart cannot do that. \
+                 Name the other interfaces with `-i`",
+                interface.name
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn unknown(all: &[Interface], name: &str) -> KernelError {
     let alike = |other: &&Interface| {
         other.name.len().abs_diff(name.len()) <= 1
@@ -142,4 +162,54 @@ fn unknown(all: &[Interface], name: &str) -> KernelError {
     };
     let suggestion = all.iter().find(alike).map(|interface| interface.name.clone());
     KernelError::NoInterface { name: name.to_owned(), suggestion }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(index: u32, name: &str) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            is_up: true,
+            is_loopback: false,
+            has_ethernet: true,
+            vlan_of: None,
+            below: None,
+            address: [2, 0, 0, 0, 0, 1],
+            controller: None,
+            has_ports: false,
+            is_vrf: false,
+            is_pair: false,
+            unasked: false,
+            rewrites: false,
+            xdp: None,
+        }
+    }
+
+    /// A VRF and its ports are refused by name, what has nothing to do with it is not. (Not every kernel has VRFs to try it with.)
+    #[test]
+    fn a_vrf_and_its_ports_are_refused() {
+        let vrf = Interface { is_vrf: true, ..interface(5, "blue") };
+        let port = Interface { controller: Some(5), ..interface(2, "eth1") };
+        let bridge = Interface { has_ports: true, ..interface(6, "br0") };
+        let bridged = Interface { controller: Some(6), ..interface(3, "eth2") };
+        let all = [interface(1, "eth0"), port.clone(), bridged.clone(), vrf.clone(), bridge.clone()];
+        assert!(refuse_vrf(&all, &[interface(1, "eth0"), bridged, bridge]).is_ok());
+        for refused in [port, vrf] {
+            let name = refused.name.clone();
+            let error = refuse_vrf(&all, &[interface(1, "eth0"), refused]).expect_err("a VRF").to_string();
+            assert!(error.contains(&format!("`{name}` belongs to the VRF `blue`")), "{error}");
+        }
+    }
+
+    /// The words in which the kernel tells of a VRF.
+    #[test]
+    fn a_vrf_is_known_by_its_kind() {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName("blue".to_owned()));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vrf)]));
+        assert!(describe(&link).is_some_and(|found| found.is_vrf));
+    }
 }

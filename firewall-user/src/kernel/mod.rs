@@ -62,6 +62,7 @@ pub use cookies::takes_cookies;
 pub use error::KernelError;
 pub use events::Events;
 pub use examine::{Candidate, Machine, candidates, other_rulesets};
+pub use fast::FastWay;
 pub use floods::FloodState;
 pub use flows::{Flow, Flows};
 pub use forget::Forgetter;

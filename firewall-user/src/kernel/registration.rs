@@ -9,7 +9,7 @@ use firewall_common::{
 };
 
 use super::{
-    Attached, Instance, KernelError, attach,
+    Attached, Instance, KernelError, attach, fast,
     interfaces::{self, Interface},
     maps, object,
 };
@@ -22,25 +22,31 @@ use crate::{
 impl Instance {
     /// Attaches to interfaces that are up now and were not there, or not up, at the last apply.
     pub fn attach_new(&self) -> Result<Vec<Attached>, KernelError> {
-        let all = interfaces::list()?;
+        let manifest = self.manifest()?;
+        let all = fast::trusted(&manifest)?;
         let entries = self.entries()?;
         let is_attached = |one: &Interface| {
             entries.iter().any(|(_, entry)| entry.ifindex == one.index && entry.flags & attach::NAME_ONLY == 0)
         };
         let is_new = |one: &Interface| one.is_up && one.index < MAX_IFINDEX && one.xdp.is_none() && !is_attached(one);
-        let fresh: Vec<_> = interfaces::choose(&all, &[]).unwrap_or_default().into_iter().filter(is_new).collect();
+        let is_taken = |one: &Interface| is_new(one) && interfaces::refuse_vrf(&all, std::slice::from_ref(one)).is_ok();
+        let chosen = interfaces::choose(&all, &[]).unwrap_or_default();
+        let fresh: Vec<_> =
+            chosen.into_iter().filter(is_taken).map(|one| Interface { rewrites: manifest.rewrites(), ..one }).collect();
         if fresh.is_empty() {
             return Ok(Vec::new());
         }
         let _lock = self.lock()?;
-        let config = self.manifest()?.config;
         // Only the entry programs are used, which find the generation in force by themselves.
         let empty = language::parse_text("empty", "", &Options::default())
             .ok()
             .and_then(|parsed| compile::compile(&parsed.ruleset, None).ok())
             .ok_or_else(|| KernelError::Damaged("no empty ruleset".to_owned()))?;
         let mut ebpf = object::load(&self.pins, &object::Shape::of(&empty, 0, self.buckets))?;
-        let attached = self.attach_all(&mut ebpf, &fresh, (&all, &config))?;
+        let attached = self.attach_all(&mut ebpf, &fresh, (&all, &manifest.config))?;
+        if manifest.has_fast_path() {
+            self.fill_devices_anew(&manifest, &all)?;
+        }
         Ok(attached.iter().filter_map(|(place, entry)| Attached::of(*place, entry, true)).collect())
     }
 

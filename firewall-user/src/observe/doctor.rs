@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{status::FlowUse, words::printable};
 use crate::{
     compile::SCHEMA,
-    kernel::{Addresses, Attached, Candidate, Ingress, Machine},
+    kernel::{Addresses, Attached, Candidate, FastWay, Ingress, Machine},
 };
 
 /// How much a finding matters.
@@ -193,6 +193,18 @@ pub fn addresses(found: &Addresses) -> Finding {
             "addresses",
             format!("rules (`fib .. type`) know the addresses of this host ({entries}), an agent follows them"),
         ),
+    }
+}
+
+/// Do packets take the fast path by an interface? Only asked about rulesets that have one.
+pub fn fast_way(way: &FastWay) -> Finding {
+    let text = super::status::fast_way(way);
+    let text = text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest);
+    let (subject, text) = (printable(&way.name), format!("fast path: {text}"));
+    match (&way.not_in, &way.not_out, way.has_changed) {
+        (.., true) => Finding::problem(&subject, text, "`rampart apply` tells the programs"),
+        (None, None, false) => Finding::ok(&subject, text),
+        (..) => Finding::note(&subject, text),
     }
 }
 

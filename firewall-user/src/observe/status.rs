@@ -10,7 +10,7 @@ use super::words::{bytes, counted, printable, seconds, size};
 use crate::{
     compile::{Manifest, SCHEMA},
     config::{Conntrack, WhenFull, WhenSetFull},
-    kernel::{Attached, FloodState, Ingress},
+    kernel::{Attached, FastWay, FloodState, Ingress},
 };
 
 /// Everything that `rampart status` tells.
@@ -23,6 +23,8 @@ pub struct Report<'a> {
     pub trial: Trial,
     /// Where it is attached.
     pub interfaces: &'a [Attached],
+    /// What the fast path is to them, if the ruleset has one.
+    pub fast_ways: &'a [FastWay],
     /// The connections.
     pub flows: FlowUse,
     /// Floods of first segments, if they are watched for.
@@ -122,6 +124,27 @@ pub fn attachment_json(attached: &Attached) -> Value {
     })
 }
 
+/// `eth0: in and out`, or why not.
+pub fn fast_way(way: &FastWay) -> String {
+    let FastWay { name, not_in, not_out, has_changed } = way;
+    let mut text = match (not_in, not_out) {
+        (None, None) => "in and out".to_owned(),
+        (Some(why), Some(other)) if why == other => format!("none: {why}"),
+        (Some(why), Some(other)) => format!("none: not in, {why}; not out, {other}"),
+        (Some(why), None) => format!("out only: {why}"),
+        (None, Some(why)) => format!("in only: {why}"),
+    };
+    if *has_changed {
+        text.push_str(" (it was otherwise when the rules were put in force: `rampart apply` takes note)");
+    }
+    format!("{}: {}", printable(name), printable(&text))
+}
+
+fn fast_way_json(way: &FastWay) -> Value {
+    let FastWay { name, not_in, not_out, has_changed } = way;
+    json!({ "name": name, "not_in": not_in, "not_out": not_out, "changed": has_changed })
+}
+
 impl Report<'_> {
     /// As lines.
     pub fn text(&self) -> String {
@@ -148,6 +171,10 @@ impl Report<'_> {
             0 => format!("interfaces  {text}"),
             _ => format!("            {text}"),
         }));
+        lines.extend(self.fast_ways.iter().map(fast_way).enumerate().map(|(at, text)| match at {
+            0 => format!("fast path   {text}"),
+            _ => format!("            {text}"),
+        }));
         if self.interfaces.is_empty() {
             lines.push("interfaces  none: nothing is filtered".to_owned());
         }
@@ -172,6 +199,7 @@ impl Report<'_> {
             },
             "trial": self.trial.json(),
             "interfaces": self.interfaces.iter().map(attachment_json).collect::<Vec<_>>(),
+            "fast_path": self.fast_ways.iter().map(fast_way_json).collect::<Vec<_>>(),
             "connections": { "live": live, "capacity": capacity, "memory_bytes": memory, "stats": stats_json(&stats),
                 "fragments_never_completed": never_completed },
             "syn_flood": self.floods.as_ref().map(flood_json),

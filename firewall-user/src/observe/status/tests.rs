@@ -44,6 +44,19 @@ fn a_step_down_has_its_reason() {
     assert_eq!(attachment(&gone), "eth0: in by tc, out by tcx, but the interface is gone");
 }
 
+#[test]
+fn why_there_is_no_fast_path() {
+    let way = |not_in: Option<&str>, not_out: Option<&str>, has_changed| {
+        let [not_in, not_out] = [not_in, not_out].map(|why| why.map(str::to_owned));
+        fast_way(&FastWay { name: "eth0".to_owned(), not_in, not_out, has_changed })
+    };
+    assert_eq!(way(None, None, false), "eth0: in and out");
+    assert_eq!(way(Some("a"), Some("a"), false), "eth0: none: a");
+    assert_eq!(way(Some("a"), Some("b"), false), "eth0: none: not in, a; not out, b");
+    assert_eq!(way(Some("a"), None, false), "eth0: out only: a");
+    assert!(way(None, Some("b"), true).starts_with("eth0: in only: b (it was otherwise"));
+}
+
 fn report<'a>(manifest: &'a Manifest, interfaces: &'a [Attached], trial: Trial) -> Report<'a> {
     let flows = FlowUse {
         live: 12,
@@ -52,7 +65,7 @@ fn report<'a>(manifest: &'a Manifest, interfaces: &'a [Attached], trial: Trial) 
         stats: FlowStats { refused: 3, ..FlowStats::default() },
         never_completed: 0,
     };
-    Report { generation: 7, manifest, trial, interfaces, flows, floods: None, lost_events: 0 }
+    Report { generation: 7, manifest, trial, interfaces, fast_ways: &[], flows, floods: None, lost_events: 0 }
 }
 
 #[test]
