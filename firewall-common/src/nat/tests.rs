@@ -201,6 +201,107 @@ proptest! {
     }
 }
 
+/// A frame with so many extension headers in front of what follows; options of IPv4 it has already.
+fn with_extensions(frame: &[u8], extensions: usize) -> Vec<u8> {
+    // Hop-by-hop options, destination options, a routing header that has done its part (RFC 8200, section 4).
+    let bodies = [
+        (0, vec![0, 1, 4, 0, 0, 0, 0]),
+        (60, vec![1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (43, vec![0, 0, 0, 0, 0, 0, 0]),
+    ];
+    let (mut network, rest) = (frame[14..54].to_vec(), &frame[54..]);
+    let (mut chain, mut last) = (Vec::new(), 6);
+    let upper = network[6];
+    for (number, body) in &bodies[..extensions] {
+        if chain.is_empty() {
+            network[last] = *number;
+        } else {
+            chain[last] = *number;
+        }
+        last = chain.len();
+        chain.push(upper);
+        chain.extend(body);
+    }
+    let length = u16::from_be_bytes([network[4], network[5]]) + chain.len() as u16;
+    network[4..6].copy_from_slice(&length.to_be_bytes());
+    [&frame[..14], &network, &chain, rest].concat()
+}
+
+/// The fragments of a frame (RFC 791, 3.2; RFC 8200, 4.5): the first one with so many units of eight bytes of what the network header is in
+/// front of, the second with the rest.
+fn fragments(frame: &[u8], v4: bool, units: usize) -> [Vec<u8>; 2] {
+    let header = if v4 { usize::from(frame[14] & 15) * 4 } else { 40 };
+    let (network, body) = (&frame[14..14 + header], &frame[14 + header..]);
+    let cut = (units * 8).min(body.len());
+    [(0, &body[..cut], true), (cut, &body[cut..], false)].map(|(offset, bytes, more)| {
+        let mut network = network.to_vec();
+        let mut extension = Vec::new();
+        let place = (offset / 8) as u16;
+        if v4 {
+            network[2..4].copy_from_slice(&((header + bytes.len()) as u16).to_be_bytes());
+            network[6..8].copy_from_slice(&(place | if more { 0x2000 } else { 0 }).to_be_bytes());
+            network[10..12].copy_from_slice(&[0, 0]);
+            let sum = checksum_of(&[&network]);
+            network[10..12].copy_from_slice(&sum.to_be_bytes());
+        } else {
+            extension = [&[network[6], 0][..], &(place << 3 | u16::from(more)).to_be_bytes(), &[0, 0, 0, 9]].concat();
+            network[6] = 44;
+            network[4..6].copy_from_slice(&((8 + bytes.len()) as u16).to_be_bytes());
+        }
+        [&frame[..14], &network, &extension, bytes].concat()
+    })
+}
+
+proptest! {
+    /// The same of fragments and of packets behind extension headers: each becomes what a sender with the other address and port would
+    /// have sent, and the original again.
+    #[test]
+    fn rewritten_fragments_are_those_of_the_rewritten_packet(
+        v4: bool,
+        kind in 0..3_usize,
+        options in 0..4_usize,
+        // Odd lengths as well as even ones, with room for two fragments.
+        payload in proptest::collection::vec(any::<u8>(), 24..200),
+        addresses: [u128; 2],
+        ports: [u16; 2],
+        (address, port) in any::<(u128, u16)>(),
+        (source, without) in any::<(bool, bool)>(),
+        units in 3..6_usize,
+        is_cut: bool,
+    ) {
+        let protocol = [tcp::PROTOCOL, udp::PROTOCOL, if v4 { icmp::PROTOCOL } else { icmp::PROTOCOL_V6 }][kind];
+        let end = if kind == 2 { 0 } else { usize::from(!source) };
+        let (mut others, mut other_ports) = (addresses, ports);
+        others[usize::from(!source)] = address;
+        other_ports[end] = port;
+        let made = |addresses, ports| {
+            let whole = frame(v4, protocol, if v4 { options } else { 0 }, &payload, addresses, ports, without);
+            match (v4, is_cut) {
+                (_, true) => fragments(&whole, v4, units).to_vec(),
+                (true, false) => vec![whole],
+                (false, false) => vec![with_extensions(&whole, options)],
+            }
+        };
+        let change = Rewrite {
+            source,
+            old: words_of(addresses[usize::from(!source)], v4),
+            new: words_of(address, v4),
+            ports: Some((ports[end], port)),
+        };
+        let back = Rewrite { source, old: change.new, new: change.old, ports: Some((port, ports[end])) };
+        for (before, after) in made(addresses, ports).into_iter().zip(made(others, other_ports)) {
+            let mut packet = Packet::EMPTY;
+            prop_assert_eq!(parse::parse(&before[..], parse::Start::ETHERNET, &mut packet), Ok(()));
+            prop_assert_eq!(packet.get(Field::Fragment) != 0, is_cut);
+            let memory = Memory(RefCell::new(before.clone()));
+            prop_assert!(rewrite(&memory, &packet, &change));
+            prop_assert_eq!(&*memory.0.borrow(), &after);
+            prop_assert!(rewrite(&memory, &packet, &back));
+            prop_assert_eq!(&*memory.0.borrow(), &before);
+        }
+    }
+}
+
 #[test]
 fn ports_are_kept_where_they_can_be() {
     assert_eq!(port_within(2005, ports(2000, 2009), 7), 2005);
