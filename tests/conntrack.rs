@@ -9,6 +9,8 @@ mod support;
 mod commit;
 #[path = "conntrack/crowd.rs"]
 mod crowd;
+#[path = "conntrack/ended.rs"]
+mod ended;
 #[path = "conntrack/errors.rs"]
 mod errors;
 #[path = "conntrack/open.rs"]

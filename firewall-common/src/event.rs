@@ -1,6 +1,12 @@
 //! The records that leave through the ring buffer.
 
+mod ended;
+
+pub use self::ended::{End, killed, untold};
 use crate::verdict::{REASONS, Reason};
+
+/// [`Event::hook`] of what no packet told.
+pub const NO_HOOK: u32 = u32::MAX;
 
 /// Declares the kinds once: number, name and meaning, so that events, filters and documentation cannot disagree.
 macro_rules! kinds {
@@ -49,7 +55,7 @@ kinds! {
     Dropped = 1, "dropped", "a packet was dropped";
     Logged = 2, "logged", "a rule with a `log` statement was met";
     New = 3, "new", "a connection was entered into the state table";
-    Closed = 4, "closed", "a connection has ended: by a reset, or by the last FIN or SHUTDOWN";
+    Closed = 4, "closed", "a connection has ended: by a reset, by the last FIN or SHUTDOWN, because its time ran out, for another one, or by a command";
     TableFull = 5, "table_full", "a connection found no room in the state table: once a second at most, with its packet";
     NatExhausted = 6, "nat_exhausted", "a translated connection found no free port: once a second at most, with its packet";
     FloodOn = 7, "flood_on", "a flood has begun";
@@ -79,9 +85,9 @@ pub struct Event {
     pub reason: u32,
     /// The rule or policy, as in [`crate::image::Insn::rule`].
     pub rule: u32,
-    /// Number of the log statement.
+    /// Number of the log statement; of [`Kind::Closed`] how it ended, [`End`].
     pub log: u32,
-    /// The hook, [`crate::image::Hook`].
+    /// The hook, [`crate::image::Hook`], or [`NO_HOOK`].
     pub hook: u32,
     /// The interface the packet came in by, or leaves by at output.
     pub ifindex: u32,
@@ -176,6 +182,35 @@ impl Event {
             age: word(192)?,
             state: word(196)?,
         })
+    }
+
+    /// The bytes of its record, which [`Event::from_bytes`] reads.
+    pub fn to_bytes(&self) -> [u8; size_of::<Self>()] {
+        let Self { time_ns, suppressed, more, kind, generation, reason, rule, log, hook, ifindex, length, .. } = *self;
+        let Self { ct_state, ether_type, source, destination, nfproto, protocol, source_port, .. } = *self;
+        let Self { destination_port, icmp, tcp_flags, translated, translated_ports, numbers, age, state, .. } = *self;
+        let mut bytes = [0; size_of::<Self>()];
+        let mut at = 0;
+        let mut put = |part: &[u8]| {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        };
+        for long in [time_ns, suppressed, more] {
+            put(&long.to_ne_bytes());
+        }
+        let words = [kind, generation, reason, rule, log, hook, ifindex, length, ct_state, ether_type].into_iter();
+        let words = words.chain(source).chain(destination);
+        let words = words.chain([nfproto, protocol, source_port, destination_port, icmp, tcp_flags]);
+        for word in words.chain(translated.into_iter().flatten()).chain(translated_ports) {
+            put(&word.to_ne_bytes());
+        }
+        for long in numbers {
+            put(&long.to_ne_bytes());
+        }
+        for word in [age, state] {
+            put(&word.to_ne_bytes());
+        }
+        bytes
     }
 }
 

@@ -269,6 +269,8 @@ pub struct Claim {
     pub way: usize,
     /// Whom it was taken from.
     pub victim: Victim,
+    /// The word that it had.
+    pub word: Slot,
 }
 
 /// Whom a place was taken from.
@@ -335,7 +337,12 @@ fn take<W: SlotWords>(slots: &W, found: u64, (now, evict): (u32, bool), elsewher
         return None;
     }
     let claimed = Slot::new(0, State::CLAIMED, now.wrapping_add(CLAIM_TICKS)).0;
-    slots.compare_exchange(way, word, claimed).then_some(Claim { elsewhere, way, victim: victim(worth_found) })
+    slots.compare_exchange(way, word, claimed).then_some(Claim {
+        elsewhere,
+        way,
+        victim: victim(worth_found),
+        word: Slot(word),
+    })
 }
 
 #[inline(always)]

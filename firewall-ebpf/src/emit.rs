@@ -6,13 +6,14 @@ use firewall_common::{
     nat::words,
     packet::{Field, NFPROTO_IPV4, Packet},
     parse::tagged,
+    table::{Entry, Slot},
     verdict::{Reason, Verdict},
 };
 
 use crate::{
     bucket, conntrack, maps, nat,
-    verifier::{self, forget},
-    work::Work,
+    verifier::{self, forget, forget_u64},
+    work::{GONE, Work},
 };
 
 /// Tells of a drop. Packets by no registered interface are the probes of an apply, of which nobody wants to know.
@@ -205,7 +206,7 @@ pub extern "C" fn tell_closed(path: u32, state: u32) -> u32 {
     // SAFETY: the record is ours to fill until it is submitted, and every field is written.
     let event = unsafe { &mut *record.as_mut_ptr() };
     event.kind = Kind::Closed as u32;
-    event.generation = entry.generation;
+    event.generation = entry.author();
     event.reason = 0;
     event.rule = entry.rule;
     event.log = 0;
@@ -218,6 +219,75 @@ pub extern "C" fn tell_closed(path: u32, state: u32) -> u32 {
     } else if conntrack::direction(work, entry) == Direction::Reply {
         turn(event);
     }
+    finish(event, budget, own);
+    record.submit(0);
+    1
+}
+
+/// Keeps what a connection was whose place another one takes, until [`gone`] tells of it: the stack is too short for that where places
+/// are taken. Its word is in `work.scratch`.
+#[inline(always)]
+pub fn keep_gone(work: &mut Work, entry: &Entry) {
+    let word = forget_u64(&work.scratch);
+    if event::untold(Slot(word), work.tick) != 0 {
+        let at = forget(&work.gone_count) as usize & (GONE - 1);
+        work.gone[at] = *entry;
+        work.gone_words[at] = word;
+        work.gone_count += 1;
+    }
+}
+
+/// Tells of the connections whose places the packet's one took.
+#[inline(always)]
+pub fn gone(work: &Work) {
+    if forget(&work.gone_count) != 0 {
+        tell_all_gone(work.path);
+    }
+}
+
+/// Tells of each, and counts those for which there was no room to be kept.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_all_gone(path: u32) -> u32 {
+    verifier::frame();
+    let Some(work) = maps::work_of(path) else { return 0 };
+    for at in 0..GONE as u32 {
+        if at < forget(&work.gone_count) {
+            tell_gone(path, at);
+        }
+    }
+    if let Some(budget) = maps::BUDGET.get_ptr_mut(0) {
+        let more = u64::from(forget(&work.gone_count).saturating_sub(GONE as u32));
+        // SAFETY: this CPU's value.
+        unsafe {
+            (*budget).suppressed += more;
+            (*budget).lost += more;
+        }
+    }
+    0
+}
+
+/// Tells of one of them. A function of its own, as [`tell`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_gone(path: u32, at: u32) -> u32 {
+    verifier::frame();
+    let Some(work) = maps::work_of(path) else { return 0 };
+    let at = at as usize & (GONE - 1);
+    let (entry, word) = (&work.gone[at], Slot(work.gone_words[at]));
+    if entry.is_alias() {
+        return 0;
+    }
+    let author = event::author(Kind::Closed as u32, 0, entry.rule);
+    let Some((budget, own)) = take(work, author, false) else { return 0 };
+    let Some(mut record) = maps::EVENTS.reserve::<Event>(0) else {
+        own.refuse();
+        budget.refuse();
+        return 0;
+    };
+    // SAFETY: the record is ours to fill until it is submitted, and every field is written.
+    let event = unsafe { &mut *record.as_mut_ptr() };
+    event.set_ended(entry, word, (work.now_ns, work.tick));
     finish(event, budget, own);
     record.submit(0);
     1

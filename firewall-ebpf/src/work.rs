@@ -13,9 +13,13 @@ use firewall_common::{
     nat::Ends,
     packet::Packet,
     read,
+    table::Entry,
 };
 
 use crate::{nat::Change, sets::Gathered};
+
+/// Connections that may make room for one: a translated one has up to three places; a power of two.
+pub const GONE: usize = 4;
 
 /// The state of one packet on its way through the pipeline: a per-CPU map value, because the stack is 512 bytes and
 /// because the verifier forgets what is stored in a map, which keeps its work small.
@@ -161,6 +165,12 @@ pub struct Work {
     pub numbers: [u64; 4],
     /// As above.
     pub told_reason: u32,
+    /// Connections whose places a new one took, see [`crate::emit::keep_gone`].
+    pub gone: [Entry; GONE],
+    /// The words of their places.
+    pub gone_words: [u64; GONE],
+    /// How many they are.
+    pub gone_count: u32,
     /// What a SYN offers, [`firewall_common::conntrack::Terms`] as a number.
     pub offer: u32,
 }

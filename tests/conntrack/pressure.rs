@@ -18,7 +18,7 @@ use firewall_user::kernel::{Instance, Side};
 
 use super::support::{FLOWS, Firewall, packets::between, sequence::flags};
 
-const OPEN: &str = "table inet filter {
+pub const OPEN: &str = "table inet filter {
     chain input {
         type filter hook input priority filter; policy drop;
         ct state established counter accept comment \"established\"
@@ -29,19 +29,19 @@ const OPEN: &str = "table inet filter {
 }";
 
 /// An address of 198.18.0.0/15 (RFC 2544).
-fn stranger(number: u32) -> IpAddr {
+pub fn stranger(number: u32) -> IpAddr {
     Ipv4Addr::from_bits(0xc612_0000 + number).into()
 }
 
-fn syn(number: u32) -> Frame {
+pub fn syn(number: u32) -> Frame {
     between(stranger(number), SERVER, Tcp::new(40000, 22, flags("S")))
 }
 
-fn question(number: u32) -> Frame {
+pub fn question(number: u32) -> Frame {
     between(stranger(number), SERVER, Udp::new(40000, 53))
 }
 
-fn answer(number: u32) -> Frame {
+pub fn answer(number: u32) -> Frame {
     between(SERVER, stranger(number), Udp::new(53, 40000))
 }
 

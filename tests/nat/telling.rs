@@ -53,7 +53,7 @@ fn conns_and_why_show_both_sides() {
 }
 
 #[test]
-fn events_of_new_connections_show_both_sides() {
+fn events_of_connections_show_both_sides() {
     let field = Field::new(By::Rampart, &format!("table inet t {{\n{MASQUERADE}\n}}\n"));
     let rampart = Rampart::on(&field.routed.router);
     let monitor = rampart.start(&["monitor", "--json", "--filter", "new", "--filter", "dport=80"]);
@@ -75,6 +75,23 @@ fn events_of_new_connections_show_both_sides() {
     assert_eq!(
         event["nat"],
         json!({ "src": "198.51.100.254", "dst": "198.51.100.1", "sport": port, "dport": 80 }),
+        "{event}"
+    );
+    // And of those that end.
+    let monitor = rampart.start(&["monitor", "--json", "--filter", "closed"]);
+    let lines = (0..30).find_map(|_| {
+        let here = field.routed.client.run(|| UdpSocket::bind(at(CLIENT, 40_100)).expect("a socket"));
+        here.send_to(b"hello", at(FAR_SERVER, 80)).expect("sent");
+        rampart.run(&["conns", "kill", "--sport", "40100"]).check();
+        let lines = monitor.lines_until(Duration::from_secs(1), |line| line.contains("40100"));
+        (!lines.is_empty()).then_some(lines)
+    });
+    let line = lines.expect("an event").pop().expect("a line");
+    let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&event["event"], &event["closed"]["end"]), (&json!("closed"), &json!("killed")), "{event}");
+    assert_eq!(
+        event["nat"],
+        json!({ "src": "198.51.100.254", "dst": "198.51.100.1", "sport": 40_100, "dport": 80 }),
         "{event}"
     );
     std::mem::forget(rampart);

@@ -1,7 +1,13 @@
 //! Records and their budget.
 
-use super::{AUTHORS, Budget, EVENTS_PER_TICK, Kind, author};
-use crate::verdict::Reason;
+use super::{AUTHORS, Budget, EVENTS_PER_TICK, End, Event, Kind, NO_HOOK, author, killed, untold};
+use crate::{
+    conntrack::{Phase, State},
+    flow::{Endpoint, Tuple},
+    parse::tagged,
+    table::{Entry, Slot},
+    verdict::Reason,
+};
 
 #[test]
 fn a_budget_is_per_tick() {
@@ -118,5 +124,62 @@ fn an_event_is_read_field_by_field() {
     assert_eq!(event, expected);
     for length in 0..bytes.len() {
         assert_eq!(Event::from_bytes(&bytes[..length]), None, "{length} bytes");
+    }
+}
+
+/// Who took the place of a connection tells how it ended, unless there was none, or the packet that ended it told.
+#[test]
+fn how_a_connection_ended() {
+    let now = 5_u32;
+    let rows = [
+        (Phase::Open, 0, End::Timeout),
+        (Phase::Open, now, End::Timeout),
+        (Phase::Established, now.wrapping_sub(1000), End::Timeout),
+        (Phase::SynSent, now + 1, End::Evicted),
+        (Phase::TimeWait, now + 100, End::Packet),
+        (Phase::TimeWait, 0, End::Packet),
+        (Phase::Close, 0, End::Packet),
+        (Phase::Free, 0, End::Packet),
+        (Phase::Claimed, 0, End::Packet),
+    ];
+    for (phase, expires, expected) in rows {
+        assert_eq!(untold(Slot::new(7, State::new(phase), expires), now), expected as u32, "{phase:?} {expires}");
+    }
+    let word = killed(Slot::new(7, State::new(Phase::Established), now + 9), now);
+    assert!(!word.is_live(now) && !word.is_live(now + 1_000_000), "it is gone");
+    assert_eq!((word.tag(), word.state()), (7, State::new(Phase::Established)));
+    for later in [0, 1, 1_000_000] {
+        assert_eq!(untold(word, now + later), End::Killed as u32);
+    }
+}
+
+/// It is told of as its first packet had it, whichever end has the higher address.
+#[test]
+fn an_ended_connection_as_an_event() {
+    for (from, to) in [(1, 2), (2, 1)] {
+        let end = |address, port| Endpoint { address: [address, 0], port };
+        let tuple = Tuple { source: end(from, 40_000), destination: end(to, 53), protocol: 17, family: 2 };
+        let (key, source_is_high) = tuple.key(0);
+        let entry = Entry {
+            key,
+            created: 10,
+            originator_is_high: source_is_high.into(),
+            packets: [3, 2],
+            bytes: [300, 200],
+            rule: 6,
+            generation: 4,
+            ifindex: 9,
+            ..Entry::default()
+        };
+        let mut event = Event { suppressed: 1, ..Event::default() };
+        event.set_ended(&entry, Slot::new(7, State::new(Phase::Open), 50), (1_000, 60));
+        assert_eq!((event.source[0], event.destination[0]), (from as u32, to as u32));
+        assert_eq!((event.source_port, event.destination_port), (tagged(17, 40_000), tagged(17, 53)));
+        assert_eq!((event.numbers, event.age), ([3, 300, 2, 200], 50));
+        assert_eq!((event.rule, event.generation, event.ifindex, event.hook), (6, 4, 9, NO_HOOK));
+        assert_eq!((event.kind, event.log), (Kind::Closed as u32, End::Timeout as u32));
+        assert_eq!(event.suppressed, 1, "not its own to say");
+        #[cfg(feature = "user")]
+        assert_eq!(Event::from_bytes(&event.to_bytes()), Some(event));
     }
 }

@@ -172,8 +172,9 @@ fn a_claim(
         elsewhere: bucket == "alternate",
         way,
         victim: if put_out { Victim::Embryonic } else { Victim::Nobody },
+        word: Slot(0),
     });
-    assert_eq!(claimed, expected);
+    assert_eq!(who(claimed), expected);
     for (elsewhere, words) in [(false, &home), (true, &alternate)] {
         for (way, before) in before[usize::from(elsewhere)].into_iter().enumerate() {
             if claimed.is_some_and(|claim| claim.way == way && claim.elsewhere == elsewhere) {
@@ -186,6 +187,11 @@ fn a_claim(
     }
 }
 
+/// A claim but for the word that its place had.
+fn who(claimed: Option<Claim>) -> Option<Claim> {
+    claimed.map(|claim| Claim { word: Slot(0), ..claim })
+}
+
 /// The preferred place is taken when it is free, whatever else is; when it is not, it is like any other.
 #[rstest]
 #[case::free(3, Some(("home", 3, Victim::Nobody)))]
@@ -194,8 +200,9 @@ fn a_claim_of_the_preferred_place(#[case] preferred: usize, #[case] expected: Op
     let view = |words| View { words, noted: Cell::new(0) };
     let (home, alternate) = (bucket(&[("free", 0), ("syn sent", 1), ("stream", -1)]), bucket(&[("free", 0)]));
     let claimed = super::claim(&view(&home), &view(&alternate), preferred, (NOW, false));
-    let expected = expected.map(|(bucket, way, victim)| Claim { elsewhere: bucket == "alternate", way, victim });
-    assert_eq!(claimed, expected);
+    let expected =
+        expected.map(|(bucket, way, victim)| Claim { elsewhere: bucket == "alternate", way, victim, word: Slot(0) });
+    assert_eq!(who(claimed), expected);
 }
 
 /// What is over makes room when nothing embryonic is there, whatever the settings say.
@@ -236,19 +243,20 @@ fn check_claim(home: &[(&str, i32)], alternate: &[(&str, i32)], evict: bool, exp
     let view = |words| View { words, noted: Cell::new(0) };
     let (home, alternate) = (bucket(home), bucket(alternate));
     let claimed = super::claim(&view(&home), &view(&alternate), LAST, (NOW, evict));
-    let expected = expected.map(|(bucket, way, victim)| Claim { elsewhere: bucket == "alternate", way, victim });
-    assert_eq!(claimed, expected);
+    let expected =
+        expected.map(|(bucket, way, victim)| Claim { elsewhere: bucket == "alternate", way, victim, word: Slot(0) });
+    assert_eq!(who(claimed), expected);
 }
 
 #[test]
 fn a_claim_holds_for_some_ticks() {
     let (home, alternate) = (bucket(&[("syn sent", 100), ("unreplied", 200)]), bucket(&[]));
-    let at_home = |way, victim| Some(Claim { elsewhere: false, way, victim });
-    assert_eq!(claim(&home, &alternate, NOW), at_home(1, Victim::Embryonic));
-    assert_eq!(claim(&home, &alternate, NOW), at_home(2, Victim::Embryonic));
+    let at_home = |way, victim| Some(Claim { elsewhere: false, way, victim, word: Slot(0) });
+    assert_eq!(who(claim(&home, &alternate, NOW)), at_home(1, Victim::Embryonic));
+    assert_eq!(who(claim(&home, &alternate, NOW)), at_home(2, Victim::Embryonic));
     assert_eq!(claim(&home, &alternate, NOW), None);
     assert_eq!(claim(&home, &alternate, NOW + CLAIM_TICKS - 1), None);
-    assert_eq!(claim(&home, &alternate, NOW + CLAIM_TICKS), at_home(1, Victim::Nobody));
+    assert_eq!(who(claim(&home, &alternate, NOW + CLAIM_TICKS)), at_home(1, Victim::Nobody));
 }
 
 /// Another CPU is always faster.
@@ -419,7 +427,7 @@ proptest! {
         let expected = kinds.into_iter().find(|(_, may_go)| any(*may_go));
         let claimed = claim(&buckets[0], &buckets[1], NOW);
         prop_assert_eq!(claimed.map(|claim| claim.victim), expected.map(|(victim, _)| victim));
-        if let (Some(Claim { elsewhere, way, victim: _ }), Some((_, may_go))) = (claimed, expected) {
+        if let (Some(Claim { elsewhere, way, victim: _, word: _ }), Some((_, may_go))) = (claimed, expected) {
             let taken = Slot(if elsewhere { alternate[way] } else { home[way] });
             prop_assert!(may_go(taken));
             // Of those that are over, the one nearest its end.

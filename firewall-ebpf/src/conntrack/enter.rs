@@ -27,18 +27,21 @@ pub fn commit<F: Frame>(frame: &F, work: &mut Work) -> Verdict {
     if work.packet.get(Field::L4Header) == u32::from(tcp::PROTOCOL) | L4_PRESENT {
         read_offer(frame, work);
     }
-    if nat::is_used() && forget(&work.nat) & nat::WANTED != 0 {
-        let verdict = Verdict::stored(nat::nat_enter(work.path));
-        if verdict.is_pass() {
-            emit::new_flow(work);
-        }
-        return verdict;
+    work.gone_count = 0;
+    work.outcome = if nat::is_used() && forget(&work.nat) & nat::WANTED != 0 {
+        nat::nat_enter(work.path)
+    } else if enter(work) {
+        Verdict::PASS.number()
+    } else {
+        Reason::TableFull as u32
+    };
+    emit::gone(work);
+    // Read back, so that it is one way for the verifier.
+    let verdict = Verdict::stored(forget(&work.outcome));
+    if verdict.is_pass() {
+        emit::new_flow(work);
     }
-    if !enter(work) {
-        return Verdict::drop(Reason::TableFull);
-    }
-    emit::new_flow(work);
-    Verdict::PASS
+    verdict
 }
 
 /// Enters the connection; `false` when there is no room. Tried twice, because another CPU may take the same place at the same
@@ -71,6 +74,8 @@ fn try_to_enter(work: &mut Work) -> bool {
     let Some(claim) = table::claim(&home_slots, &alternate_slots, preferred, terms) else {
         return false;
     };
+    work.place = claim.way as u32 + 1;
+    work.scratch = claim.word.0;
     maps::flow_stats(|stats| {
         stats.entered += 1;
         stats.evicted_embryonic += u64::from(claim.victim == Victim::Embryonic);
@@ -81,7 +86,6 @@ fn try_to_enter(work: &mut Work) -> bool {
         // SAFETY: an aligned word of a map value.
         unsafe { verifier::set_bits(slot_word(home, WAYS as u32 + 1), OVERFLOWED) };
     }
-    work.place = claim.way as u32 + 1;
     let place = forget(&work.place);
     let bucket = if claim.elsewhere { alternate } else { home };
     if nat::is_used() && claim.elsewhere {
@@ -90,7 +94,11 @@ fn try_to_enter(work: &mut Work) -> bool {
         work.bucket = table::home(work.hash, mask);
     }
     // SAFETY: the place is claimed: no other CPU writes to it, and readers pass over it.
-    write(work, unsafe { &mut *entry(bucket, place) });
+    let entry = unsafe { &mut *entry(bucket, place) };
+    if maps::is_listening(work.tick) {
+        emit::keep_gone(work, entry);
+    }
+    write(work, entry);
     let expires = work.tick.wrapping_add(maps::ticks(forget(&work.pending_timeout)));
     let word = Slot::new(table::tag(work.hash), State(work.pending as u8), expires);
     // SAFETY: an aligned word of a map value.

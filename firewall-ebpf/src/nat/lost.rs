@@ -5,13 +5,13 @@ use aya_ebpf::{bindings::bpf_fib_lookup as FibLookup, helpers::generated::bpf_fi
 use firewall_common::{
     nat::{self, Kind},
     packet::Field,
-    table::Entry,
+    table::{Entry, Slot},
     verdict::Reason,
 };
 
 use super::{is_v4, known::place_of, local_address};
 use crate::{
-    bucket,
+    bucket, emit,
     fib::head_for,
     maps,
     packet::Frame,
@@ -62,6 +62,10 @@ fn is_own<F: Frame>(frame: &F, work: &mut Work) -> bool {
 /// Ends the connection: its next packet begins another one. The number of the reason to drop this one.
 #[inline(always)]
 pub fn end(work: &Work) -> u32 {
+    let state = Slot(work.slot).state();
+    if !state.is_over() {
+        emit::closed(work, state);
+    }
     for (bucket, place) in [(&work.alias_bucket, &work.alias_place), (&work.bucket, &work.place)] {
         if let Some(bucket) = maps::bucket(forget(bucket)) {
             // SAFETY: an aligned word of a map value.

@@ -1,5 +1,6 @@
 //! Reading events.
 
+mod ended;
 mod hub;
 
 use std::{
@@ -14,8 +15,11 @@ use firewall_common::{
     event::{Event, Listeners},
 };
 
-use self::hub::{Along, Hub};
-use super::{KernelError, Lock, host, lock::Refusal, maps, pins::Pins};
+use self::{
+    ended::Ended,
+    hub::{Along, Hub},
+};
+use super::{Instance, KernelError, Lock, host, lock::Refusal, maps};
 
 /// How long the program sends events after the last sign of a listener, seconds. A listener that is killed is
 /// forgotten after that.
@@ -39,33 +43,34 @@ struct Ring {
     map: RingBuf<MapData>,
     listeners: Array<MapData, Listeners>,
     hub: Hub,
+    ended: Ended,
     /// Not read before; none when it was read already.
     begins: Option<Instant>,
     _lock: Lock,
     #[cfg(feature = "debug-log")]
-    debug_log: (Pins, super::debug_log::DebugLog),
+    debug_log: (super::pins::Pins, super::debug_log::DebugLog),
 }
 
 impl Events {
     /// Reads the ring, or along with who does. What is in the ring already is old news, unless this reader `follows` one
     /// that it read along with.
-    pub(super) fn open(pins: &Pins, follows: bool) -> Result<Self, KernelError> {
+    pub(super) fn open(instance: &Instance, follows: bool) -> Result<Self, KernelError> {
         // Who has the lock may just have begun, or may just be ending.
         for _ in 1..ATTEMPTS {
-            if let Some(events) = Self::try_open(pins, follows, false)? {
+            if let Some(events) = Self::try_open(instance, follows, false)? {
                 return Ok(events);
             }
             thread::sleep(HAND_OVER / ATTEMPTS / 2);
         }
-        Self::try_open(pins, follows, true)?.ok_or(KernelError::EventsTaken { pid: None })
+        Self::try_open(instance, follows, true)?.ok_or(KernelError::EventsTaken { pid: None })
     }
 
-    fn try_open(pins: &Pins, follows: bool, is_last: bool) -> Result<Option<Self>, KernelError> {
-        let (path, socket) = (pins.lock("events"), pins.lock("events.socket"));
+    fn try_open(instance: &Instance, follows: bool, is_last: bool) -> Result<Option<Self>, KernelError> {
+        let (path, socket) = (instance.pins.lock("events"), instance.pins.lock("events.socket"));
         match Lock::take(&path) {
             Ok(lock) => {
                 let hub = Hub::open(&socket).map_err(KernelError::system(socket.display().to_string()))?;
-                Ring::open(pins, lock, hub, follows).map(|ring| Some(Self(From::Ring(Box::new(ring)))))
+                Ring::open(instance, lock, hub, follows).map(|ring| Some(Self(From::Ring(Box::new(ring)))))
             }
             Err(refusal @ Refusal::Held(_)) => match Along::open(&socket) {
                 Ok(along) => Ok(Some(Self(From::Along(along)))),
@@ -111,11 +116,13 @@ impl Events {
 }
 
 impl Ring {
-    fn open(pins: &Pins, lock: Lock, hub: Hub, follows: bool) -> Result<Self, KernelError> {
+    fn open(instance: &Instance, lock: Lock, hub: Hub, follows: bool) -> Result<Self, KernelError> {
+        let pins = &instance.pins;
         let mut ring = Self {
             map: maps::ring(&pins.state())?,
             listeners: maps::array(&pins.state(), maps::LISTENERS)?,
             hub,
+            ended: Ended::open(instance, follows)?,
             begins: Some(Instant::now() + if follows { HAND_OVER } else { Duration::ZERO }),
             _lock: lock,
             #[cfg(feature = "debug-log")]
@@ -132,6 +139,7 @@ impl Ring {
         #[cfg(feature = "debug-log")]
         self.print_debug_log()?;
         self.hub.tend();
+        self.ended.look();
         // Zero means nobody; the clock takes that value once in 36 years.
         let until = host::tick().wrapping_add(ticks_of_seconds(LISTEN_SECONDS)).max(1);
         self.listen(until).map_err(KernelError::map(maps::LISTENERS))
@@ -159,16 +167,16 @@ impl Ring {
             }
             self.begins = None;
         }
-        loop {
-            let Some(item) = self.map.next() else {
-                self.hub.tend();
-                return None;
-            };
+        while let Some(item) = self.map.next() {
             self.hub.pass(&item);
             if let Some(event) = Event::from_bytes(&item) {
                 return Some(event);
             }
         }
+        self.hub.tend();
+        let event = self.ended.next()?;
+        self.hub.pass(&event.to_bytes());
+        Some(event)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Taking connections out of the state table while packets use it: a compare-and-swap on the slot word, as the program
-//! itself does it, in the map's own memory.
+//! itself does it, in the map's own memory. What is forgotten is left to be told of, see [`super::Events`].
 
 use std::{
     io,
@@ -10,7 +10,8 @@ use std::{
 
 use firewall_common::{
     conntrack::State,
-    table::{BUCKET, Slot},
+    event::killed,
+    table::{BUCKET, Bucket, Entry, Slot, WAYS},
 };
 
 use super::{Flow, Instance, KernelError, host, maps};
@@ -45,12 +46,16 @@ impl Forgetter {
     ///
     /// A busy connection's word changes when a packet makes it live longer, so this is tried again by who wants it gone.
     pub fn forget(&self, flow: &Flow) -> bool {
-        let Some(word) = self.word(flow) else { return false };
-        let ended = Slot::new(0, State(0), host::tick()).0;
+        let Some(word) = self.word(flow.bucket, flow.way) else { return false };
         let mut seen = word.load(Ordering::Acquire);
         // Another state or lifetime is the same connection still; another tag is not.
         while Slot(seen).tag() == flow.slot.tag() && Slot(seen).is_live(host::tick()) {
-            match word.compare_exchange(seen, ended, Ordering::AcqRel, Ordering::Acquire) {
+            let ended = if Slot(seen).state().is_over() {
+                Slot::new(0, State(0), host::tick())
+            } else {
+                killed(Slot(seen), host::tick())
+            };
+            match word.compare_exchange(seen, ended.0, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
             }
@@ -58,8 +63,25 @@ impl Forgetter {
         false
     }
 
-    fn word(&self, flow: &Flow) -> Option<&AtomicU64> {
-        let offset = flow.bucket as usize * BUCKET + flow.way * size_of::<u64>();
+    /// The slot word of a place.
+    pub(super) fn word(&self, bucket: u32, way: usize) -> Option<&AtomicU64> {
+        (way < WAYS).then(|| self.at(bucket, way * size_of::<u64>())).flatten()
+    }
+
+    /// The entry of a place, which may be being written to.
+    pub(super) fn entry(&self, bucket: u32, way: usize) -> Option<Entry> {
+        const WORDS: usize = size_of::<Entry>() / size_of::<u64>();
+        let mut words = [0; WORDS];
+        for (index, word) in words.iter_mut().enumerate() {
+            let offset = std::mem::offset_of!(Bucket, entries) + way * size_of::<Entry>() + index * size_of::<u64>();
+            *word = self.at(bucket, offset).filter(|_| way < WAYS)?.load(Ordering::Relaxed);
+        }
+        Some(Entry::from_words(words))
+    }
+
+    /// A word of a bucket.
+    fn at(&self, bucket: u32, offset: usize) -> Option<&AtomicU64> {
+        let offset = bucket as usize * BUCKET + offset;
         if offset + size_of::<u64>() > self.length {
             return None;
         }

@@ -210,7 +210,7 @@ impl Instance {
 
     /// Begins to read events. One who `follows` a reader that ended reads what it left in the ring.
     pub fn events(&self, follows: bool) -> Result<Events, KernelError> {
-        Events::open(&self.pins, follows)
+        Events::open(self, follows)
     }
 
     /// Events that were never sent: over the rate, or no room in the ring.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use firewall_common::{
     conntrack::{CtState, State},
-    event::{Event, Kind},
+    event::{End, Event, Kind, NO_HOOK},
     image::Hook,
     verdict::Reason,
 };
@@ -76,7 +76,8 @@ pub struct Seen<'a> {
     packet: Told,
     kind: Kind,
     reason: Reason,
-    hook: Hook,
+    /// None of what no packet told.
+    hook: Option<Hook>,
 }
 
 impl<'a> Seen<'a> {
@@ -89,8 +90,21 @@ impl<'a> Seen<'a> {
             packet: Told::of(event),
             kind: Kind::from_number(event.kind)?,
             reason: Reason::from_number(event.reason)?,
-            hook: Hook::ALL.into_iter().find(|hook| *hook as u32 == event.hook)?,
+            hook: match event.hook {
+                NO_HOOK => None,
+                number => Some(Hook::ALL.into_iter().find(|hook| *hook as u32 == number)?),
+            },
         })
+    }
+
+    /// The interface; none of a connection that began here.
+    fn interface(&self) -> Option<&'a str> {
+        (self.event.ifindex != 0 || self.hook.is_some()).then_some(self.interface)
+    }
+
+    /// Of a connection that is over, how it ended.
+    fn end(&self) -> &'static str {
+        End::ALL.into_iter().find(|end| *end as u32 == self.event.log).unwrap_or(End::Packet).name()
     }
 
     fn author(&self) -> Author<'a> {
@@ -136,7 +150,7 @@ impl<'a> Seen<'a> {
             EventFilter::Port(wanted) => port(&|(one, other)| one == *wanted || other == *wanted),
             EventFilter::Reason(reason) => self.is_drop() && self.reason == *reason,
             EventFilter::Layer(layer) => self.is_drop() && self.reason.layer() == *layer,
-            EventFilter::Hook(hook) => self.hook == *hook,
+            EventFilter::Hook(hook) => self.hook == Some(*hook),
             EventFilter::Interface(name) => self.interface == name,
         }
     }
@@ -170,8 +184,13 @@ impl<'a> Seen<'a> {
         let state = State(self.event.state as u8).name();
         let age = words::seconds(words::seconds_of_ticks(self.event.age));
         let author = author.map_or_else(String::new, |author| format!(", {author}"));
+        let end = match self.end() {
+            // The state says so.
+            end if end == End::Packet.name() => String::new(),
+            end => format!("{end} in "),
+        };
         format!(
-            ", {state} after {age}, {} in {}, back {} in {}{author}",
+            ", {end}{state} after {age}, {} in {}, back {} in {}{author}",
             words::bytes(bytes),
             counted(packets, "packet"),
             words::bytes(bytes_back),
@@ -184,6 +203,7 @@ impl<'a> Seen<'a> {
         let [packets, bytes, packets_back, bytes_back] = self.event.numbers;
         (self.kind == Kind::Closed).then(|| {
             json!({
+                "end": self.end(),
                 "state": State(self.event.state as u8).name(),
                 "seconds": words::seconds_of_ticks(self.event.age),
                 "packets": { "original": packets, "reply": packets_back },
@@ -210,14 +230,19 @@ impl Tale for Seen<'_> {
 
     fn line(&self, clock: Clock) -> String {
         let way = match self.hook {
-            Hook::Output | Hook::Postrouting | Hook::Egress => "out",
-            Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Ingress => "in",
+            Some(Hook::Output | Hook::Postrouting | Hook::Egress) => "out",
+            // It began here.
+            None if self.event.ifindex == 0 => "out",
+            Some(Hook::Prerouting | Hook::Input | Hook::Forward | Hook::Ingress) | None => "in",
         };
         let mut line = format!("{} {:<7} ", clock.at(self.event.time_ns).time(), self.kind.name());
         if let Some(prefix) = self.log().and_then(|log| log.prefix.as_deref()) {
             let _ = write!(line, "\"{}\" ", printable(prefix));
         }
-        let _ = write!(line, "{way} {} {}", self.interface, self.packet.text());
+        let _ = match self.interface() {
+            Some(interface) => write!(line, "{way} {interface} {}", self.packet.text()),
+            None => write!(line, "{way} {}", self.packet.text()),
+        };
         if let Some(translated) = &self.packet.translated {
             let _ = write!(line, " nat {}", translated.text());
         }
@@ -236,8 +261,8 @@ impl Tale for Seen<'_> {
         let (author, log) = (self.author(), self.log());
         let mut json = blank(self.kind, clock.at(self.event.time_ns), self.event.generation);
         for (key, value) in [
-            ("hook", self.hook.name().into()),
-            ("interface", self.interface.into()),
+            ("hook", self.hook.map(Hook::name).into()),
+            ("interface", self.interface().into()),
             ("reason", dropped.map(Reason::name).into()),
             ("layer", dropped.map(|reason| reason.layer().name()).into()),
             ("peer_sees", self.peer_sees().into()),
