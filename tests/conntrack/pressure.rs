@@ -18,7 +18,7 @@ use firewall_user::kernel::{Instance, Side};
 
 use super::support::{FLOWS, Firewall, packets::between, sequence::flags};
 
-pub const OPEN: &str = "table inet filter {
+pub(crate) const OPEN: &str = "table inet filter {
     chain input {
         type filter hook input priority filter; policy drop;
         ct state established counter accept comment \"established\"
@@ -29,19 +29,19 @@ pub const OPEN: &str = "table inet filter {
 }";
 
 /// An address of 198.18.0.0/15 (RFC 2544).
-pub fn stranger(number: u32) -> IpAddr {
+pub(crate) fn stranger(number: u32) -> IpAddr {
     Ipv4Addr::from_bits(0xc612_0000 + number).into()
 }
 
-pub fn syn(number: u32) -> Frame {
+pub(crate) fn syn(number: u32) -> Frame {
     between(stranger(number), SERVER, Tcp::new(40000, 22, flags("S")))
 }
 
-pub fn question(number: u32) -> Frame {
+pub(crate) fn question(number: u32) -> Frame {
     between(stranger(number), SERVER, Udp::new(40000, 53))
 }
 
-pub fn answer(number: u32) -> Frame {
+pub(crate) fn answer(number: u32) -> Frame {
     between(SERVER, stranger(number), Udp::new(53, 40000))
 }
 

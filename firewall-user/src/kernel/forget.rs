@@ -23,6 +23,10 @@ pub struct Forgetter {
     length: usize,
 }
 
+#[expect(unsafe_code, reason = "as below")]
+// SAFETY: the mapping belongs to the process, not to a thread, and its words are atomics.
+unsafe impl Send for Forgetter {}
+
 impl Instance {
     /// Maps the state table, to take connections out of it.
     pub fn forgetter(&self) -> Result<Forgetter, KernelError> {
