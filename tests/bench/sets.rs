@@ -263,7 +263,7 @@ fn load(kind: &Kind) -> (f64, f64) {
     std::fs::write(&file, text).expect("a file");
     let (before, started) = (processor(UsageWho::RUSAGE_CHILDREN), Instant::now());
     let mut command = Command::new(rampart_path());
-    command.args(["set", "load", "--replace", "s", "--file"]).arg(&file).stdout(Stdio::null());
+    command.args(["set", "load", "s", "--file"]).arg(&file).stdout(Stdio::null());
     assert!(command.status().expect("rampart").success(), "rampart set load");
     let took = started.elapsed().as_secs_f64();
     std::fs::remove_file(&file).expect("the file");

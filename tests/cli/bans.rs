@@ -10,7 +10,7 @@ use std::{
 };
 
 use firewall_tests::{
-    command::{Background, Rampart, Scratch, rampart_path, run},
+    command::{Background, Rampart, Scratch, rampart_path, run, run_command},
     sockets::{Outcome, PATIENTLY, ping},
     topology::{CLIENT, CLIENT6, Pair, SERVER, SERVER6},
 };
@@ -119,6 +119,71 @@ fn fail2ban_bans() {
     wait_for(|| rampart.run(&["bans"]).stdout == "nobody is banned\n");
     let log = std::fs::read_to_string(files.path().join("fail2ban.log")).expect("its log");
     assert!(!log.contains("ERROR"), "{log}");
+}
+
+/// The shipped bouncer, called as CrowdSec's custom bouncer calls it.
+#[test]
+fn crowdsec_bans() {
+    let pair = Pair::new();
+    let rampart = protected(&pair);
+    let bouncer = |words: &[&str]| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/crowdsec/rampart-bouncer");
+        let mut command = Command::new(script);
+        command.args(words).env("RAMPART", rampart_path());
+        run_command(Some(&pair.server), command, "")
+    };
+    let client = CLIENT.to_string();
+    let json = r#"{"duration":"3h59m58.812345678s","origin":"crowdsec","scenario":"crowdsecurity/ssh-slow-bf_user-enum","scope":"Ip","type":"ban"}"#;
+    bouncer(&["add", &client, "3h59m58.812345678s", "crowdsecurity/ssh-slow-bf_user-enum", json]).check();
+    bouncer(&["add", "2001:db8:bad::/48", "47m", "crowdsecurity/http-probing", json]).check();
+    assert_eq!(ping(&pair.client, SERVER, Duration::from_millis(300)), Outcome::TimedOut);
+    let shown = rampart.run(&["bans", "--json"]).success().json();
+    let of = |source: &str| {
+        let all = shown["bans"].as_array().expect("bans");
+        all.iter().find(|ban| ban["source"] == source).unwrap_or_else(|| panic!("{source}: {shown}")).clone()
+    };
+    assert_eq!(
+        (&of(&client)["seconds"], &of(&client)["reason"]),
+        (&14398.into(), &"crowdsecurity/ssh-slow-bf_user-e".into())
+    );
+    assert_eq!(of("2001:db8:bad::/48")["seconds"], 2820);
+    // One that is over is no ban, and one that ended by itself is lifted without a complaint.
+    bouncer(&["add", "203.0.113.9", "-12.5s", "over", json]).check();
+    bouncer(&["add", "203.0.113.9", "734.5ms", "over", json]).check();
+    bouncer(&["del", "203.0.113.9", "-1s", "over", json]).check();
+    bouncer(&["del", &client, "0s", "unban", json]).check();
+    assert_eq!(ping(&pair.client, SERVER, PATIENTLY), Outcome::Connected);
+    assert_ne!(bouncer(&["flush", &client]).status, 0);
+    bouncer(&["del", "2001:db8:bad::/48", "0s", "unban", json]).check();
+    assert_eq!(rampart.run(&["bans"]).success().stdout, "nobody is banned\n");
+}
+
+/// The shipped script that fetches a list, from a server of the test.
+#[test]
+fn a_list_is_fetched() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart
+        .apply(&RULES.replace("chain input", "set blocked { type ipv4_addr; flags interval; }\n chain input"))
+        .check();
+    let files = Scratch::new();
+    let fetch = |list: &str| {
+        files.write("list", list);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/feeds/rampart-feed");
+        let mut command = Command::new(script);
+        let url = format!("file://{}", files.path().join("list").display());
+        command.args(["blocked", &url]).env("RAMPART", rampart_path());
+        run_command(Some(&pair.server), command, "")
+    };
+    let held = || rampart.run(&["set", "list", "blocked"]).success().stdout;
+    fetch("203.0.113.0/24\n198.51.100.7\n").check();
+    assert_eq!(held(), "198.51.100.7\n203.0.113.0/24\n");
+    for bad in ["", "# nothing\n\n", "<html>\n", "203.0.113.0/24\n198.51.100.700\n"] {
+        assert_ne!(fetch(bad).status, 0, "{bad}");
+        assert_eq!(held(), "198.51.100.7\n203.0.113.0/24\n", "{bad}");
+    }
+    fetch("203.0.113.0/24\n").check();
+    assert_eq!(held(), "203.0.113.0/24\n");
 }
 
 #[track_caller]

@@ -1,5 +1,7 @@
 //! `rampart set`: elements of sets and maps, while packets come.
 
+use std::{thread, time::Duration};
+
 use firewall_tests::{
     command::Rampart,
     sockets::{Outcome, PATIENTLY, ping},
@@ -123,4 +125,69 @@ fn maps_to_verdicts() {
     rampart.apply(&other.replace("1-9 : drop", "1-7 : drop")).check();
     let listed = told(&rampart, &["set", "list", "by_port"]);
     assert!(listed.ends_with("4-7 : drop\n22 : drop\n"), "{listed}");
+}
+
+/// A list is loaded again and again: only what differs changes, and what stays keeps what it counted and its time.
+#[test]
+fn a_list_changes_what_differs() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let load = |list: &str| rampart.run_with(&["set", "load", "blocked", "--json"], list).success().json();
+    let told = |said: &serde_json::Value| ["added", "removed", "changed", "kept"].map(|what| said[what].as_u64());
+    let client = CLIENT.to_string();
+    let said =
+        load(&format!("# a list\n{client} timeout 1h\n\n203.0.113.0/24 # a network\n198.51.100.1-198.51.100.9\n"));
+    // The range is kept as four prefixes.
+    assert_eq!(told(&said), [Some(6), Some(0), Some(0), Some(0)], "{said}");
+    assert_ne!(ping(&pair.client, SERVER, Duration::from_millis(300)), Outcome::Connected);
+    let element = |of: &str| {
+        let listed = rampart.run(&["set", "list", "blocked"]).success().stdout;
+        listed.lines().find(|line| line.starts_with(of)).unwrap_or_else(|| panic!("{of}: {listed}")).to_owned()
+    };
+    let packets = || {
+        let line = element(&client);
+        let words: Vec<_> = line.split(' ').collect();
+        words[words.iter().position(|word| *word == "packets").expect("a counter") + 1]
+            .parse::<u64>()
+            .expect("a number")
+    };
+    let before = packets();
+    assert!(before > 0);
+    thread::sleep(Duration::from_millis(2500));
+    let said = load(&format!("{client} timeout 1h\n203.0.113.0/25\n198.51.100.1-198.51.100.9\n"));
+    assert_eq!(told(&said), [Some(1), Some(1), Some(0), Some(5)], "{said}");
+    assert_eq!(packets(), before);
+    assert!(element(&client).contains("timeout 1h expires 59m5"), "its time went on: {}", element(&client));
+    // Another time is a change, and the count goes on.
+    let said = load(&format!("{client} timeout 2h\n203.0.113.0/25\n198.51.100.1-198.51.100.9\n"));
+    assert_eq!(told(&said), [Some(0), Some(0), Some(1), Some(5)], "{said}");
+    assert!(element(&client).contains("timeout 2h") && packets() == before, "{}", element(&client));
+    // Nothing is changed by a list with something wrong, and its line is named.
+    let wrong = rampart.run_with(&["set", "load", "blocked"], "192.0.2.77\n# more\n192.0.2.300\n");
+    assert!(wrong.status != 0 && wrong.stderr.contains(":3:"), "{}", wrong.stderr);
+    assert_eq!(rampart.run(&["set", "list", "blocked"]).success().stdout.lines().count(), 6);
+    // What is added leaves the others there.
+    rampart.run_with(&["set", "load", "blocked", "--add"], "192.0.2.77\n").check();
+    assert_eq!(rampart.run(&["set", "list", "blocked"]).success().stdout.lines().count(), 7);
+    // Many at once: the set is made anew, and what stays keeps what it had.
+    let many: String = (0..4000).map(|number| format!("10.{}.{}.1\n", number >> 8, number & 0xff)).collect();
+    let said = load(&format!("{many}{client} timeout 2h\n"));
+    assert_eq!(told(&said), [Some(4000), Some(6), Some(0), Some(1)], "{said}");
+    assert_eq!(packets(), before);
+    let said = load("");
+    assert_eq!(told(&said), [Some(0), Some(4001), Some(0), Some(0)], "{said}");
+    assert_eq!(ping(&pair.client, SERVER, PATIENTLY), Outcome::Connected);
+}
+
+/// Ports that touch are one range in memory, and the same list is no change.
+#[test]
+fn a_list_of_ports_is_the_same_twice() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply("table inet t { set s { type inet_service; }\n chain c { type filter hook input priority 0; tcp dport @s drop; }; }").check();
+    let list = "80\n81\n82\n443\n";
+    rampart.run_with(&["set", "load", "s"], list).check();
+    let said = rampart.run_with(&["set", "load", "s", "--json"], list).success().json();
+    assert_eq!((&said["added"], &said["removed"], &said["kept"]), (&0.into(), &0.into(), &2.into()), "{said}");
 }

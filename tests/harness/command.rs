@@ -122,6 +122,12 @@ impl<'a> Rampart<'a> {
         run_command(None, self.command(arguments), "")
     }
 
+    /// The same with something to read.
+    #[track_caller]
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        run_command(None, self.command(arguments), input)
+    }
+
     /// Writes a ruleset to a file and applies it.
     #[track_caller]
     pub fn apply(&self, ruleset: &str) -> Output {

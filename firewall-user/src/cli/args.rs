@@ -332,7 +332,7 @@ pub enum SetVerb {
     Flush(SetWords),
     /// Ask whether elements are in a set
     Get(SetWords),
-    /// Add the elements of a file, one a line
+    /// Make a set hold the elements of a file, one a line: only what differs changes
     Load(SetLoad),
 }
 
@@ -350,9 +350,9 @@ pub struct SetLoad {
     /// The file; `-` for standard input
     #[arg(short, long, default_value = "-", value_name = "FILE")]
     pub file: String,
-    /// Take out what is not in the file, all at once
+    /// Keep what is not in the file as well
     #[arg(long)]
-    pub replace: bool,
+    pub add: bool,
     /// `[FAMILY] [TABLE] SET`
     #[arg(value_name = "WORD", required = true)]
     pub words: Vec<String>,

@@ -10,7 +10,7 @@ use super::{Session, Status, open};
 use crate::{
     cli::args::{SetCommand, SetVerb},
     compile::{Manifest, SCHEMA, StateElement, StateSet, verdicts},
-    kernel::{self, Instance},
+    kernel::{self, Instance, Synced},
     language::{
         Options, parse_text,
         print::time_text,
@@ -54,7 +54,7 @@ pub(super) fn run(session: &Session<'_>, command: &SetCommand) -> Result<Status>
         SetVerb::Flush(arguments) => flush(session, (&instance, &manifest), &arguments.words),
         SetVerb::Get(arguments) => get(session, (&instance, &manifest), &arguments.words),
         SetVerb::Load(arguments) => {
-            load(session, (&instance, &manifest), &arguments.words, (&arguments.file, arguments.replace))
+            load(session, (&instance, &manifest), &arguments.words, (&arguments.file, arguments.add))
         }
     }
 }
@@ -258,7 +258,7 @@ fn load(
     session: &Session<'_>,
     (instance, manifest): (&Instance, &Manifest),
     words: &[String],
-    (file, replace): (&str, bool),
+    (file, adds): (&str, bool),
 ) -> Result<Status> {
     let (found, rest) = named(manifest, words)?;
     if let Some(word) = rest.first() {
@@ -276,20 +276,27 @@ fn load(
     let lines = text.lines().map(bare).map(|line| if line.is_empty() { line } else { format!("{line},") });
     let wanted = elements(&found, file, (&lines.collect::<Vec<_>>().join("\n"), false))?;
     let _lock = instance.lock()?;
-    let added = if replace {
-        instance.replace_set(&found.state, &wanted)?;
-        wanted.len()
+    let said = if adds {
+        let added = instance.add_to_set(&found.state, &wanted)?;
+        Synced { added, kept: wanted.len() - added, ..Synced::default() }
     } else {
-        instance.add_to_set(&found.state, &wanted)?
+        instance.sync_set(&found.state, &wanted)?
     };
     let name = full_name(&found.state);
     let bytes = instance.set_memory(&found.state)?.bytes();
+    let Synced { added, removed, changed, kept } = said;
+    let loaded = wanted.len();
     session.answer(
-        || json!({ "schema": SCHEMA, "set": name, "loaded": wanted.len(), "added": added, "memory": bytes }),
         || {
-            let kept =
-                if replace { "all others removed".to_owned() } else { format!("{} were there", wanted.len() - added) };
-            format!("set {name}: {} loaded, {added} added, {kept}, {} KiB\n", wanted.len(), bytes.div_ceil(1024))
+            json!({ "schema": SCHEMA, "set": name, "loaded": loaded, "added": added, "removed": removed, "changed": changed,
+                "kept": kept, "memory": bytes })
+        },
+        || {
+            let changed = if changed > 0 { format!("{changed} changed, ") } else { String::new() };
+            format!(
+                "set {name}: {loaded} loaded, {added} added, {removed} removed, {changed}{kept} as before, {} KiB\n",
+                bytes.div_ceil(1024)
+            )
         },
     )?;
     Ok(Status::Done)

@@ -79,6 +79,7 @@ pub use reassembly::never_completed;
 pub use remains::{Remains, remove_dead};
 pub use reset::reset;
 pub use set_memory::SetMemory;
+pub use sets::Synced;
 pub use shadow::{Answer, Known, Question, Shadow};
 pub use stage::on_stage;
 pub use twin::Watch;

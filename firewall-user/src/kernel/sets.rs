@@ -1,5 +1,7 @@
 //! The memory of named sets: made, put into the map of sets, and found there.
 
+mod sync;
+
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -9,6 +11,8 @@ use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_map_type};
 use firewall_common::sets::{Kind, LINE, LINE_WORDS, make::Spec};
 
 use super::{Instance, KernelError, host, maps, raw::bpf, set_memory::SetMemory};
+pub use sync::Synced;
+
 use crate::compile::{Compiled, Manifest, NoRoom, StateElement, StateSet, verdicts};
 
 /// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP` (`include/uapi/linux/bpf.h`), as the program declares them.
@@ -86,6 +90,16 @@ fn no_room(set: &StateSet) -> impl Fn(NoRoom) -> KernelError + '_ {
     }
 }
 
+/// Refuses more elements than the set's size says.
+fn refuse_too_many(set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
+    let count = set.count(elements);
+    let Some(size) = set.size.filter(|size| count > *size as usize) else { return Ok(()) };
+    Err(KernelError::Limit(format!(
+        "set `{}` of table `{} {}`: {count} elements, and its size is {size}",
+        set.name, set.family, set.table
+    )))
+}
+
 /// Refuses memory for a set beyond what all may take together, before any is taken.
 fn refuse_large(set: &StateSet, spec: &Spec) -> Result<(), KernelError> {
     let most = super::instance::memory() / SHARE;
@@ -110,15 +124,7 @@ impl Instance {
 
     /// Gives a set other elements, all at once: packets meet the old ones or the new ones.
     pub fn replace_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
-        if let Some(size) = set.size.filter(|size| set.count(elements) > *size as usize) {
-            return Err(KernelError::Limit(format!(
-                "set `{}` of table `{} {}`: {} elements, and its size is {size}",
-                set.name,
-                set.family,
-                set.table,
-                set.count(elements)
-            )));
-        }
+        refuse_too_many(set, elements)?;
         let spec = set.spec(elements);
         refuse_large(set, &spec)?;
         let map = maps::open(&self.pins.state(), maps::NAMED_SETS)?;
