@@ -121,7 +121,7 @@ fn fail2ban_bans() {
     assert!(!log.contains("ERROR"), "{log}");
 }
 
-/// The shipped bouncer, called as CrowdSec's custom bouncer calls it.
+/// The shipped bouncer, called as the custom bouncer of `CrowdSec` calls it.
 #[test]
 fn crowdsec_bans() {
     let pair = Pair::new();
