@@ -72,12 +72,14 @@ fn elements_of_sets_and_maps() {
 const VERDICTS: &str = "table inet t {
 	map by_client { type ipv4_addr : verdict; elements = { 203.0.113.1 : jump strict }; }
 	map by_port { type inet_service : verdict; flags interval; elements = { 1-9 : drop, * : continue }; }
+	map by_pair { type ipv4_addr . inet_proto : verdict; flags interval; elements = { 203.0.113.0/24 . 1-9 : jump strict }; }
 	chain strict { drop; }
 	chain asks { ip saddr vmap @by_client; }
 	chain out { type filter hook output priority filter; policy accept; }
 	chain input {
 		type filter hook input priority filter; policy accept;
 		tcp dport vmap @by_port
+		ip saddr . ip protocol vmap @by_pair
 		ip saddr vmap @by_client counter comment \"behind\"
 	}
 }
@@ -121,10 +123,31 @@ fn maps_to_verdicts() {
     assert!(message.contains("`jump asks`: the rules in force"), "{message}");
     told(&rampart, &["set", "add", "by_port", "22 : drop"]);
     let listed = told(&rampart, &["set", "list", "by_port"]);
-    assert!(listed.ends_with("8-9 : drop\n22 : drop\n"), "{listed}");
+    assert_eq!(listed, "1-9 : drop\n22 : drop\n");
     rampart.apply(&other.replace("1-9 : drop", "1-7 : drop")).check();
     let listed = told(&rampart, &["set", "list", "by_port"]);
-    assert!(listed.ends_with("4-7 : drop\n22 : drop\n"), "{listed}");
+    assert_eq!(listed, "1-7 : drop\n22 : drop\n");
+}
+
+#[test]
+fn maps_to_verdicts_by_concatenations_of_ranges() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(VERDICTS).check();
+    let answers = || ping(&pair.client, SERVER, PATIENTLY) == Outcome::Connected;
+    assert!(answers());
+    // ICMP is protocol 1, and the client is in that network.
+    let element = format!("{CLIENT}/25 . 1-5");
+    for (verdict, passes) in [("drop", false), ("accept", true), ("jump strict", false), ("continue", true)] {
+        told(&rampart, &["set", "add", "by_pair", &format!("{element} : {verdict}")]);
+        let listed = told(&rampart, &["set", "list", "by_pair"]);
+        assert_eq!(listed, format!("192.0.2.0/25 . 1-5 : {verdict}\n203.0.113.0/24 . 1-9 : jump strict\n"));
+        assert_eq!(answers(), passes, "{verdict}");
+        rampart.apply(VERDICTS).check();
+        assert_eq!(answers(), passes, "{verdict} stays");
+        told(&rampart, &["set", "delete", "by_pair", &element]);
+        assert!(answers());
+    }
 }
 
 /// A list is loaded again and again: only what differs changes, and what stays keeps what it counted and its time.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Session, Status, open};
 use crate::{
     cli::args::{SetCommand, SetVerb},
-    compile::{Manifest, SCHEMA, StateElement, StateSet, verdicts},
+    compile::{Manifest, SCHEMA, StateElement, StateSet, neighbours, verdicts},
     kernel::{self, Instance, Synced},
     language::{
         Options, parse_text,
@@ -328,8 +328,10 @@ fn list(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), wor
         bail!("`{word}` is too much: `rampart set get` asks for elements");
     }
     let memory = instance.set_memory(&found.state)?;
-    let mut all = found.state.elements(&memory.lines(), kernel::tick());
-    all.sort_by(|a, b| a.parts.cmp(&b.parts));
+    let all = found.state.elements(&memory.lines(), kernel::tick());
+    // Names of interfaces are no neighbours, whatever their letters are.
+    let joins = found.declared.interval && !found.state.types.contains(&Type::IfName);
+    let all = if joins { neighbours::joined(all) } else { sorted(all) };
     session.answer(
         || {
             let one = |element: &StateElement| Value::from(text(&found.state, element));
@@ -339,6 +341,11 @@ fn list(session: &Session<'_>, (instance, manifest): (&Instance, &Manifest), wor
         || all.iter().map(|element| text(&found.state, element) + "\n").collect::<String>(),
     )?;
     Ok(Status::Done)
+}
+
+fn sorted(mut elements: Vec<StateElement>) -> Vec<StateElement> {
+    elements.sort_by(|a, b| a.parts.cmp(&b.parts));
+    elements
 }
 
 /// The element of a set, by its slot, that has this value in its only part.

@@ -40,7 +40,7 @@ pub use self::records::{
     CellRecord, ChainRecord, CounterRecord, Filling, HoleRecord, LogRecord, Manifest, Needs, ObjectRecord, QuotaRecord,
     RuleRecord, SCHEMA, SetRecord, SourceRecord, TableRecord,
 };
-pub use self::state::{NoRoom, StateElement, StateSet};
+pub use self::state::{NoRoom, StateElement, StateSet, neighbours};
 use crate::language::Ruleset;
 
 /// Intervals that a lookup can halve down to one.

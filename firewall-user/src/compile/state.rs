@@ -1,6 +1,7 @@
 //! Named sets as memory: their elements, and how these become words.
 
 mod kept;
+pub mod neighbours;
 
 use firewall_common::sets::{
     FORM, Form, KEY_WORDS, Key, Kind, LINE_WORDS, Line, Lines, change,

@@ -6,8 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use firewall_common::sets::{make_shapes, shapes::MAX_SHAPES};
+
 use super::slots::fnv1a;
-use crate::language::ruleset::{ConcatKeys, Set, SetElement, Statement, Table, Tuple, Verdict};
+use crate::language::{
+    ruleset::{ConcatKeys, Set, SetElement, Statement, Table, Tuple, Verdict},
+    types::Type,
+};
+
+/// So many shapes a map may have of its own: as many again may come.
+const MOST_SHAPES: usize = MAX_SHAPES as usize / 2;
 
 /// The lowest bits of a number: what is done; the others are a chain's.
 const ACCEPT: u64 = 1;
@@ -119,7 +127,31 @@ fn targets(statement: &Statement) -> Vec<usize> {
     }
 }
 
-/// Can a map to verdicts be state? One whose keys are concatenations of ranges may have more shapes than there is room for.
+/// Can a map to verdicts be state? One whose keys are concatenations of ranges only while it has few shapes, so that there is
+/// room for those of elements that come later.
 pub(super) fn can_be_state(set: &Set) -> bool {
-    !(set.interval && set.concat.is_some())
+    let Some(concat) = set.concat.as_ref().filter(|_| set.interval) else { return true };
+    let types = set.key_types();
+    let mut shapes = BTreeSet::new();
+    concat.tuples.iter().all(|tuple| add_shapes(tuple, &types, &mut shapes))
+}
+
+/// Notes which combinations of prefix lengths an element is made of; `false` when there come to be too many.
+fn add_shapes(tuple: &Tuple, types: &[Type], shapes: &mut BTreeSet<Vec<u128>>) -> bool {
+    let mut combined = vec![Vec::new()];
+    let mut prefixes = 1;
+    for (part, ty) in tuple.key.iter().zip(types) {
+        let split = make_shapes::prefixes(part.low, part.high, u32::from(ty.bits()));
+        prefixes *= split.len();
+        let hosts: BTreeSet<u128> = split.into_iter().map(|(_, host)| host).collect();
+        let with = |before: &Vec<u128>| -> Vec<Vec<u128>> {
+            hosts.iter().map(|host| before.iter().copied().chain([*host]).collect()).collect()
+        };
+        if combined.len() * hosts.len() > MOST_SHAPES || prefixes > make_shapes::MAX_PREFIXES {
+            return false;
+        }
+        combined = combined.iter().flat_map(with).collect();
+    }
+    shapes.extend(combined);
+    shapes.len() <= MOST_SHAPES
 }
