@@ -171,8 +171,11 @@ fn update<F: Frame>(frame: &F, work: &mut Work, place: u32) -> CtState {
         Effect::Reopen => {
             // The old connection ends now; the packet is that of a new one.
             let ended = Slot::new(0, State(0), work.tick);
-            replace(bucket, place, work.slot, ended);
+            let is_mine = replace(bucket, place, work.slot, ended);
             work.place = 0;
+            if nat::is_used() {
+                begin_anew(work, is_mine);
+            }
             start(work);
             return CtState::New;
         }
@@ -192,6 +195,19 @@ fn update<F: Frame>(frame: &F, work: &mut Work, place: u32) -> CtState {
         emit::closed(work, change.state);
     }
     seen
+}
+
+/// What is known of the old connection's translation is not the new one's, and who answered there may be who begins. The one who
+/// ended the old one ends its alias as well, whose key the new one may need.
+#[inline(never)]
+fn begin_anew(work: &mut Work, is_mine: bool) {
+    verifier::frame();
+    if is_mine && forget(&work.nat) & nat::KNOWN != 0 {
+        nat::free(forget(&work.alias_bucket), forget(&work.alias_place));
+    }
+    work.nat = 0;
+    let (key, source_is_high) = Tuple::of(&work.packet).key(zone(work));
+    aim(work, key, source_is_high);
 }
 
 /// The direction as a number, 0 or 1. Computed without a branch: the verifier follows what is behind it once, not once
@@ -328,15 +344,15 @@ fn store(work: &Work, bucket: *mut Bucket, place: u32, state: State, expires: u3
         Slot::new(table::tag(work.hash), state, expires)
     };
     if word.0 != work.slot {
-        replace(bucket, place, work.slot, word);
+        let _ = replace(bucket, place, work.slot, word);
     }
 }
 
-/// Changes a slot word if nobody else did since it was read; if somebody did, theirs stands.
+/// Changes a slot word if nobody else did since it was read, and says so; if somebody did, theirs stands.
 #[inline(always)]
-fn replace(bucket: *mut Bucket, place: u32, old: u64, new: Slot) {
+fn replace(bucket: *mut Bucket, place: u32, old: u64, new: Slot) -> bool {
     // SAFETY: an aligned word of a map value.
-    let _ = unsafe { verifier::compare_exchange(slot_word(bucket, place), old, new.0) };
+    unsafe { verifier::compare_exchange(slot_word(bucket, place), old, new.0) }
 }
 
 /// No connection is known: is this the start of one?

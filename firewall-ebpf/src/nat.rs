@@ -26,7 +26,7 @@ use firewall_common::{
 
 use self::choose::{chosen_address, chosen_ports, local_address};
 pub use self::{
-    enter::{nat_enter, write_alias},
+    enter::{free, nat_enter, write_alias},
     known::{JUDGED, QUOTED, how_judged, nat_resolve},
     local::{input, is_turned, output, send},
 };

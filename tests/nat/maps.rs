@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    thread,
+    time::{Duration, Instant},
 };
 
 use firewall_tests::topology::{CLIENT, CLIENT6, FAR_SERVER, FAR_SERVER6, INTERFACE, ROUTER, ROUTER_SECOND};
@@ -18,7 +20,12 @@ const THIRD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 12);
 fn backends(field: &Field, from: &[SocketAddr], to: SocketAddr, times: usize) -> Vec<SocketAddr> {
     let listener = field.routed.server.run(|| listen(SocketAddr::from(([0, 0, 0, 0], 80))));
     let once = |number: usize| {
-        let mut stream = field.routed.client.run(|| connect(from[number % from.len()], to)).expect("connected");
+        let own = from[number % from.len()];
+        let mut stream = field
+            .routed
+            .client
+            .run(|| connect_once_free(own, to))
+            .unwrap_or_else(|error| panic!("{:?}: connection {number} from {own}: {error}", field.by));
         let (mut there, _) = accept(&listener);
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         // Packets of a connection go where its first one went.
@@ -29,9 +36,26 @@ fn backends(field: &Field, from: &[SocketAddr], to: SocketAddr, times: usize) ->
             there.write_all(&bytes).expect("written");
             stream.read_exact(&mut bytes).expect("an answer");
         }
-        there.local_addr().expect("bound")
+        let backend = there.local_addr().expect("bound");
+        // The client closes second: it may have its port again at once.
+        drop(there);
+        assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+        backend
     };
     (0..times).map(once).collect()
+}
+
+/// Connects, once the port's last connection has had its last acknowledgement.
+fn connect_once_free(own: SocketAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match connect(own, to) {
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// How many came to each address.
@@ -65,6 +89,28 @@ fn round_robin_gives_each_its_turn() {
         assert_eq!(shares(&found), BTreeMap::from(expected), "{:?}", field.by);
         // One after the other.
         assert!(found.windows(3).all(|three| shares(three).len() == 3), "{:?}: {found:?}", field.by);
+    });
+}
+
+#[test]
+fn a_port_that_is_used_again_at_once_begins_another_connection() {
+    let turns =
+        "tcp dport 8080 dnat ip to numgen inc mod 3 map { 0 : 198.51.100.1, 1 : 198.51.100.11, 2 : 198.51.100.12 }:80;";
+    balanced(turns, |field| {
+        let found = backends(field, &[at(CLIENT, 40_000)], at(PUBLIC, 8080), 9);
+        let expected = [FAR_SERVER, SECOND, THIRD].map(|address| (address.into(), 3));
+        assert_eq!(shares(&found), BTreeMap::from(expected), "{:?}", field.by);
+    });
+    // The same server each time, whose answers come to the same place.
+    balanced("tcp dport 8080 dnat ip to 198.51.100.11:80;", |field| {
+        let found = backends(field, &[at(CLIENT, 40_000)], at(PUBLIC, 8080), 3);
+        assert_eq!(shares(&found), BTreeMap::from([(SECOND.into(), 3)]), "{:?}", field.by);
+    });
+    let both_ends = "tcp dport 8080 dnat ip to 198.51.100.11:80; }
+        chain s { type nat hook postrouting priority srcnat; oifname \"eth1\" masquerade;";
+    balanced(both_ends, |field| {
+        let found = backends(field, &[at(CLIENT, 40_000)], at(PUBLIC, 8080), 3);
+        assert_eq!(shares(&found), BTreeMap::from([(SECOND.into(), 3)]), "{:?}", field.by);
     });
 }
 

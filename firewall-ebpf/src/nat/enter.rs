@@ -10,7 +10,11 @@ use firewall_common::{
     verdict::Reason,
 };
 
-use super::{TRIES, has_ports, is_ping, is_written_here, known::place_of, lost, put};
+use super::{
+    TRIES, has_ports, is_ping, is_written_here,
+    known::{is_left_over, place_of},
+    lost, put,
+};
 use crate::{
     bucket, conntrack, maps,
     verifier::{self, forget},
@@ -147,7 +151,10 @@ fn reserve(work: &mut Work, kind: u32) -> bool {
     work.place = 0;
     conntrack::find(work);
     if forget(&work.place) != 0 {
-        return false;
+        if !is_left_over(work, kind != 0) {
+            return false;
+        }
+        free(forget(&work.bucket), forget(&work.place));
     }
     work.alias = 1 + kind;
     work.partner = [work.first_bucket, work.first_place];
@@ -169,10 +176,11 @@ fn reserve(work: &mut Work, kind: u32) -> bool {
     true
 }
 
+/// Frees the place of an alias that is ours.
 #[inline(always)]
-fn free(bucket: u32, place: u32) {
+pub fn free(bucket: u32, place: u32) {
     if let Some(bucket) = maps::bucket(bucket) {
-        // SAFETY: an aligned word of a map value; the entry is ours.
+        // SAFETY: an aligned word of a map value; and the entry is the caller's.
         unsafe { verifier::publish(bucket::slot_word(bucket, place), 0) };
     }
 }

@@ -74,9 +74,7 @@ fn resolve(work: &mut Work, judged: bool) -> bool {
     let Some((_, first, first_word)) = place_of(forget(&work.first_bucket), forget(&work.first_place)) else {
         return false;
     };
-    let stands =
-        first_place != 0 && found.is_alias_of(&first.key) && !first.is_alias() && Slot(first_word).is_live(work.tick);
-    if !stands {
+    if !stands(work, found, first, first_word) {
         // The first entry has ended: so does its alias.
         let place = forget(&work.place);
         // SAFETY: an aligned word of a map value.
@@ -93,6 +91,7 @@ fn resolve(work: &mut Work, judged: bool) -> bool {
     work.source_is_high = u32::from(first.is_from_high() != is_reply);
     work.nat = KNOWN | if is_reply { REPLY } else { 0 };
     if !ends(work, first) {
+        work.nat = 0;
         return false;
     }
     if judged && !(is_answers && is_reply) {
@@ -100,6 +99,31 @@ fn resolve(work: &mut Work, judged: bool) -> bool {
         return false;
     }
     true
+}
+
+/// Does an alias that was found belong to a connection that goes on? `first` is where it points to.
+#[inline(always)]
+fn stands(work: &Work, alias: &Entry, first: &Entry, first_word: u64) -> bool {
+    alias.partner().1 != 0 && alias.is_alias_of(&first.key) && !first.is_alias() && Slot(first_word).is_live(work.tick)
+}
+
+/// Is what was found an alias that has outlived its connection? `entered`: the new one's first entry is in its place already.
+#[inline(never)]
+pub(super) fn is_left_over(work: &Work, entered: bool) -> bool {
+    verifier::frame();
+    let Some((_, found, _)) = place_of(forget(&work.bucket), forget(&work.place)) else { return false };
+    if !found.is_alias() {
+        return false;
+    }
+    let (bucket, place) = found.partner();
+    // An alias of the very connection that begins is that of an earlier one with the same ends, even if the new one has its place.
+    let is_same = found.is_alias_of(&work.first_key);
+    if is_same && entered && place == forget(&work.first_place) && bucket == forget(&work.first_bucket) {
+        return true;
+    }
+    // Of others one that is young may be waiting for its connection: it is entered first.
+    (is_same || work.tick.wrapping_sub(found.created) > 1)
+        && place_of(bucket, place).is_some_and(|(_, first, first_word)| !stands(work, found, first, first_word))
 }
 
 #[inline(always)]
