@@ -1,9 +1,10 @@
 //! `rampart set`: elements of sets and maps, while packets come.
 
-use std::{thread, time::Duration};
+use std::{net::Ipv4Addr, process::Command, thread, time::Duration};
 
 use firewall_tests::{
-    command::Rampart,
+    command::{Rampart, Scratch, rampart_path},
+    screen::Screen,
     sockets::{Outcome, PATIENTLY, ping},
     topology::{CLIENT, Pair, SERVER},
 };
@@ -61,6 +62,7 @@ fn elements_of_sets_and_maps() {
     // What is refused, and why.
     let message = refused(&rampart, &["set", "add", "few", "1", "2", "3"]);
     assert!(message.contains("its size is 2"), "{message}");
+    assert_eq!(told(&rampart, &["set", "list", "few"]), "", "not even those that had room");
     let message = refused(&rampart, &["set", "add", "blocked", "192.0.2.300"]);
     assert!(message.contains("192.0.2.300"), "{message}");
     let message = refused(&rampart, &["set", "add", "blocked", "192.0.2.3 comment \"x\""]);
@@ -214,4 +216,107 @@ fn a_list_of_ports_is_the_same_twice() {
     rampart.run_with(&["set", "load", "s"], list).check();
     let said = rampart.run_with(&["set", "load", "s", "--json"], list).success().json();
     assert_eq!((&said["added"], &said["removed"], &said["kept"]), (&0.into(), &0.into(), &2.into()), "{said}");
+}
+
+/// So many different addresses, a line each.
+fn addresses(count: u32) -> String {
+    (0..count).fold(String::new(), |text, number| text + &Ipv4Addr::from_bits(0x0a00_0000 | number).to_string() + "\n")
+}
+
+const FEED: &str = "table inet t {
+	set feed { type ipv4_addr; }
+	set small { type ipv4_addr; elements = { 192.0.2.1 }; }
+	chain input { type filter hook input priority filter; policy accept; ip saddr @feed drop; ip saddr @small drop; }
+}
+";
+
+#[test]
+fn sets_beyond_their_memory_are_refused_before_anything_changes() {
+    let (pair, files) = (Pair::new(), Scratch::new());
+    let rampart = Rampart::on(&pair.server);
+    let settings = files.write("rampart.toml", "[sets]\nmax_mib = 1\n").to_string_lossy().into_owned();
+    let many = files.write("many", addresses(100_000)).to_string_lossy().into_owned();
+    let few = files.write("few", "203.0.113.1\n203.0.113.2\n").to_string_lossy().into_owned();
+    let apply = |text: &str| {
+        let rules = files.write("rules.nft", text).to_string_lossy().into_owned();
+        rampart.run(&["apply", "--config", &settings, &rules])
+    };
+    // Elements of the text.
+    let elements = addresses(100_000).trim().replace('\n', ", ");
+    let large = FEED.replace("ipv4_addr; }", &format!("ipv4_addr; elements = {{ {elements} }}; }}"));
+    let limit = "more than the 1 MiB that named sets may take together: `max_mib` of `[sets]`";
+    let output = apply(&large);
+    assert!(output.status != 0 && output.stderr.contains(limit), "{}", output.stderr);
+    assert!(output.stderr.contains("the named sets would take 3 MiB"), "{}", output.stderr);
+    assert!(rampart.run(&["list"]).stderr.contains("no ruleset is applied"), "nothing is left of it");
+    // Elements of a file.
+    apply(FEED).check();
+    told(&rampart, &["set", "load", "feed", "--file", &few]);
+    for how in
+        [&["set", "load", "feed", "--file", many.as_str()][..], &["set", "load", "--add", "feed", "--file", &many]]
+    {
+        let message = refused(&rampart, how);
+        assert!(message.contains(limit) && message.contains("in set `feed` of table `inet t`"), "{message}");
+        assert_eq!(told(&rampart, &["set", "list", "feed"]), "203.0.113.1\n203.0.113.2\n", "{how:?}");
+    }
+    // Without a limit of its own there is room.
+    let rules = files.write("rules.nft", FEED).to_string_lossy().into_owned();
+    rampart.run(&["apply", &rules]).check();
+    assert!(told(&rampart, &["set", "load", "feed", "--file", &many]).contains("100000 loaded"));
+}
+
+#[test]
+fn a_million_elements_are_told_of_on_a_terminal() {
+    let (pair, files) = (Pair::new(), Scratch::new());
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(FEED).check();
+    let file = files.write("feed", addresses(1_000_000));
+    let mut command = Command::new("sh");
+    let program = rampart_path();
+    let line = format!(
+        "{} set load feed --file {} --netns {}; read line",
+        program.display(),
+        file.display(),
+        pair.server.name()
+    );
+    command.args(["-c", &line]);
+    let screen = Screen::start(&command, (200, 24));
+    screen.until("a bar moves while the file is read", |text| text.contains("reading ") && text.contains("#..."));
+    screen.until("memory, before it is taken", |text| {
+        text.contains("1,000,000 elements of") && text.contains("KiB of memory")
+    });
+    screen.until("it is done", |text| text.contains("1000000 added"));
+}
+
+/// 20,000 networks with two ranges of ports each, as an access list of a large site has them.
+#[test]
+fn concatenations_of_intervals_may_be_many() {
+    let (pair, files) = (Pair::new(), Scratch::new());
+    let rampart = Rampart::on(&pair.server);
+    let one = |number: u32| {
+        let network = Ipv4Addr::from_bits(0x0a00_0000 | number << 8);
+        format!("{network}/24 . 1000-{}, {network}/24 . 3000-3999", 1100 + number % 100)
+    };
+    let elements: Vec<String> = (0..20_000).map(one).collect();
+    let rules = |more: &str| {
+        format!(
+            "table inet t {{ set s {{ type ipv4_addr . inet_service; flags interval; elements = {{ {}{more} }}; }}
+            chain input {{ type filter hook input priority filter; policy accept; ip saddr . tcp dport @s drop; }}
+            }}",
+            elements.join(", ")
+        )
+    };
+    let file = files.write("rules.nft", rules("")).to_string_lossy().into_owned();
+    rampart.run(&["apply", &file]).check();
+    for (element, is_there) in [
+        ("10.78.31.7 . 1199", true),
+        ("10.78.31.7 . 1200", false),
+        ("10.0.0.255 . 3999", true),
+        ("10.78.32.0 . 1000", false),
+    ] {
+        assert_eq!(rampart.run(&["set", "get", "s", element]).status == 0, is_there, "{element}");
+    }
+    let file = files.write("rules.nft", rules(", 10.7.7.128/25 . 3500")).to_string_lossy().into_owned();
+    let message = refused(&rampart, &["apply", &file]);
+    assert!(message.contains("this element overlaps another one of the set"), "{message}");
 }

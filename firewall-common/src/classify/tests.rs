@@ -115,7 +115,7 @@ fn every_single_port_has_its_rule() {
 #[test]
 fn nested_ipv4_prefixes_find_the_longest() {
     let base = 0x0a5a_a5f1;
-    let rules: Vec<Vec<Test>> = (1..=32)
+    let rules: Vec<Vec<Test>> = (0..=32)
         .rev()
         .map(|length| {
             let host = u32::MAX.checked_shr(length).unwrap_or(0);
@@ -125,7 +125,7 @@ fn nested_ipv4_prefixes_find_the_longest() {
     let image = image(&rules, Vec::new());
     for bit in 0..32 {
         // Differs first in this bit from the top: inside the prefixes of up to so many bits.
-        let expected = if bit == 0 { POLICY } else { 32 - bit };
+        let expected = 32 - bit;
         assert_eq!(decided_by(&image, &packet_v4(base ^ 1 << (31 - bit), 0, NO_L4)), expected, "bit {bit}");
     }
     assert_eq!(decided_by(&image, &packet_v4(base, 0, NO_L4)), 0);
@@ -136,7 +136,7 @@ fn nested_ipv6_prefixes_find_the_longest() {
     let base = 0x2001_0db8_5a5a_a5a5_0123_4567_89ab_cdef_u128;
     let words = |value: u128| [96, 64, 32, 0].map(|shift| (value >> shift) as u32);
     let mut constants = Vec::new();
-    let rules: Vec<Vec<Test>> = (1..=128_u32)
+    let rules: Vec<Vec<Test>> = (0..=128_u32)
         .rev()
         .map(|length| {
             let host = u128::MAX.checked_shr(length).unwrap_or(0);
@@ -150,7 +150,7 @@ fn nested_ipv6_prefixes_find_the_longest() {
         .collect();
     let image = image(&rules, constants);
     for bit in 0..128 {
-        let expected = if bit == 0 { POLICY } else { 128 - bit };
+        let expected = 128 - bit;
         assert_eq!(decided_by(&image, &packet_v6(base ^ 1 << (127 - bit))), expected, "bit {bit}");
     }
     assert_eq!(decided_by(&image, &packet_v6(base)), 0);

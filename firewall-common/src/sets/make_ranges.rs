@@ -2,7 +2,7 @@
 
 use super::{
     FIRST, LINE_WORDS, Line, Lines, SIZES, USED, high, low,
-    ranges::{ALIKE, BITS, BORDERS, ENTRIES, MAX_BORDERS, NO_BORDER, PER_LINE, entry},
+    ranges::{self, ALIKE, BITS, BORDERS, ENTRIES, MAX_BORDERS, NO_BORDER, PER_LINE, entry},
 };
 
 /// Values of an entry of the directory.
@@ -54,6 +54,9 @@ impl<'a, S: Lines> Rest<'a, S> {
 
 /// Are the values from `lowest` to `highest` all `inside`, or all not?
 pub fn is_all<S: Lines>(set: &S, (lowest, highest): (u32, u32), inside: bool) -> bool {
+    if lowest == highest {
+        return ranges::contains(set, lowest) == Some(u32::from(inside));
+    }
     (lowest >> 16..=highest >> 16).all(|index| {
         let from = if index == lowest >> 16 { lowest & 0xffff } else { 0 };
         let to = if index == highest >> 16 { (highest & 0xffff) + 1 } else { BLOCK };
@@ -206,6 +209,9 @@ pub fn assign<S: Lines>(
         let from = if index == lowest >> 16 { lowest & 0xffff } else { 0 };
         let to = if index == highest >> 16 { (highest & 0xffff) + 1 } else { BLOCK };
         let line = set.line(FIRST + index / PER_LINE).ok_or(NoRoom)?;
+        if assign_bits(set, entry(line, index % PER_LINE), (from, to), inside).is_some() {
+            continue;
+        }
         let number = if from == 0 && to == BLOCK {
             ALIKE | u32::from(inside) << 2
         } else {
@@ -215,6 +221,22 @@ pub fn assign<S: Lines>(
         put_entry(line, index % PER_LINE, number);
     }
     Ok(())
+}
+
+/// Where bits stand for values, those of one word change by one store: packets see all of them as they were, or as they are.
+fn assign_bits<S: Lines>(set: &S, number: u32, (from, to): (u32, u32), inside: bool) -> Option<()> {
+    let last = to - 1;
+    if number & 3 != ENTRIES || from >> 6 != last >> 6 {
+        return None;
+    }
+    let bits = entry(set.line(number >> 3)?, from >> 12);
+    if bits & 3 != BITS {
+        return None;
+    }
+    let line = set.line((bits >> 3) + (from >> 9 & 7))?;
+    let (word, mask) = ((from >> 6 & 7) as usize, u64::MAX >> (63 - (last - from)) << (from & 63));
+    line.store(word, if inside { line.load(word) | mask } else { line.load(word) & !mask });
+    Some(())
 }
 
 /// The changes after the values from `from` up to but without `to` are all `inside` or all not.

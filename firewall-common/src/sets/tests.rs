@@ -231,6 +231,29 @@ fn ranges_hold_what_a_set_of_numbers_holds() {
 }
 
 #[test]
+fn a_dense_set_of_ports_changes_without_new_lines() {
+    let mut model: BTreeSet<u32> = (0..1 << 16).filter(|port| port % 2 == 0).collect();
+    let (directory, planned) = make_ranges::plan(1, &joined(&model));
+    let memory = Memory::new(&spec(Kind::Ranges, 1, planned.lines.len() as u32), SECRET);
+    let set = memory.lines();
+    make_ranges::write(&set, &directory, &planned).expect("room");
+    let mut none = Rest { set: &set, lines: 0 };
+    for (low, high, inside) in
+        [(1, 1, true), (64, 127, true), (65_472, 65_535, false), (4095, 4095, true), (3, 60, false)]
+    {
+        make_ranges::assign(&set, &mut none, (low, high), inside).expect("no room is needed");
+        (low..=high).for_each(|port| assert_eq!(ranges::contains(&set, port), Some(u32::from(inside)), "{port}"));
+        if inside {
+            model.extend(low..=high);
+        } else {
+            model.retain(|port| !(low..=high).contains(port));
+        }
+        assert_eq!(make_ranges::intervals(&set), Some(joined(&model)));
+    }
+    assert!(make_ranges::assign(&set, &mut none, (60, 70), true).is_err(), "two words are not one store");
+}
+
+#[test]
 fn ranges_at_the_ends_of_all_numbers() {
     let memory = Memory::new(&spec(Kind::Ranges, 1 << 16, 100), SECRET);
     let set = memory.lines();

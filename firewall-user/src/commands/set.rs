@@ -17,6 +17,7 @@ use crate::{
         ruleset::{Form, OfElement, Quota, Set, Table, Values},
         types::Type,
     },
+    observe::words::grouped,
 };
 
 /// A set in force, and what its declaration was.
@@ -274,7 +275,18 @@ fn load(
     let bare = |line: &str| line.split('#').next().unwrap_or_default().trim().trim_end_matches(',').to_owned();
     // Line by line as in the file, so that messages name its lines.
     let lines = text.lines().map(bare).map(|line| if line.is_empty() { line } else { format!("{line},") });
+    let reading = session.progress(&format!("reading {file}"));
     let wanted = elements(&found, file, (&lines.collect::<Vec<_>>().join("\n"), false))?;
+    drop(reading);
+    let what = format!(
+        "{} elements of {file} take {} KiB of memory",
+        grouped(found.state.count(&wanted) as u64),
+        grouped(Instance::set_size(&found.state, &wanted).div_ceil(1024))
+    );
+    if session.terminal.stderr {
+        session.note(&what);
+    }
+    let adding = session.progress(&what);
     let _lock = instance.lock()?;
     let said = if adds {
         let added = instance.add_to_set(&found.state, &wanted)?;
@@ -286,6 +298,7 @@ fn load(
     let bytes = instance.set_memory(&found.state)?.bytes();
     let Synced { added, removed, changed, kept } = said;
     let loaded = wanted.len();
+    drop(adding);
     session.answer(
         || {
             json!({ "schema": SCHEMA, "set": name, "loaded": loaded, "added": added, "removed": removed, "changed": changed,

@@ -364,15 +364,18 @@ impl StateSet {
 
     /// Elements of a set of ranges without others; how many of those were there.
     pub fn without(&self, elements: Vec<StateElement>, gone: &[StateElement]) -> (Vec<StateElement>, usize) {
-        let memory = StateSet { elements, ..self.clone() }.roomy();
+        let memory = StateSet { elements, ..self.clone() }.roomy(gone.len());
         let count = Self::assign(&memory.lines(), gone, false).unwrap_or(0);
         (self.elements(&memory.lines(), 10), count)
     }
 
-    /// On the host, with much room.
-    fn roomy(&self) -> Memory {
+    /// On the host, with much room for so many changes.
+    fn roomy(&self, changes: usize) -> Memory {
+        /// Lines that the change of a block may take: one of entries, and bits for all values.
+        const MOST: usize = 1 + 65_536 / 512;
         let spec = self.spec(&self.elements);
-        let memory = Memory::new(&Spec { room: spec.room * 2 + 1_000_000, ..spec }, [5; LINE_WORDS]);
+        let more = (changes.saturating_mul(2 * MOST) + MOST).min(1_000_000) as u32;
+        let memory = Memory::new(&Spec { room: spec.room * 2 + more, ..spec }, [5; LINE_WORDS]);
         let _ = self.fill(&memory.lines(), &self.elements, 10);
         memory
     }

@@ -1,5 +1,7 @@
 //! `[sets]`: named sets.
 
+use std::num::NonZeroU32;
+
 use firewall_common::conntrack::EVICT_ELEMENTS;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,13 @@ use serde::{Deserialize, Serialize};
 pub struct Sets {
     /// What becomes of an element that a rule would add to a set which is full.
     pub when_full: WhenFull,
+    /// Memory that named sets may take together, in MiB; without it, a share of the machine's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_mib: Option<NonZeroU32>,
 }
+
+/// The share of the machine's memory that sets may take together.
+const SHARE: u64 = 4;
 
 /// What becomes of an element that a rule would add to a set which is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,5 +34,10 @@ impl Sets {
     /// The ways, as the program has them beside those of connections.
     pub fn ways(self) -> u32 {
         if self.when_full == WhenFull::EvictOldest { EVICT_ELEMENTS } else { 0 }
+    }
+
+    /// What they may take together, in bytes, on a machine of so much memory.
+    pub fn most(self, memory: u64) -> u64 {
+        self.max_mib.map_or(memory / SHARE, |mib| u64::from(mib.get()) << 20)
     }
 }

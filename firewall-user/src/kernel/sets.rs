@@ -13,7 +13,10 @@ use firewall_common::sets::{Kind, LINE, LINE_WORDS, make::Spec};
 use super::{Instance, KernelError, host, maps, raw::bpf, set_memory::SetMemory};
 pub use sync::Synced;
 
-use crate::compile::{Compiled, Manifest, NoRoom, StateElement, StateSet, verdicts};
+use crate::{
+    compile::{Compiled, Manifest, NoRoom, StateElement, StateSet, verdicts},
+    config::Sets,
+};
 
 /// `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP` (`include/uapi/linux/bpf.h`), as the program declares them.
 const FLAGS: u32 = 1 << 10 | 1 << 12;
@@ -100,17 +103,17 @@ fn refuse_too_many(set: &StateSet, elements: &[StateElement]) -> Result<(), Kern
     )))
 }
 
-/// Refuses memory for a set beyond what all may take together, before any is taken.
-fn refuse_large(set: &StateSet, spec: &Spec) -> Result<(), KernelError> {
-    let most = super::instance::memory() / SHARE;
-    if spec.bytes() <= most {
+/// Refuses memory beyond what all sets may take together, before any is taken.
+fn refuse(what: &str, wanted: u64, config: Sets) -> Result<(), KernelError> {
+    let most = config.most(super::instance::memory());
+    if wanted <= most {
         return Ok(());
     }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let (wanted, most) = (mib(spec.bytes()), mib(most));
     Err(KernelError::Limit(format!(
-        "set `{}` of table `{} {}` would need {wanted} MiB, more than the {most} MiB that sets may take (1/{SHARE} of memory)",
-        set.name, set.family, set.table
+        "{what} {} MiB, more than the {} MiB that named sets may take together: `max_mib` of `[sets]` in the settings is their limit",
+        mib(wanted),
+        mib(most)
     )))
 }
 
@@ -125,8 +128,36 @@ impl Instance {
     /// Gives a set other elements, all at once: packets meet the old ones or the new ones.
     pub fn replace_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
         refuse_too_many(set, elements)?;
+        self.refuse_large(set, elements)?;
+        self.put_set(set, elements)
+    }
+
+    /// Bytes that a set of these elements takes.
+    pub fn set_size(set: &StateSet, elements: &[StateElement]) -> u64 {
+        set.spec(elements).bytes()
+    }
+
+    /// Refuses a set with which all of those in force would take too much.
+    fn refuse_large(&self, set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
+        let Ok(manifest) = self.manifest() else { return Ok(()) };
+        let map = maps::open(&self.pins.state(), maps::NAMED_SETS)?;
+        let mut all = Self::set_size(set, elements);
+        for slot in manifest.sets.iter().filter_map(|other| other.slot).filter(|slot| *slot != set.slot) {
+            all += get(map.fd().as_fd(), slot)?.map_or(0, |memory| memory.bytes());
+        }
+        let what = format!(
+            "with {} elements in set `{}` of table `{} {}` the named sets would take",
+            set.count(elements),
+            set.name,
+            set.family,
+            set.table
+        );
+        refuse(&what, all, manifest.config.sets)
+    }
+
+    /// Makes a set of these elements, and puts it in the place of the one before.
+    fn put_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<(), KernelError> {
         let spec = set.spec(elements);
-        refuse_large(set, &spec)?;
         let map = maps::open(&self.pins.state(), maps::NAMED_SETS)?;
         let (fd, memory) = make(&spec)?;
         spec.begin(&memory.lines(), secret()?);
@@ -136,17 +167,8 @@ impl Instance {
 
     /// Refuses sets that would take more memory than they may, before anything is touched.
     pub(super) fn refuse_large_sets(compiled: &Compiled) -> Result<(), KernelError> {
-        let wanted: u64 = compiled.sets.iter().map(|set| set.spec(&set.elements).bytes()).sum();
-        let most = super::instance::memory() / SHARE;
-        if wanted <= most {
-            return Ok(());
-        }
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        Err(KernelError::Limit(format!(
-            "the named sets need {} MiB, more than the {} MiB they may take (1/{SHARE} of memory)",
-            mib(wanted),
-            mib(most)
-        )))
+        let wanted = compiled.sets.iter().map(|set| Self::set_size(set, &set.elements)).sum();
+        refuse("the named sets would take", wanted, compiled.manifest.config.sets)
     }
 
     /// Makes the sets that a new generation has and the one before had not, and adds to the others what the text has anew.
@@ -156,11 +178,11 @@ impl Instance {
         for set in &compiled.sets {
             let is_kept = before.as_ref().is_some_and(|manifest| is_in(manifest, set));
             if let Some(before) = before.as_ref().filter(|_| set.chains.is_some() && !is_kept) {
-                self.replace_set(set, &self.with_added(set, before)?)?;
+                self.put_set(set, &self.with_added(set, before)?)?;
             } else if is_kept {
                 self.add_to_set(set, &set.elements)?;
             } else {
-                self.replace_set(set, &set.elements)?;
+                self.put_set(set, &set.elements)?;
             }
         }
         Ok(())
@@ -212,34 +234,46 @@ impl Instance {
         Ok(())
     }
 
-    /// Adds elements, how many are new; a set without a size of its own that has no more room gets more.
+    /// Adds elements, how many are new; a set without a size of its own that has no more room gets more. If not all can be added,
+    /// none is.
     pub fn add_to_set(&self, set: &StateSet, elements: &[StateElement]) -> Result<usize, KernelError> {
         if elements.is_empty() {
             return Ok(0);
         }
         let memory = self.set_memory(set)?;
         let tick = host::tick();
-        let new = elements.iter().filter(|one| !set.contains(&memory.lines(), one, tick)).count();
-        if let Some(size) = set.size.filter(|_| set.kind == Kind::Ranges) {
+        let is_new = |one: &&StateElement| !set.contains(&memory.lines(), one, tick);
+        let new: Vec<StateElement> = elements.iter().filter(is_new).cloned().collect();
+        // Ranges do not know which of them were added: asked before, what can be refused.
+        if set.kind == Kind::Ranges && (set.size.is_some() || elements.len() > 1) {
             let mut all = set.elements(&memory.lines(), tick);
             all.extend_from_slice(elements);
-            if set.count(&all) > size as usize {
-                return Err(no_room(set)(NoRoom::Full));
-            }
+            self.refuse_excess(set, &all)?;
         }
-        match set.add_all(&memory.lines(), elements, host::tick()) {
-            Ok(_) => Ok(new),
-            Err(NoRoom::Full) if !set.dynamic => {
-                let mut all = set.elements(&memory.lines(), host::tick());
-                all.extend_from_slice(elements);
-                if set.size.is_some_and(|size| set.count(&all) > size as usize) {
-                    return Err(no_room(set)(NoRoom::Full));
-                }
-                self.replace_set(set, &all)?;
-                Ok(new)
-            }
-            Err(reason) => Err(no_room(set)(reason)),
+        let added = match set.add_all(&memory.lines(), elements, host::tick()) {
+            Err(NoRoom::Full) if !set.dynamic => self.enlarge(set, &memory, elements),
+            result => result.map(|_| ()).map_err(no_room(set)),
+        };
+        if added.is_err() && set.kind != Kind::Ranges {
+            let _ = set.remove_all(&memory.lines(), &new, host::tick());
         }
+        added.map(|()| new.len())
+    }
+
+    /// Makes a set anew with room for more elements.
+    fn enlarge(&self, set: &StateSet, memory: &SetMemory, elements: &[StateElement]) -> Result<(), KernelError> {
+        let mut all = set.elements(&memory.lines(), host::tick());
+        all.extend_from_slice(elements);
+        self.refuse_excess(set, &all)?;
+        self.put_set(set, &all)
+    }
+
+    /// Refuses more elements than a set may have, or more memory than it may take.
+    fn refuse_excess(&self, set: &StateSet, all: &[StateElement]) -> Result<(), KernelError> {
+        if set.size.is_some_and(|size| set.count(all) > size as usize) {
+            return Err(no_room(set)(NoRoom::Full));
+        }
+        self.refuse_large(set, all)
     }
 
     /// Removes elements; how many were there.
@@ -268,9 +302,6 @@ fn is_in(manifest: &Manifest, set: &StateSet) -> bool {
     let mut all = manifest.sets.iter().chain(&manifest.counts);
     all.any(|one| one.slot == Some(set.slot) && one.declaration == set.declaration())
 }
-
-/// The share of the machine's memory that sets may take together.
-const SHARE: u64 = 4;
 
 /// Secret numbers of a set's hash.
 pub(super) fn secret() -> Result<[u64; LINE_WORDS], KernelError> {

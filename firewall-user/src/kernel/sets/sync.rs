@@ -135,6 +135,7 @@ impl Instance {
         if found.gone.is_empty() && found.new.is_empty() {
             return Ok(said);
         }
+        self.refuse_large(set, wanted)?;
         if found.are_few(set.kind) {
             self.remove_from_set(set, &found.gone)?;
             self.add_to_set(set, &found.new)?;

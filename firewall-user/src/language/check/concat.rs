@@ -12,8 +12,14 @@ use crate::language::{
     types::Type,
 };
 
-/// Elements of a concatenation's set: each is compared with all others once, and becomes tests of its own.
+/// Elements of a concatenation's set in a rule, where each becomes tests of its own.
 const MAX_TUPLES: usize = 4096;
+
+/// Elements of which each is compared with all others.
+const FEW: usize = 256;
+
+/// Pairs of elements that are compared at most.
+const MAX_PAIRS: usize = 1 << 26;
 
 impl Checker<'_> {
     /// `ip saddr . tcp dport { .. }`
@@ -128,7 +134,7 @@ impl Checker<'_> {
             return Err(Diagnostic::error(right.span, "an empty set matches nothing"));
         }
         let interval = tuples.iter().any(|(tuple, _)| tuple.key.iter().any(|part| part.form != Form::Single));
-        let tuples = arranged(tuples, types, interval)?;
+        let tuples = arranged_for_good(tuples, types, interval)?;
         Ok((ConcatKeys::Listed { tuples, default }, jumps))
     }
 
@@ -171,31 +177,88 @@ pub(super) fn type_names(types: &[Type]) -> String {
     types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" . ")
 }
 
+/// Elements of a set that cannot change, in nftables' order.
+pub(super) fn arranged_for_good(tuples: Vec<(Tuple, Span)>, types: &[Type], interval: bool) -> Checked<Vec<Tuple>> {
+    let is_listed = interval || !tuples.iter().all(|(tuple, _)| tuple.key.iter().all(is_single));
+    if let Some((_, span)) = tuples.get(MAX_TUPLES).filter(|_| is_listed) {
+        let message = format!("more than {MAX_TUPLES} elements in a set of concatenations that cannot change");
+        return Err(Diagnostic::error(*span, message)
+            .help("declare a set without `constant`, and name it in the rule: `@NAME`"));
+    }
+    arranged(tuples, types, interval)
+}
+
 /// Elements in nftables' order: those without ranges sorted, others as written. None may overlap another.
-pub(super) fn arranged(tuples: Vec<(Tuple, Span)>, types: &[Type], interval: bool) -> Checked<Vec<Tuple>> {
-    if !interval && tuples.len() > MAX_TUPLES && tuples.iter().all(|(tuple, _)| tuple.key.iter().all(is_single)) {
+pub(super) fn arranged(mut tuples: Vec<(Tuple, Span)>, types: &[Type], interval: bool) -> Checked<Vec<Tuple>> {
+    let runs = |(tuple, _): &&(Tuple, Span)| !tuple.key.iter().all(is_single);
+    let first_run = tuples.iter().find(runs).map(|(_, span)| *span);
+    if !interval && tuples.len() > FEW && first_run.is_none() {
         return single(tuples, types);
     }
-    if let Some((_, span)) = tuples.get(MAX_TUPLES) {
-        let message = format!("more than {MAX_TUPLES} elements in a set of concatenations");
-        return Err(Diagnostic::error(*span, message).help("split it by its first part, with a jump for each"));
+    if let Some(span) = first_run.filter(|_| !interval) {
+        return Err(Diagnostic::error(span, "prefixes and ranges need a set with `flags interval`"));
     }
-    let mut kept: Vec<(Tuple, Span)> = Vec::with_capacity(tuples.len());
-    for (tuple, span) in tuples {
-        let runs = |part: &Values| part.form != Form::Single;
-        if !interval && tuple.key.iter().any(runs) {
-            return Err(Diagnostic::error(span, "prefixes and ranges need a set with `flags interval`"));
-        }
-        match kept.iter().find(|(other, _)| overlap(&other.key, &tuple.key)) {
-            Some((other, _)) if (&other.key, &other.given) == (&tuple.key, &tuple.given) => {}
-            Some(_) => return Err(Diagnostic::error(span, "this element overlaps another one of the set")),
-            None => kept.push((tuple, span)),
-        }
-    }
+    let again = again(&tuples)?;
+    let mut at = 0..tuples.len();
+    tuples.retain(|_| at.next().is_some_and(|at| !again[at]));
     if !interval {
-        kept.sort_by_cached_key(|(tuple, _)| sort_key(&tuple.key, types));
+        tuples.sort_by_cached_key(|(tuple, _)| sort_key(&tuple.key, types));
     }
-    Ok(kept.into_iter().map(|(tuple, _)| tuple).collect())
+    Ok(tuples.into_iter().map(|(tuple, _)| tuple).collect())
+}
+
+/// Which elements are there a second time. An element that overlaps another one is refused.
+///
+/// Those that overlap in one of the parts are compared, of all parts the one in which the fewest do.
+fn again(tuples: &[(Tuple, Span)]) -> Checked<Vec<bool>> {
+    let part = |part: usize| move |at: &usize| tuples[*at].0.key[part];
+    let parts = tuples.first().map_or(0, |(tuple, _)| tuple.key.len());
+    let Some((pairs, best)) = (0..parts).map(|one| (pairs(tuples, one), one)).min() else {
+        return Ok(Vec::new());
+    };
+    if let Some((_, span)) = tuples.last().filter(|_| pairs > MAX_PAIRS) {
+        let message =
+            format!("of {} elements too many overlap in each of their parts alone to tell which overlap", tuples.len());
+        return Err(Diagnostic::error(*span, message).help("split the set by its first part"));
+    }
+    let mut order: Vec<usize> = (0..tuples.len()).collect();
+    order.sort_by_key(|at| (part(best)(at).low, *at));
+    let (mut again, mut near): (Vec<bool>, Vec<usize>) = (vec![false; tuples.len()], Vec::new());
+    let mut wrong: Option<usize> = None;
+    for at in order {
+        near.retain(|other| part(best)(other).high >= part(best)(&at).low);
+        let (tuple, _) = &tuples[at];
+        for other in near.iter().copied().filter(|other| overlap(&tuples[*other].0.key, &tuple.key)) {
+            let later = at.max(other);
+            let other = &tuples[other].0;
+            if (&other.key, &other.given) == (&tuple.key, &tuple.given) {
+                again[later] = true;
+            } else {
+                wrong = Some(wrong.map_or(later, |wrong| wrong.min(later)));
+            }
+        }
+        near.push(at);
+    }
+    match wrong {
+        Some(wrong) => Err(Diagnostic::error(tuples[wrong].1, "this element overlaps another one of the set")),
+        None => Ok(again),
+    }
+}
+
+/// How many pairs of elements overlap in a part.
+fn pairs(tuples: &[(Tuple, Span)], part: usize) -> usize {
+    let ends = |end: fn(&Values) -> u128| {
+        let mut ends: Vec<u128> = tuples.iter().map(|(tuple, _)| end(&tuple.key[part])).collect();
+        ends.sort_unstable();
+        ends
+    };
+    let (lows, highs) = (ends(|values| values.low), ends(|values| values.high));
+    let mut ended = 0;
+    let near = lows.iter().enumerate().map(|(begun, low)| {
+        ended += highs[ended..].iter().take_while(|high| *high < low).count();
+        begun - ended
+    });
+    near.sum()
 }
 
 fn is_single(part: &Values) -> bool {

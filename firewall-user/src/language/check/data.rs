@@ -4,7 +4,7 @@ use firewall_common::packet::REGISTERS;
 
 use super::{
     Checked, Checker, arrange,
-    concat::{arranged, type_names},
+    concat::{arranged_for_good, type_names},
     context::Context,
     values::{in_range, mismatch},
 };
@@ -312,7 +312,7 @@ impl Checker<'_> {
 fn in_order(mut tuples: Vec<(Tuple, Span)>, types: &[Type]) -> Checked<Vec<Tuple>> {
     let interval = tuples.iter().any(|(tuple, _)| tuple.key.iter().any(|part| part.form != Form::Single));
     if types.len() > 1 {
-        return arranged(tuples, types, interval);
+        return arranged_for_good(tuples, types, interval);
     }
     let order = |tuple: &Tuple| (arrange::sort_key(tuple.key[0], types[0], interval), tuple.key[0].high);
     tuples.sort_by_key(|(tuple, _)| order(tuple));

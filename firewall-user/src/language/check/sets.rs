@@ -52,7 +52,8 @@ impl SetState {
             problems.push(concat::no_ports(*span));
         }
         if let Some(concat) = &mut set.concat {
-            match concat::arranged(tuples, &concat.types, set.interval) {
+            let arranged = if set.constant { concat::arranged_for_good } else { concat::arranged };
+            match arranged(tuples, &concat.types, set.interval) {
                 Ok(arranged) => concat.tuples = arranged,
                 Err(problem) => problems.push(problem),
             }
