@@ -14,3 +14,5 @@ mod cookies;
 mod floods;
 #[path = "reject/scans.rs"]
 mod scans;
+#[path = "reject/tools.rs"]
+mod tools;

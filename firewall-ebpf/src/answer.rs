@@ -6,8 +6,9 @@
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, bpf_adj_room_mode, xdp_md},
     helpers::generated::{
-        bpf_csum_diff, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
-        bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+        bpf_csum_diff, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_store_bytes, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+        bpf_xdp_store_bytes,
     },
 };
 use core::ffi::c_void;
@@ -31,6 +32,8 @@ use crate::{
 
 /// Loopback's index in every network namespace.
 const LOOPBACK: u32 = 1;
+/// Length of the header that its packets have.
+const ETHERNET: u32 = 14;
 /// The longest packet that is looked at for a quote.
 const MOST: u32 = QUOTE as u32 - 4;
 
@@ -45,8 +48,8 @@ pub trait Rewrite: Frame {
     fn reshape(&self, link: u32, room: u32, length: u32) -> bool;
     /// Writes bytes of the packet.
     fn store(&self, at: u32, from: *const u8, length: u32) -> bool;
-    /// Sends it, unless a code of the program does.
-    fn send(&self, path: Path, interface: u32);
+    /// Sends it, unless a code of the program does. `link`: the length of its link header.
+    fn send(&self, path: Path, interface: u32, link: u32);
 }
 
 impl Rewrite for XdpFrame {
@@ -77,7 +80,7 @@ impl Rewrite for XdpFrame {
     }
 
     #[inline(always)]
-    fn send(&self, _: Path, _: u32) {}
+    fn send(&self, _: Path, _: u32, _: u32) {}
 }
 
 impl Rewrite for TcFrame {
@@ -106,10 +109,28 @@ impl Rewrite for TcFrame {
     }
 
     #[inline(always)]
-    fn send(&self, path: Path, interface: u32) {
+    fn send(&self, path: Path, interface: u32, link: u32) {
+        if path == Path::Egress && link == 0 && interface == LOOPBACK {
+            self.add_link();
+        }
         let flags = if path == Path::Egress { u64::from(BPF_F_INGRESS) } else { 0 };
         // SAFETY: the helper takes numbers.
         unsafe { bpf_redirect(interface, flags) };
+    }
+}
+
+impl TcFrame {
+    /// Gives a packet without a link header that of a loopback interface, without which none is let in there.
+    #[inline(always)]
+    fn add_link(&self) {
+        let skb = self.context().cast::<__sk_buff>();
+        // SAFETY: the context is the program's own; the protocol is in network byte order, as it stands in the header.
+        unsafe {
+            let protocol = (*skb).protocol as u16;
+            if bpf_skb_change_head(skb, ETHERNET, 0) == 0 {
+                bpf_skb_store_bytes(skb.cast(), ETHERNET - 2, (&raw const protocol).cast(), 2, 0);
+            }
+        }
     }
 }
 
@@ -179,7 +200,7 @@ fn answer<F: Rewrite>(context: *mut c_void, path: u32) -> u32 {
         counters.failed += 1;
         return 0;
     }
-    frame.send(path, to);
+    frame.send(path, to, forget(&answer.link_length));
     if kind.reset == 0 {
         counters.errors += 1
     } else {
@@ -208,7 +229,7 @@ fn promise<F: Rewrite>(frame: &F, work: &Work, answer: &mut Answer, mss: u32) ->
     if !put(frame, answer) {
         return 0;
     }
-    frame.send(Path::Ingress, to);
+    frame.send(Path::Ingress, to, 0);
     SENT
 }
 

@@ -10,7 +10,8 @@ use std::{
 
 use firewall_tests::{
     netns::Namespace,
-    packet::{Frame, Icmp, IcmpVersion, Summary, Udp, flag},
+    packet::{Frame, Icmp, IcmpVersion, Summary, Tcp, Udp, flag},
+    sockets::{Outcome, TcpEcho, tcp_connect, udp_echo},
     topology::{CLIENT, SERVER},
 };
 
@@ -55,6 +56,11 @@ impl Tunnel {
 
     /// The first packet that left and is `wanted`.
     fn read(&mut self, patience: Duration, wanted: impl Fn(&Summary) -> bool) -> Option<Summary> {
+        self.read_whole(patience, wanted).map(|(summary, _)| summary)
+    }
+
+    /// The same, with its bytes.
+    fn read_whole(&mut self, patience: Duration, wanted: impl Fn(&Summary) -> bool) -> Option<(Summary, Vec<u8>)> {
         let deadline = Instant::now() + patience;
         let mut buffer = [0; 2048];
         while Instant::now() < deadline {
@@ -63,7 +69,7 @@ impl Tunnel {
                     let ether_type: [u8; 2] = if buffer[0] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] };
                     let frame = [&[0; 12][..], &ether_type, &buffer[..length]].concat();
                     if let Some(summary) = Summary::of(&frame).filter(&wanted) {
-                        return Some(summary);
+                        return Some((summary, buffer[..length].to_vec()));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(5)),
@@ -117,4 +123,57 @@ fn rules_apply_without_an_ethernet_header() {
     let mut buffer = [0; 16];
     let (length, from) = socket.recv_from(&mut buffer).expect("the answer");
     assert_eq!((&buffer[..length], from.port()), (&b"!"[..], 53));
+}
+
+/// Refused packets are answered without an Ethernet header as well, those that come in and those of this host, and handshakes are made in
+/// a server's place.
+#[test]
+fn answers_have_no_ethernet_header_either() {
+    let host = Namespace::new("tun");
+    host.set_parameter("net/ipv4/tcp_syncookies", "2");
+    host.ip(&format!("tuntap add dev {TUN} mode tun"));
+    let mut tunnel = Tunnel::open(&host);
+    host.ip(&format!("address add {SERVER}/24 dev {TUN}"));
+    host.ip(&format!("link set {TUN} up"));
+    let _web = TcpEcho::start(&host, (SERVER, 80));
+    let _live = Live::apply(
+        &host,
+        "table inet filter {
+        chain input {
+            type filter hook input priority filter; policy drop;
+            tcp dport 80 ct state != established synproxy mss 1460
+            ct state established,related accept
+            tcp dport 22 reject with tcp reset
+            udp dport 53 reject
+        }
+        chain output { type filter hook output priority filter; policy accept; tcp dport 23 reject with tcp reset; udp dport 9 reject; }
+    }",
+    );
+    let patience = Duration::from_secs(10);
+    tunnel.write(&v4(syn(22)));
+    let reset = tunnel.read(patience, |seen| seen.ports == Some((22, 40000))).expect("a reset");
+    assert_eq!(reset.tcp_flags, Some(flag::RST | flag::ACK));
+    tunnel.write(&between(CLIENT, SERVER, Udp::new(40000, 53)).payload(b"?"));
+    let (error, bytes) = tunnel.read_whole(patience, |seen| seen.icmp.is_some()).expect("an error");
+    assert_eq!((error.icmp, error.source), (Some((3, 3)), SERVER.into()));
+    assert_eq!(bytes[28..48].len(), 20);
+    assert_eq!(bytes[28 + 9], 17, "the packet is quoted");
+    // A handshake: a cookie is answered, and who brings it back is connected to the service.
+    let segment = |flags, seq, ack| v4(Tcp { window: 8000, ..Tcp::new(40000, 80, flags).at(seq, ack) });
+    tunnel.write(&segment(flag::SYN, 1000, 0));
+    let (promise, bytes) = tunnel.read_whole(patience, |seen| seen.ports == Some((80, 40000))).expect("a cookie");
+    assert_eq!(promise.tcp_flags, Some(flag::SYN | flag::ACK));
+    let cookie = u32::from_be_bytes(bytes[24..28].try_into().expect("four bytes"));
+    tunnel.write(&segment(flag::ACK, 1001, cookie.wrapping_add(7)));
+    tunnel.write(&segment(flag::ACK, 1001, cookie.wrapping_add(1)));
+    tunnel.write(&segment(flag::ACK | flag::PSH, 1001, cookie.wrapping_add(1)).payload(b"hello"));
+    let is_data = |bytes: &[u8]| bytes.ends_with(b"hello");
+    let deadline = Instant::now() + patience;
+    while !tunnel.read_whole(patience, |seen| seen.ports == Some((80, 40000))).is_some_and(|(_, bytes)| is_data(&bytes))
+    {
+        assert!(Instant::now() < deadline, "the server's answer");
+    }
+    // Programs of this host are told.
+    assert_eq!(tcp_connect(&host, (CLIENT, 23), patience), Outcome::Refused);
+    assert_eq!(udp_echo(&host, (CLIENT, 9), patience), Outcome::Refused);
 }

@@ -42,6 +42,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("chromium", "chromium"),
     ("fail2ban-server", "fail2ban"),
     ("nmap", "nmap"),
+    ("hping3", "hping3"),
 ];
 
 /// Finds or installs everything, and returns the eBPF toolchain.
