@@ -9,6 +9,8 @@ mod bytes;
 mod changes;
 #[path = "fast/hosts.rs"]
 mod hosts;
+#[path = "fast/seen.rs"]
+mod seen;
 
 use std::{
     io::{Read, Write},

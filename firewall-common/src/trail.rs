@@ -32,6 +32,9 @@ pub const SNAP: usize = 1536;
 /// A step that is no place in the image: the packet came to the hook whose number is in the lower bits.
 pub const AT_HOOK: u32 = 0xff00_0000;
 
+/// A step that is no place in the image: the packet took the fast path.
+pub const AT_FAST: u32 = AT_HOOK | 0xff;
+
 /// A step that is no place in the image: the rule in the lower bits decided without an instruction of its own, as a tree
 /// has it. With [`AT_POLICY`], it was the policy of the chain of that number.
 pub const AT_RULE: u32 = 0xfe00_0000;

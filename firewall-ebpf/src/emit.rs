@@ -12,6 +12,7 @@ use firewall_common::{
 
 use crate::{
     bucket, conntrack, maps, nat,
+    pipeline::Path,
     verifier::{self, forget, forget_u64},
     work::{GONE, Work},
 };
@@ -313,7 +314,9 @@ fn fill(event: &mut Event, work: &Work) {
     event.hook = work.hook;
     event.translated = [[0; 4]; 2];
     event.translated_ports = [0; 2];
-    event.ifindex = packet.get(Field::IifIndex) | packet.get(Field::OifIndex);
+    // What is forwarded has both where it comes in.
+    let way = if work.path == Path::Ingress as u32 { Field::IifIndex } else { Field::OifIndex };
+    event.ifindex = packet.get(way);
     event.length = packet.frame_length;
     event.ct_state = packet.get(Field::CtState);
     event.ether_type = packet.get(Field::EtherType);

@@ -7,6 +7,7 @@ use firewall_common::{
     interface::RAW_IP,
     packet::Field,
     parse::{self, Start},
+    trail::AT_FAST,
     verdict::{Reason, Verdict},
 };
 
@@ -45,6 +46,7 @@ pub fn run<F: Frame>(frame: &F, path: Path) -> Verdict {
     sets::forget_connection(work);
     if fast::is_used() && path == Path::Ingress && forget(&work.outcome) == Verdict::REDIRECTED.number() {
         count::packet(work, path, Verdict::REDIRECTED);
+        explain::step(work, AT_FAST);
         explain::end(work, path, Verdict::PASS);
         return Verdict::REDIRECTED;
     }

@@ -153,3 +153,41 @@ fn a_connection_that_ends_is_told_with_what_it_carried() {
     }
     assert_eq!(closed["rule"]["line"], 6, "the rule that let it in: {closed}");
 }
+
+/// Bans and rulesets whose time is over: nobody gives a command, and it is told all the same.
+#[test]
+fn what_ends_by_itself_is_told() {
+    let pair = Pair::new();
+    let (rampart, files) = (Rampart::on(&pair.server), Scratch::new());
+    rampart.apply(RULES).check();
+    let started =
+        monitors(&rampart, &[&["monitor", "--json"], &["monitor", "--json", "--filter", "ban", "--filter", "unban"]]);
+    rampart.run(&["ban", "198.51.100.66", "--for", "1s"]).check();
+    rampart.run(&["ban", "198.51.100.67", "--for", "1h"]).check();
+    rampart.run(&["unban", "198.51.100.67"]).check();
+    for monitor in &started {
+        let (mut lifted, mut over) = (0, 0);
+        while over == 0 {
+            let event = until(monitor, "unban");
+            match event["ban"]["source"].as_str() {
+                Some("198.51.100.66") => over += u32::from(event["by"].is_null()),
+                Some("198.51.100.67") => lifted += u32::from(event["by"].is_string()),
+                other => panic!("{other:?} has an hour left: {event}"),
+            }
+        }
+        assert_eq!((lifted, over), (1, 1));
+    }
+    let other = write(&files, "other.nft", OTHER_RULES);
+    rampart.run(&["apply", &other, "--confirm", "2s"]).check();
+    let event = loop {
+        let event = until(&started[0], "apply");
+        if event["apply"]["result"] != "applied" {
+            break event;
+        }
+    };
+    assert_eq!((&event["apply"]["result"], &event["generation"]), (&"rolled_back".into(), &1.into()), "{event}");
+    assert!(event["by"].is_null() && event["apply"]["rules"] == 4, "{event}");
+    let metrics = rampart.run(&["metrics"]).success().stdout;
+    assert!(metrics.contains("rampart_last_apply_result{result=\"rolled_back\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("rampart_unconfirmed 0\n"), "{metrics}");
+}

@@ -140,3 +140,35 @@ fn a_full_ring_is_counted() {
     });
     assert_eq!(firewall.dropped(Reason::Rule), 20 * 3 * 5000);
 }
+
+/// Two CPUs drop as fast as they can while one reader reads: far more than 100,000 a second, and each event is told or counted.
+#[test]
+fn none_is_lost_uncounted_at_any_rate() {
+    const EACH: u32 = 500_000;
+    let firewall = Firewall::new(RULES);
+    firewall.open(|instance| {
+        let mut events = instance.events(false).expect("events");
+        let before = instance.lost_events().expect("lost");
+        // Threads of a process that is in the namespace are in it.
+        let (frames, ifindex) = ([v4(syn(23)), v4(syn(24))], interface_index(INTERFACE).expect("interface"));
+        let mut told = 0;
+        std::thread::scope(|scope| {
+            let senders = frames.map(|frame| {
+                scope.spawn(move || {
+                    for _ in 0..EACH / 5000 {
+                        instance.judge(Side::Xdp, &frame.bytes(), ifindex, 5000).expect("judged");
+                    }
+                })
+            });
+            while senders.iter().any(|sender| !sender.is_finished()) {
+                told += read(&mut events).len() as u64;
+                events.keep_listening().expect("still here");
+            }
+        });
+        told += read(&mut events).len() as u64;
+        let lost = instance.lost_events().expect("lost") - before;
+        assert_eq!(told + lost, 2 * u64::from(EACH));
+        assert!(told > 0 && lost > 0, "{told} told, {lost} counted");
+    });
+    assert_eq!(firewall.dropped(Reason::Rule), 2 * u64::from(EACH));
+}

@@ -68,6 +68,36 @@ fn what_passes_may_find_nobody() {
     drop(server);
 }
 
+/// What is in the way that is not rampart's, each said.
+#[test]
+fn what_else_is_in_the_way() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart.apply(RULES).check();
+    let server = TcpEcho::start(&pair.server, (SERVER, 22));
+    let (from, to) = packet(22);
+    let why = |words: &[&str]| {
+        let json = rampart.run(&[&["why"], words, &["--json"]].concat()).success().json();
+        let lines = json["outside"].as_array().cloned().unwrap_or_default();
+        lines.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let incoming = ["tcp", &from, &to, "--in", "eth0"];
+    let outgoing = ["tcp", &to, "203.0.113.77:80", "--out", "eth0"];
+    assert_eq!(why(&incoming), [""; 0]);
+    assert_eq!(why(&["tcp", &from, "203.0.113.77:22"]).len(), 1, "no route");
+    assert!(why(&outgoing).iter().any(|line| line.contains("no route to 203.0.113.77")), "{:?}", why(&outgoing));
+    assert_eq!(why(&["tcp", &to, &from, "--out", "eth0"]), [""; 0]);
+    let other = "add table ip other; add chain ip other out { type filter hook output priority 5; policy drop; }";
+    run(Some(&pair.server), "nft", &[other], "").check();
+    assert_eq!(why(&incoming), [""; 0], "it is of another hook");
+    let lines = why(&["tcp", &to, &from, "--out", "eth0"]);
+    assert!(lines.iter().any(|line| line.contains("chain out of table ip other")), "{lines:?}");
+    pair.server.ip("link set eth0 down");
+    let lines = why(&incoming);
+    assert!(lines.contains(&"interface eth0 is down: nothing comes in or leaves by it".to_owned()), "{lines:?}");
+    drop(server);
+}
+
 #[test]
 fn a_connection_is_met_as_it_is_or_as_it_is_supposed() {
     let pair = Pair::new();

@@ -9,10 +9,24 @@ use std::{
     time::Duration,
 };
 
+use firewall_common::{
+    trail::{ONLY_DROPPED, TrailFilter, WANTS_BYTES, WANTS_STEPS},
+    verdict::Reason,
+};
 use firewall_tests::{
     command::{Background, Rampart, Scratch, run},
     sockets::{Outcome, PATIENTLY, TcpEcho, tcp_echo},
-    topology::{CLIENT, Pair, SERVER},
+    topology::{CLIENT, INTERFACE, Pair, SERVER},
+};
+use firewall_user::kernel::{Instance, Side, Watch, interface_index, tick};
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+
+use crate::support::{
+    Firewall,
+    packets::{syn, v4},
 };
 
 const RULES: &str = "table inet filter {
@@ -98,4 +112,59 @@ fn a_capture_opens_in_tshark_with_verdicts_as_comments() {
     assert!(line("23").starts_with("drop (rule, ruleset) by rule "), "{shown}");
     assert!(line("24").starts_with("drop (policy, ruleset) by policy drop of chain input"), "{shown}");
     assert!(line("23").contains(&format!("\teth0\t{CLIENT}\t")), "{shown}");
+    // For programs the same as JSON, in a custom option.
+    let bytes = std::fs::read(&path).expect("the file");
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("\"reason\":\"policy\"") && text.contains("\"comment\":\"telnet\""), "{text}");
+}
+
+/// Packets to port 23 that follow each other on one CPU, in slices between which what is seen is read; how many were seen.
+fn flood(instance: &Instance, watch: &mut Watch<'_>, slices: u32, slice: u32) -> u64 {
+    let mut first = CpuSet::new();
+    first.set(0).expect("CPU 0");
+    sched_setaffinity(Pid::from_raw(0), &first).expect("CPU 0 is there");
+    let (ifindex, frame) = (interface_index(INTERFACE).expect("interface"), v4(syn(23)).bytes());
+    let mut seen = 0;
+    for _ in 0..slices {
+        instance.judge(Side::Xdp, &frame, ifindex, slice).expect("judged");
+        while watch.next().is_some() {
+            seen += 1;
+        }
+    }
+    seen
+}
+
+const LONG: Duration = Duration::from_mins(5);
+
+/// However many packets come, a CPU sends so many traces a tick and counts the rest.
+#[test]
+fn a_trace_is_bounded_and_what_is_over_is_counted() {
+    const PER_TICK: u32 = 256;
+    let firewall = Firewall::new(RULES);
+    firewall.open(|instance| {
+        let filter = TrailFilter { flags: WANTS_STEPS, per_tick: PER_TICK, ..TrailFilter::default() };
+        let mut watch = instance.watch(filter, LONG).expect("a trace");
+        let begun = tick();
+        let seen = flood(instance, &mut watch, 500, 100);
+        let ticks = u64::from(tick() - begun) + 2;
+        assert_eq!(seen + watch.lost().expect("counted"), 50_000, "each is told or counted");
+        assert!(seen >= u64::from(PER_TICK) && seen <= ticks * u64::from(PER_TICK), "{seen} in {ticks} ticks");
+    });
+}
+
+/// All drops of a flood are captured: each packet is judged and counted as without, and is in the capture or counted as lost.
+#[test]
+fn a_capture_of_a_flood_loses_nothing_but_what_is_counted() {
+    let firewall = Firewall::new(RULES);
+    firewall.open(|instance| {
+        let flags = ONLY_DROPPED | WANTS_BYTES;
+        let filter = TrailFilter { flags, per_tick: 2048, snap: 1536, ..TrailFilter::default() };
+        let mut watch = instance.watch(filter, LONG).expect("a capture");
+        let seen = flood(instance, &mut watch, 250, 2000);
+        let lost = watch.lost().expect("counted");
+        assert_eq!(seen + lost, 500_000);
+        assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost");
+    });
+    assert_eq!(firewall.dropped(Reason::Rule), 500_000, "none passed and none is missing");
+    assert_eq!(firewall.rule("telnet").0, 500_000);
 }

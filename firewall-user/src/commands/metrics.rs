@@ -17,7 +17,7 @@ use super::{Session, Status, counters, open_if_running, print};
 use crate::{
     cli::observing::Metrics,
     compile::{Manifest, ObjectRecord, RuleRecord},
-    kernel::{self, Instance, Journal, KernelError},
+    kernel::{self, Applying, Happening, Instance, Journal, KernelError, Outcome, What},
     observe::{
         conns::Conn,
         metrics::{BackendState, Format, NatUse, Snapshot, text},
@@ -38,11 +38,18 @@ pub(super) fn told(
     most_rules: usize,
     backends: &[BackendState],
 ) -> Result<String, KernelError> {
-    let last = Journal::here()?.last_change();
+    let mut last = Journal::here()?.last_change();
     let Some(instance) = instance else { return Ok(text(None, last.as_ref(), format)) };
     let generation = instance.generation()?;
     let manifest = instance.manifest_of(generation)?;
     let control = instance.control()?;
+    let lapsed = instance.lapsed()?;
+    if let Some(Happening { generation, what: What::Apply(Applying { result, .. }), .. }) = &mut last
+        && lapsed == Some(*generation)
+    {
+        // By itself, so nobody wrote it down.
+        *result = Outcome::RolledBack;
+    }
     let (connections, nat) = in_table(instance)?;
     let rules = rules(instance, &manifest, most_rules)?;
     let named = named(instance, &manifest, most_rules)?;
@@ -50,7 +57,7 @@ pub(super) fn told(
     let snapshot = Snapshot {
         generation,
         loaded: instance.loaded_at(generation).and_then(|time| Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())),
-        is_unconfirmed: control.unconfirmed[control.active as usize & 1] != 0,
+        is_unconfirmed: lapsed.is_none() && control.unconfirmed[control.active as usize & 1] != 0,
         manifest: &manifest,
         interfaces: &interfaces,
         answers: &answers,

@@ -1,5 +1,6 @@
 //! `rampart monitor`: a line an event, from before a ruleset is applied, across the next one, until interrupted.
 
+mod lapses;
 mod source;
 mod until;
 mod watch;

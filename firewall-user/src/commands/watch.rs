@@ -84,7 +84,9 @@ async fn follow(
             () = sleep(PULSE) => is_over = Instant::now() >= end_at,
         }
         while let Some(trail) = watch.next().filter(|_| end.seen < wish.count) {
-            let ifindex = trail.packet.get(Field::IifIndex) | trail.packet.get(Field::OifIndex);
+            // What is forwarded has both where it comes in.
+            let way = if trail.path == 0 { Field::IifIndex } else { Field::OifIndex };
+            let ifindex = trail.packet.get(way);
             let name = names.entry(ifindex).or_insert_with(|| interface_name(ifindex));
             if is_wanted(&trail, &manifest, name, wish.filters) {
                 end.seen += 1;

@@ -26,8 +26,9 @@ pub(super) fn run(session: &Session<'_>, why: &Why) -> Result<Status> {
     if let Some(address) = why.last {
         return last::run(session, &instance, address);
     }
-    let frames = frames(why)?;
-    let interface = find(&instance, why.incoming.as_deref().or(why.outgoing.as_deref()))?;
+    let interface = find(&instance, why.incoming.as_deref().or(why.outgoing.as_deref()));
+    let frames = frames(why, interface.as_ref().ok())?;
+    let interface = interface?;
     let side = side(why.outgoing.is_some(), &interface);
     let generation = instance.generation()?;
     let manifest = instance.manifest_of(generation)?;
@@ -55,8 +56,11 @@ struct Asked<'a> {
 pub(super) fn asked(packet: &str, interface: Option<&str>, is_leaving: bool) -> Result<Value> {
     let instance = open()?;
     let words: Vec<_> = packet.split_whitespace().collect();
-    let spec = Spec::parse(&words).map_err(|error| No(error.to_string()))?;
+    let mut spec = Spec::parse(&words).map_err(|error| No(error.to_string()))?;
     let interface = find(&instance, interface)?;
+    if !is_leaving {
+        spec.comes_in_by(kernel::hardware_address(&interface.name));
+    }
     let question = Question {
         side: side(is_leaving, &interface),
         frame: &spec.frame(),
@@ -148,7 +152,7 @@ pub(super) fn passing(report: &Report<'_>) -> Option<Passing> {
 }
 
 /// The frames asked about, with what is known of their connections.
-fn frames(why: &Why) -> Result<Vec<(Vec<u8>, Known)>> {
+fn frames(why: &Why, interface: Option<&Attached>) -> Result<Vec<(Vec<u8>, Known)>> {
     let supposed =
         |state: &str| Spec::parse(&["tcp", "192.0.2.1:1", "192.0.2.2:1", "state", state]).map(|spec| spec.state);
     let known = match why.state.as_deref().map(supposed) {
@@ -167,7 +171,10 @@ fn frames(why: &Why) -> Result<Vec<(Vec<u8>, Known)>> {
     for (word, value) in [("flags", &why.flags), ("state", &why.state)] {
         words.extend(value.iter().flat_map(|value| [word.to_owned(), value.clone()]));
     }
-    let spec = Spec::parse(&words).map_err(|error| No(error.to_string()))?;
+    let mut spec = Spec::parse(&words).map_err(|error| No(error.to_string()))?;
+    if let Some(interface) = interface.filter(|_| why.outgoing.is_none()) {
+        spec.comes_in_by(kernel::hardware_address(&interface.name));
+    }
     Ok(vec![(spec.frame(), self::known(spec.state))])
 }
 

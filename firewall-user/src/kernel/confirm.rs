@@ -18,6 +18,13 @@ impl Instance {
         Ok(control.generation[at])
     }
 
+    /// The generation that was put in force last, if it was not confirmed in time: the one before is in force again.
+    pub fn lapsed(&self) -> Result<Option<u32>, KernelError> {
+        let control = self.control()?;
+        let is_over = control.slot(host::monotonic_ns) != control.active;
+        Ok(is_over.then(|| control.generation[control.active as usize & 1]))
+    }
+
     /// Puts the generation before in force again.
     pub fn rollback(&self, _lock: &Lock) -> Result<u32, KernelError> {
         let mut control = self.control()?;

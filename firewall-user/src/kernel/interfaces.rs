@@ -109,6 +109,12 @@ fn describe_xdp(attributes: &[LinkXdp]) -> Option<(u32, bool)> {
     Some((id, native))
 }
 
+/// Hardware address of the interface `name`, if it is Ethernet's.
+pub fn hardware_address(name: &str) -> Option<[u8; 6]> {
+    let mut all = nix::ifaddrs::getifaddrs().ok()?.filter(|one| one.interface_name == name);
+    all.find_map(|one| one.address?.as_link_addr()?.addr())
+}
+
 /// Index of the interface `name` in this network namespace.
 pub fn interface_index(name: &str) -> Option<u32> {
     nix::net::if_::if_nametoindex(name).ok()

@@ -69,7 +69,7 @@ pub use forget::Forgetter;
 pub use host::{enter_netns, monotonic_ns, require_privileges, tick};
 pub use image::LoadedImage;
 pub use instance::{Instance, StateOptions, Stopped};
-pub use interfaces::interface_index;
+pub use interfaces::{hardware_address, interface_index};
 pub use journal::{Applying, Happening, Journal, Outcome, Tales, What};
 pub use judge::{Judgement, Side};
 pub use lock::Lock;

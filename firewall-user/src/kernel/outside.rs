@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     process::{Command, Stdio},
 };
 
@@ -47,6 +48,12 @@ pub fn outside(interface: &str, passing: Option<Passing>) -> Vec<String> {
     } else if passing.is_input && !is_listening(&passing) {
         lines.push(no_listener(&passing));
     }
+    if !passing.is_input && !is_here(passing.destination) && !has_route(passing.destination) {
+        lines.push(format!(
+            "there is no route to {0}: the network stack will not send it (`ip route get {0}`)",
+            passing.destination
+        ));
+    }
     if passing.is_accepted {
         lines.extend(other_rules(passing.is_incoming));
     }
@@ -86,6 +93,14 @@ fn is_here(address: IpAddr) -> bool {
             storage.as_sockaddr_in().is_some_and(|one| IpAddr::V4(one.ip()) == address)
                 || storage.as_sockaddr_in6().is_some_and(|one| IpAddr::V6(one.ip()) == address)
         })
+}
+
+/// Does the kernel know a way there? A socket that is connected asks, and sends nothing.
+fn has_route(address: IpAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let Ok(socket) = UdpSocket::bind((any, 0)) else { return true };
+    let refused = socket.connect((address, 9)).err().map(|error| error.kind());
+    !matches!(refused, Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable))
 }
 
 /// Does a program wait for the packet? Of protocols without ports, the kernel itself does.

@@ -26,7 +26,7 @@ pub fn reset(entry: &Entry) -> Result<bool, KernelError> {
         return Ok(false);
     }
     let (low, high) = ends(entry);
-    let (client, server) = if entry.originator_is_high != 0 { (high, low) } else { (low, high) };
+    let (client, server) = if entry.is_from_high() { (high, low) } else { (low, high) };
     // What a side has acknowledged is what it expects next; before it has, what the other one has sent.
     let expects = |side: usize| {
         let (own, peer) = (&entry.windows[side], &entry.windows[side ^ 1]);

@@ -27,7 +27,7 @@ impl Tale for Happening {
 
     fn json(&self, _: Clock) -> Value {
         let mut json = blank(self.what.kind(), Clock::since(0).at(self.time_ns), self.generation);
-        json["by"] = self.by.clone().into();
+        json["by"] = Some(self.by.clone()).filter(|by| !by.is_empty()).into();
         match &self.what {
             What::Apply(applying) => {
                 let Applying { result, file, rules, seconds, confirm_within, error } = applying;
@@ -109,6 +109,7 @@ fn text(happening: &Happening) -> String {
             }
             text
         }
+        What::Unban { source } if by.is_empty() => format!("{source}, its time is over"),
         What::Unban { source } => format!("{source}, by {by}"),
         What::Backend { map, backend, is_up, error } => {
             let what = if *is_up { "answers" } else { "does not answer" };
@@ -130,7 +131,9 @@ fn apply(happening: &Happening, applying: &Applying) -> String {
         format!("generation {generation} is in force, {}", counted(*rules, "rule"))
     };
     let file = file.as_ref().map_or_else(String::new, |file| format!("{}: ", printable(file)));
-    let mut text = format!("{file}{}, {in_force}, by {by}", result.name().replace('_', " "));
+    // Nobody does what happens because the time is over.
+    let by = if by.is_empty() { String::new() } else { format!(", by {by}") };
+    let mut text = format!("{file}{}, {in_force}{by}", result.name().replace('_', " "));
     if *result == Outcome::Applied {
         let _ = write!(text, ", in {}", words::took(std::time::Duration::from_secs_f64(seconds.max(0.0))));
     }

@@ -3,7 +3,7 @@
 use firewall_common::{
     image::{Hook, Insn, NEGATE, NO_RULE, Op, POLICY, Target},
     packet::Field,
-    trail::{AT_HOOK, AT_POLICY, AT_RULE, Trail},
+    trail::{AT_FAST, AT_HOOK, AT_POLICY, AT_RULE, Trail},
 };
 
 /// What happened at one rule, or at a policy.
@@ -35,6 +35,8 @@ pub struct Path {
     pub hooks: Vec<AtHook>,
     /// Are there earlier steps that were not kept?
     pub is_cut: bool,
+    /// Did it go past the rest of the rules and the stack?
+    pub is_fast: bool,
 }
 
 /// Looks up an instruction of the image.
@@ -45,7 +47,7 @@ impl Path {
     pub fn of(trail: &Trail, insns: Insns<'_>) -> Self {
         let (steps, is_cut) = trail.kept_steps();
         let steps: Vec<u32> = steps.collect();
-        let mut path = Self { hooks: Vec::new(), is_cut };
+        let mut path = Self { hooks: Vec::new(), is_cut, is_fast: steps.contains(&AT_FAST) };
         if is_cut && let Some(hook) = trail.last_hook() {
             path.hooks.push(AtHook { hook, reached: Vec::new() });
         }
@@ -107,6 +109,9 @@ fn what(insn: &Insn) -> &'static str {
     }
     if insn.op == Op::Quota as u8 {
         return QUOTA;
+    }
+    if insn.op == Op::Flow as u8 {
+        return "a packet that may take the fast path";
     }
     let is_not = insn.flags & NEGATE != 0;
     FIELDS.iter().find(|(field, ..)| *field as u8 == insn.field).map_or(

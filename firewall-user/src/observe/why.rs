@@ -187,6 +187,20 @@ impl<'a> Report<'a> {
         self.verdict()
     }
 
+    /// The verdict and who decided, as JSON.
+    pub fn verdict_json(&self) -> Value {
+        let reason = self.reason();
+        json!({
+            "schema": SCHEMA,
+            "verdict": self.outcome().name(),
+            "hook": self.hook().map(Hook::name),
+            "reason": reason.map(Reason::name),
+            "layer": reason.map(|reason| reason.layer().name()),
+            "rule": self.author().rule_json(),
+            "policy": self.author().policy_json(),
+        })
+    }
+
     /// One block of lines.
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -222,7 +236,9 @@ impl<'a> Report<'a> {
                 let _ = writeln!(out, "  {:<11} {}", if at == 0 { hook.name() } else { "" }, self.reached(one));
             }
         }
-        if self.path.hooks.is_empty() && self.reason().is_none() {
+        if self.path.is_fast {
+            out.push_str("  fast path   past rules and stack, as the rule says that is named below\n");
+        } else if self.path.hooks.is_empty() && self.reason().is_none() {
             out.push_str("  rules       none: there is no chain at the hooks it crosses\n");
         }
     }
@@ -303,6 +319,7 @@ impl<'a> Report<'a> {
             "nat": self.translated().and_then(|_| Some(Told::of_packet(&self.left_packet()?).json())),
             "stages": self.path.hooks.iter().map(|at| self.stage_json(at)).collect::<Vec<_>>(),
             "stages_cut": self.path.is_cut,
+            "fast_path": self.path.is_fast,
             "advice": self.advice(),
             "outside": self.outside,
         })

@@ -114,6 +114,13 @@ impl Spec {
         Ok(spec)
     }
 
+    /// It comes in by an interface with this hardware address, unless it was said where it goes to.
+    pub(crate) fn comes_in_by(&mut self, address: Option<[u8; 6]>) {
+        if self.ether.1 == ETHER.1 {
+            self.ether.1 = address.unwrap_or(ETHER.1);
+        }
+    }
+
     /// One more thing about it: a word and its value.
     fn option(&mut self, word: &str, value: Option<&str>) -> Result<(), SpecError> {
         let Some(value) = value else { return wrong(format!("`{word}` wants a value")) };

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use firewall_common::flow::Secret;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Follower, watch::watch};
+use super::{Follower, lapses::Lapses, watch::watch};
 use crate::{
     commands::OUTPUT,
     compile::Manifest,
@@ -50,6 +50,7 @@ struct Open {
     /// What tells it from another instance in its place.
     secret: Secret,
     events: Events,
+    lapses: Lapses,
     /// Readable when there are events.
     ring: AsyncFd<OwnedFd>,
     /// Were there more events than are shown at once?
@@ -178,10 +179,11 @@ impl Open {
         let generation = instance.generation()?;
         let manifest = instance.manifest_of(generation)?;
         let events = instance.events(follows)?;
+        let lapses = Lapses::of(&instance)?;
         let ring = watch(events.as_fd(), Interest::READABLE);
         let ring = ring.map_err(|source| KernelError::System { what: "waiting for events".to_owned(), source })?;
         let manifests = BTreeMap::from([(generation, manifest)]);
-        Ok(Self { instance, secret, events, ring, has_more: false, manifests, names: HashMap::new(), lost })
+        Ok(Self { instance, secret, events, lapses, ring, has_more: false, manifests, names: HashMap::new(), lost })
     }
 
     fn is_in_force(&self) -> bool {
@@ -199,6 +201,10 @@ impl Open {
             }
         }
         self.names.clear();
+        // Somebody may just be changing it; what has ended is found at the next look.
+        for happening in self.lapses.look(&self.instance).unwrap_or_default() {
+            show.event(&happening).context(OUTPUT)?;
+        }
         self.count_lost(show)
     }
 
