@@ -83,7 +83,7 @@ fn lines(texts: impl Iterator<Item = String>) -> String {
 
 /// The same again, packet by packet, on new hosts.
 fn first_difference(ruleset: &str, packets: &[(Way, Frame)]) -> String {
-    let mut both = Both::new();
+    let mut both = Both::for_ruleset(ruleset);
     both.replace(ruleset);
     for (number, (way, frame)) in packets.iter().enumerate() {
         both.send(*way, frame);
@@ -129,7 +129,7 @@ fn taken(ruleset: &str) -> String {
     let is_rule = |line: &str| line.starts_with("\t\t") && line.contains(" counter");
     let alone = |rule: &str| {
         let chains = "chain leaf {}\nchain branch {}";
-        let text = format!("table inet dice {{\n{}\n{chains}\nchain c {{\n{rule}\n}}\n}}\n", matches::SETS);
+        let text = format!("table inet dice {{\n{}\n{chains}\nchain c {{\n{rule}\n}}\n}}\n", matches::DECLARED);
         language::parse_text("dice", &text, &language::Options::default()).is_ok()
     };
     lines(ruleset.lines().filter(|line| !is_rule(line) || alone(line)).map(str::to_owned))
@@ -141,14 +141,17 @@ fn random_rulesets_mean_what_they_mean_to_nft() {
     let seed = seed();
     let cases = std::env::var("RAMPART_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(RULESETS);
     println!("seed {seed} (RAMPART_SEED={seed} repeats it), {cases} rulesets (RAMPART_CASES), {EACH} packets each");
-    let both = Mutex::new(Both::new());
+    let (both, both_by_tc) = (Mutex::new(Both::new()), Mutex::new(Both::by_tc()));
     let config = Config { cases, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
     let bytes: [u8; 32] = std::array::from_fn(|at| seed.to_le_bytes()[at % 8]);
     let runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let result = { runner }.run(&(grammar::ruleset(), any::<u64>()), |(ruleset, seed)| {
         let ruleset = taken(&ruleset);
         // One that failed by a panic is no reason not to try a simpler one.
+        let both = if Both::is_by_tc(&ruleset) { &both_by_tc } else { &both };
         let mut both = both.lock().unwrap_or_else(PoisonError::into_inner);
+        // Named sets of one name would keep the elements of the ruleset before.
+        both.replace("");
         compare(&mut both, &ruleset, &packets(&ruleset, seed, EACH)).map_err(TestCaseError::fail)
     });
     result.unwrap_or_else(|error| panic!("{error}"));

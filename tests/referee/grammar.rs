@@ -2,7 +2,7 @@
 
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 
-use super::matches::{Place, SETS, rare};
+use super::matches::{Place, rare, sets};
 
 /// Something with or without `!=` in front.
 fn perhaps_not(values: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
@@ -178,9 +178,9 @@ pub(crate) fn ruleset() -> impl Strategy<Value = String> {
     // kernel.
     let early = || prop_oneof![2 => Just(0), 1 => Just(-260)];
     let base = (hook(), early(), policy(), rules(&["leaf", "branch"]));
-    (rules(&[]), rules(&["leaf"]), vec(base, 1..4)).prop_map(|(leaf, branch, bases)| {
+    (sets(), rules(&[]), rules(&["leaf"]), vec(base, 1..4)).prop_map(|(sets, leaf, branch, bases)| {
         let mut text =
-            format!("table inet dice {{\n{SETS}\tchain leaf {{\n{leaf}\t}}\n\tchain branch {{\n{branch}\t}}\n");
+            format!("table inet dice {{\n{sets}\tchain leaf {{\n{leaf}\t}}\n\tchain branch {{\n{branch}\t}}\n");
         for (number, (hook, early, policy, rules)) in bases.into_iter().enumerate() {
             let priority = [0, -20, 30][number] + early;
             let head = format!("type filter hook {hook} priority {priority}; policy {policy};");

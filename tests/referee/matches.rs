@@ -207,40 +207,73 @@ fn named(place: Place) -> impl Strategy<Value = String> {
     select(some).prop_map(str::to_owned)
 }
 
-/// The sets and maps of the table.
-pub(crate) const SETS: &str = "\tset hosts {
-		type ipv4_addr
-		flags interval
-		elements = { 203.0.113.16/28, 203.0.113.100-203.0.113.120, 198.51.100.7 }
-	}
-	set hosts6 {
-		type ipv6_addr
-		flags interval
-		elements = { 2001:db8:ff::/124, 2001:db8:ff::40-2001:db8:ff::a0 }
-	}
-	set ports {
-		type inet_service
-		elements = { 22, 53, 80, 443, 1000 }
-	}
-	set doors {
-		type ipv4_addr . inet_service
-		flags interval
-		elements = { 198.51.100.0/26 . 22, 198.51.100.64/26 . 80-443, 198.51.100.200 . 0-1023 }
-	}
-	map verdicts {
-		type inet_service : verdict
-		flags interval
-		elements = { 22 : accept, 80-90 : drop, 443 : return, 1000-2000 : continue }
-	}
-	map jumps {
-		type inet_service : verdict
-		flags interval
-		elements = { 53 : jump leaf, 1024-40000 : goto leaf, * : continue }
-	}
-	map marks {
-		type inet_service : mark
-		elements = { 22 : 1, 80 : 2, 443 : 5 }
-	}
+/// Some of sixteen parts of something, each with two numbers of its own.
+fn parts(numbers: u32) -> impl Strategy<Value = Vec<(u32, (u32, u32))>> {
+    let parts = subsequence((0..16_u32).collect::<Vec<_>>(), 1..7);
+    (parts, vec((0..numbers, 0..numbers), 7)).prop_map(|(parts, shapes)| parts.into_iter().zip(shapes).collect())
+}
+
+/// Elements of intervals: of each part a prefix of sixteen, a range, or one value.
+fn intervals(value: fn(u32) -> String, prefix: u32) -> impl Strategy<Value = String> {
+    let element = move |(part, (first, more)): (u32, (u32, u32))| match more % 3 {
+        0 => format!("{}/{prefix}", value(part * 16)),
+        1 => format!("{}-{}", value(part * 16 + first), value(part * 16 + first + more)),
+        _ => value(part * 16 + first),
+    };
+    parts(8).prop_map(move |parts| parts.into_iter().map(element).collect::<Vec<_>>().join(", "))
+}
+
+/// Keys that are ports, or (`ranges`) ranges of them, with what a map gives each.
+fn by_port(given: &'static [&'static str], ranges: bool) -> impl Strategy<Value = String> {
+    let widths = prop_oneof![2 => Just(70_u32), 1 => Just(4000)];
+    (widths, parts(60), vec(select(given), 7)).prop_map(move |(width, parts, given)| {
+        let one = |((part, (first, more)), given): ((u32, (u32, u32)), &str)| {
+            let low = part * width + first.min(width / 2);
+            let key = if ranges && more > 20 { format!("{low}-{}", low + width / 2 - 1) } else { low.to_string() };
+            if given.is_empty() { key } else { format!("{key} : {given}") }
+        };
+        parts.into_iter().zip(given).map(one).collect::<Vec<_>>().join(", ")
+    })
+}
+
+/// The sets and maps of the table, with what is in them.
+pub(crate) fn sets() -> impl Strategy<Value = String> {
+    let theirs6 = |place: u32| format!("2001:db8:ff::{place:x}");
+    let verdicts = &["accept", "drop", "return", "continue"];
+    let jumps = &["jump leaf", "goto leaf", "continue", "drop"];
+    let lists = (
+        intervals(theirs, 28),
+        intervals(theirs6, 124),
+        by_port(&[""], false),
+        tuples(ours, true),
+        by_port(verdicts, true),
+        (by_port(jumps, true), prop_oneof![Just(", * : continue"), Just(", * : drop"), Just("")]),
+        by_port(&["1", "2", "3", "5"], false),
+    );
+    lists.prop_map(|(hosts, hosts6, ports, doors, verdicts, (jumps, others), marks)| {
+        let doors = doors.join(", ");
+        let of = |head: &str, elements: &str| format!("\t{head}\n\t\telements = {{ {elements} }}\n\t}}\n");
+        [
+            of("set hosts {\n\t\ttype ipv4_addr\n\t\tflags interval", &hosts),
+            of("set hosts6 {\n\t\ttype ipv6_addr\n\t\tflags interval", &hosts6),
+            of("set ports {\n\t\ttype inet_service", &ports),
+            of("set doors {\n\t\ttype ipv4_addr . inet_service\n\t\tflags interval", &doors),
+            of("map verdicts {\n\t\ttype inet_service : verdict\n\t\tflags interval", &verdicts),
+            of("map jumps {\n\t\ttype inet_service : verdict\n\t\tflags interval", &(jumps + others)),
+            of("map marks {\n\t\ttype inet_service : mark", &marks),
+        ]
+        .concat()
+    })
+}
+
+/// What they are, for a rule that is read alone.
+pub(crate) const DECLARED: &str = "set hosts { type ipv4_addr; flags interval; }
+set hosts6 { type ipv6_addr; flags interval; }
+set ports { type inet_service; }
+set doors { type ipv4_addr . inet_service; flags interval; }
+map verdicts { type inet_service : verdict; flags interval; }
+map jumps { type inet_service : verdict; flags interval; }
+map marks { type inet_service : mark; }
 ";
 
 fn marks() -> impl Strategy<Value = String> {
@@ -265,12 +298,25 @@ fn marks() -> impl Strategy<Value = String> {
 }
 
 /// What is written into headers, and what later rules then see.
+const EDITS: &[(&str, Field)] = &[
+    ("ip dscp set 8", ("ip dscp", 63)),
+    ("ip ecn set 1", ("ip ecn", 3)),
+    ("ip6 dscp set 9", ("ip6 dscp", 63)),
+    ("tcp dport set 22", ("tcp dport", 65_535)),
+    ("tcp sport set tcp sport map { 1-1023 : 1000, 1024-65535 : 2000 }", ("tcp sport", 65_535)),
+    ("tcp window set 100", ("tcp window", 65_535)),
+    ("tcp urgptr set 7", ("tcp urgptr", 65_535)),
+    ("tcp option maxseg size set 1000", ("tcp option maxseg size", 3000)),
+    ("udp dport set 53", ("udp dport", 65_535)),
+    ("udp sport set 1023", ("udp sport", 65_535)),
+    ("icmp sequence set 5", ("icmp sequence", 12)),
+    ("icmpv6 sequence set 6", ("icmpv6 sequence", 12)),
+];
+
 fn edits() -> impl Strategy<Value = String> {
-    let pairs: &[(&str, Field)] =
-        &[("ip dscp set 8", ("ip dscp", 63)), ("ip ecn set 1", ("ip ecn", 3)), ("ip6 dscp set 9", ("ip6 dscp", 63))];
     prop_oneof![
-        2 => select(pairs).prop_map(|(set, _)| set.to_owned()),
-        1 => select(pairs).prop_flat_map(|(set, field)| compared(field).prop_map(move |then| format!("{set} {then}"))),
+        2 => select(EDITS).prop_map(|(set, _)| set.to_owned()),
+        2 => select(EDITS).prop_flat_map(|(set, field)| compared(field).prop_map(move |then| format!("{set} {then}"))),
     ]
 }
 

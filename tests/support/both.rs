@@ -108,6 +108,28 @@ fn silence(client: &Namespace) {
 impl Both {
     /// Two hosts without rules.
     pub fn new() -> Self {
+        Self::begun_with("")
+    }
+
+    /// The same, attached by tc, as rules that write what a checksum beyond the IPv4 header's covers want it.
+    pub fn by_tc() -> Self {
+        Self::begun_with("table ip t { chain c { type filter hook input priority 0; tcp dport 1 tcp dport set 2; }; }")
+    }
+
+    /// Who comes to fit a ruleset.
+    pub fn for_ruleset(ruleset: &str) -> Self {
+        if Self::is_by_tc(ruleset) { Self::by_tc() } else { Self::new() }
+    }
+
+    /// Does a ruleset want to be attached by tc?
+    pub fn is_by_tc(ruleset: &str) -> bool {
+        let words: Vec<&str> = ruleset.split_whitespace().collect();
+        let beyond =
+            |three: &[&str]| matches!(three, ["tcp" | "udp" | "icmp" | "icmpv6", _, "set"] | ["maxseg", "size", "set"]);
+        words.windows(3).any(beyond)
+    }
+
+    fn begun_with(rules: &str) -> Self {
         let (ours, theirs) = (Host::new(), Host::new());
         // Packets that the test writes tell no story of sequence numbers, and conntrack is to judge them by the rest.
         Referee::load(
@@ -116,7 +138,7 @@ impl Both {
         );
         theirs.pair.server.set_parameter("net/netfilter/nf_conntrack_tcp_be_liberal", "1");
         let Host { pair, wire, own } = ours;
-        let ours = Firewall::on(pair, "");
+        let ours = Firewall::on(pair, rules);
         let mut both = Self { ours, our_wire: wire, our_own: own, theirs, sent: (0, 0), before: (Vec::new(), (0, 0)) };
         both.replace("");
         both
