@@ -119,7 +119,7 @@ fn pieces(types: &[Type], element: &StateElement) -> Vec<StateElement> {
 }
 
 impl Instance {
-    /// Makes a set hold these elements and no others; intervals are counted as they are kept and listed. Those that it has keep what they counted, their limits and the time that is left
+    /// Makes a set hold these elements and no others. Those that it has keep what they counted, their limits and the time that is left
     /// to them. Few changes are made one by one; many, by making the set anew, which takes its place by one step.
     pub fn sync_set(&self, set: &StateSet, wanted: &[StateElement]) -> Result<Synced, KernelError> {
         super::refuse_too_many(set, wanted)?;
