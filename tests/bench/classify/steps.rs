@@ -17,6 +17,8 @@ pub(crate) struct Steps {
     pub(crate) nodes: u32,
     /// Entries of leaves.
     pub(crate) entries: u32,
+    /// The rule that decided, or the policy.
+    pub(crate) rule: u32,
 }
 
 struct Counting<'image> {
@@ -40,7 +42,7 @@ pub(crate) fn of(image: &Image, packet: &Packet) -> Steps {
             step(&mut store, &mut packet, &mut cursor).expect("a whole image");
         }
     }
-    Steps { nodes: store.nodes.get(), entries: store.entries.get() }
+    Steps { nodes: store.nodes.get(), entries: store.entries.get(), rule: cursor.rule }
 }
 
 fn search(store: &Counting<'_>, packet: &Packet, cursor: &mut Cursor) -> Option<()> {
