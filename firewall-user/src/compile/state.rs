@@ -13,7 +13,7 @@ use firewall_common::sets::{
 };
 
 pub(super) use self::kept::rule_statements;
-use self::kept::{first_cells, joined, statements};
+use self::kept::{first_cells, joined, milliseconds, statements};
 use super::verdicts;
 use crate::language::{
     ruleset::{Extras, Given, OfElement, Set, Table, Values},
@@ -492,9 +492,4 @@ impl StateSet {
 pub(super) fn ticks(milliseconds: u64) -> u32 {
     let nanoseconds = u128::from(milliseconds) * 1_000_000;
     ((nanoseconds >> TICK_NS_SHIFT) as u32).saturating_add(2)
-}
-
-/// Milliseconds of ticks.
-const fn milliseconds(ticks: u32) -> u64 {
-    ((ticks as u64) << TICK_NS_SHIFT) / 1_000_000
 }

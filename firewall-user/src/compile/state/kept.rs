@@ -86,3 +86,8 @@ impl StateSet {
         format!("{types} : {data}; {kind:?}; size {size:?}; {ends} {timeout:?}; {statements} {all_have_them} {dynamic}")
     }
 }
+
+/// Milliseconds of ticks.
+pub(super) const fn milliseconds(ticks: u32) -> u64 {
+    ((ticks as u64) << super::TICK_NS_SHIFT) / 1_000_000
+}
