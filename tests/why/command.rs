@@ -98,6 +98,32 @@ fn what_else_is_in_the_way() {
     drop(server);
 }
 
+/// A chain's policy is told of where a packet comes to it, behind the rules, and not where the chain begins.
+#[test]
+fn a_policy_stands_behind_the_rules() {
+    let pair = Pair::new();
+    let rampart = Rampart::on(&pair.server);
+    rampart
+        .apply(
+            "table ip n {
+                chain pre { type nat hook prerouting priority dstnat; policy accept; tcp dport 8080 dnat to 192.0.2.9:80; }
+            }
+            table ip f {
+                chain i { type filter hook input priority 0; policy drop; tcp dport 22 accept; }
+            }",
+        )
+        .check();
+    let (from, to) = packet(22);
+    let json = rampart.run(&["why", "tcp", &from, &to, "--json"]).success().json();
+    let stages = json["stages"].as_array().expect("stages");
+    let told = |stage: &serde_json::Value| -> Vec<String> {
+        let rules = stage["rules"].as_array().expect("rules");
+        rules.iter().map(|one| if one["policy"].is_null() { "rule".to_owned() } else { "policy".to_owned() }).collect()
+    };
+    let told: Vec<Vec<String>> = stages.iter().map(told).collect();
+    assert_eq!(told, [vec!["rule", "policy"], vec!["rule"]], "{json:#}");
+}
+
 #[test]
 fn a_connection_is_met_as_it_is_or_as_it_is_supposed() {
     let pair = Pair::new();

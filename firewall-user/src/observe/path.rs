@@ -1,7 +1,7 @@
 //! The way of a packet through the rules: steps through the image, told as rules.
 
 use firewall_common::{
-    image::{Hook, Insn, NEGATE, NO_RULE, Op, POLICY, Target},
+    image::{DECIDES, Hook, Insn, NEGATE, NO_RULE, Op, POLICY, Target},
     packet::Field,
     trail::{AT_FAST, AT_HOOK, AT_POLICY, AT_RULE, Trail},
 };
@@ -83,7 +83,8 @@ impl Path {
 impl AtHook {
     /// An instruction was run, and the packet went on at `next`.
     fn visit(&mut self, insn: &Insn, next: Option<u32>) {
-        if insn.rule == NO_RULE {
+        // A chain begins with tests of its family and devices, which are no rule's and not its policy.
+        if insn.rule == NO_RULE || insn.rule & POLICY != 0 && insn.flags & DECIDES == 0 {
             return;
         }
         let held = insn.pass == insn.fail || next == Some(insn.pass.0);
@@ -182,10 +183,11 @@ mod tests {
         let image = [
             insn(0, Field::SourceAddress, 1, 2),
             insn(0, Field::DestinationPort, Target::ACCEPT.0, 2),
-            insn(POLICY | 4, Field::Zero, Target::DROP.0, Target::DROP.0),
+            insn(POLICY | 4, Field::NfProto, 3, Target::ACCEPT.0),
+            Insn { flags: DECIDES, ..insn(POLICY | 4, Field::Zero, Target::DROP.0, Target::DROP.0) },
         ];
         let look_up = |at: u32| image.get(at as usize).copied();
-        let path = Path::of(&trail(&[AT_HOOK | 1, 0, 1, 2, Target::DROP.0]), &look_up);
+        let path = Path::of(&trail(&[AT_HOOK | 1, 0, 1, 2, 3, Target::DROP.0]), &look_up);
         let rule = Reached { rule: 0, held: false, failed_at: Some("destination port"), parts: 1 };
         let policy = Reached { rule: POLICY | 4, held: true, failed_at: None, parts: 1 };
         assert_eq!(path.hooks, [AtHook { hook: Hook::Input, reached: vec![rule, policy] }]);
