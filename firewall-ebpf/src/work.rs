@@ -121,12 +121,13 @@ pub struct Work {
     pub detour: u32,
     /// The interface that it leaves by as postrouting sees it, 0 for where it is.
     pub leaves_by: u32,
-    /// Does the packet leave from where it came in, so that both of its ends are written there? 0 or 1.
-    pub leaves: u32,
     /// Does the packet leave the firewall without a connection, whatever was said of it? 0 or 1.
     pub left: u32,
     /// How far a SYN's options were read.
     pub scan: Scan,
+    /// Does the packet leave from where it came in, so that both of its ends are written there? 0 or 1. Not beside [`Self::left`]: there
+    /// an established packet takes 9 ns longer (`cargo xtask bench program`; why was not found).
+    pub leaves: u32,
     /// Under which key fragments of the packet are kept.
     pub fragment_key: [u64; 5],
     /// What is kept of a first fragment.
