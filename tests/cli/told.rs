@@ -162,12 +162,12 @@ fn what_ends_by_itself_is_told() {
     rampart.apply(RULES).check();
     let started =
         monitors(&rampart, &[&["monitor", "--json"], &["monitor", "--json", "--filter", "ban", "--filter", "unban"]]);
-    rampart.run(&["ban", "198.51.100.66", "--for", "1s"]).check();
+    rampart.run(&["ban", "198.51.100.66", "--for", "4s"]).check();
     rampart.run(&["ban", "198.51.100.67", "--for", "1h"]).check();
     rampart.run(&["unban", "198.51.100.67"]).check();
     for monitor in &started {
         let (mut lifted, mut over) = (0, 0);
-        while over == 0 {
+        while over == 0 || lifted == 0 {
             let event = until(monitor, "unban");
             match event["ban"]["source"].as_str() {
                 Some("198.51.100.66") => over += u32::from(event["by"].is_null()),
