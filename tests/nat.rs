@@ -26,9 +26,7 @@ mod wire;
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd,
-    thread,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -40,8 +38,8 @@ use firewall_tests::{
     topology::{
         CLIENT, CLIENT6, FAR_SERVER, FAR_SERVER6, INTERFACE, Neighbours, ROUTER, ROUTER_SECOND, ROUTER_SECOND6, Routed,
     },
+    visit::{accept, connect, listen, visit},
 };
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -79,22 +77,7 @@ impl Field {
 
     /// What the listener at `at` sees of a connection to `to`, and what the one who connects sees of the other end.
     fn seen(&self, at: (&Namespace, SocketAddr), from: &Namespace, own: SocketAddr, to: SocketAddr) -> SocketAddr {
-        let (listening, address) = at;
-        let listener = listening.run(|| listen(address));
-        let accepting = thread::spawn(move || {
-            let (mut stream, peer) = accept(&listener);
-            stream.write_all(b"hello").expect("written");
-            let mut answer = [0; 5];
-            stream.read_exact(&mut answer).expect("an answer");
-            peer
-        });
-        let mut stream = from.run(|| connect(own, to)).unwrap_or_else(|error| panic!("{:?}: {error}", self.by));
-        assert_eq!(stream.peer_addr().expect("connected"), to);
-        let mut hello = [0; 5];
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.read_exact(&mut hello).expect("a greeting");
-        stream.write_all(&hello).expect("written");
-        accepting.join().expect("somebody came")
+        visit(at, (from, own), to).unwrap_or_else(|error| panic!("{:?}: {error}", self.by)).source
     }
 }
 
@@ -104,46 +87,6 @@ impl Drop for Field {
             drop(Rampart::on(&self.routed.router));
         }
     }
-}
-
-/// Listens, once the conversation before has left the port.
-fn listen(address: SocketAddr) -> TcpListener {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match TcpListener::bind(address) {
-            Ok(listener) => return listener,
-            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
-            Err(error) => panic!("listening on {address}: {error}"),
-        }
-    }
-}
-
-fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    listener.set_nonblocking(true).expect("non-blocking");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match listener.accept() {
-            Ok((stream, peer)) => {
-                stream.set_nonblocking(false).expect("blocking");
-                stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-                return (stream, peer);
-            }
-            Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-            Err(error) => panic!("nobody came: {error}"),
-        }
-    }
-}
-
-/// Connects from an address and port of our own choice; port 0 for any.
-fn connect(own: SocketAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
-    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(own))?;
-    let timeout = nix::sys::time::TimeVal::new(PATIENCE.as_secs() as i64, 0);
-    setsockopt(&fd, sockopt::SendTimeout, &timeout)?;
-    nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(to))?;
-    Ok(TcpStream::from(fd))
 }
 
 fn any(address: impl Into<IpAddr>) -> SocketAddr {

@@ -8,6 +8,7 @@
 //! | [`packet`] | frames byte by byte: right by default, wrong where a test says so |
 //! | [`inject`] | those frames sent and received on a wire |
 //! | [`sockets`] | real TCP, UDP and ping, and what the peer saw |
+//! | [`visit`] | one host visits another: what each sees |
 //! | [`ssh`] | an SSH server, and a client that it lets in |
 //! | [`command`] | programs run with a deadline, `rampart` among them |
 //! | [`browser`] | a browser without a window |
@@ -31,3 +32,4 @@ pub mod screen;
 pub mod sockets;
 pub mod ssh;
 pub mod topology;
+pub mod visit;

@@ -1,8 +1,9 @@
-//! `cargo xtask demo`: rampart at work between two network namespaces.
+//! `cargo xtask demo`: rampart at work between two network namespaces, and on a router between two others.
 //!
 //! Every attempt has an outcome that the ruleset promises; the demo fails when another one is seen.
 
 mod attempts;
+mod routers;
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -43,6 +44,7 @@ pub(crate) fn run() -> Result<()> {
     without_us(monitor, &mut login)?;
     unexpected += stop(&pair, &rampart)?;
     drop(servers);
+    unexpected += routers::show()?;
     ensure!(unexpected == 0, "{unexpected} attempts did not end as the ruleset promises");
     println!("\nEvery attempt ended as the ruleset promises.");
     Ok(())
@@ -74,10 +76,16 @@ fn apply(rampart: &Rampart) -> Result<()> {
 
 /// Runs a command of rampart's and shows it with what it prints.
 fn show(rampart: &Rampart, arguments: &[&str]) -> Result<()> {
+    run_shown(rampart, arguments)?;
+    println!();
+    Ok(())
+}
+
+/// The same, without a line behind it.
+fn run_shown(rampart: &Rampart, arguments: &[&str]) -> Result<()> {
     let output = rampart.run(arguments);
     println!("$ rampart {}", arguments.join(" ").replace(&format!("{}/", shell::root().display()), ""));
     output.stdout.lines().chain(output.stderr.lines()).for_each(|line| println!("   {line}"));
-    println!();
     if output.status != 0 {
         bail!("`{}` failed with exit status {}", output.line, output.status);
     }
