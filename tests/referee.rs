@@ -6,6 +6,8 @@ mod support;
 mod grammar;
 #[path = "referee/matches.rs"]
 mod matches;
+#[path = "referee/through.rs"]
+mod through;
 #[path = "referee/types.rs"]
 mod types;
 #[path = "referee/walks.rs"]

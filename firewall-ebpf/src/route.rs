@@ -26,6 +26,8 @@ pub fn hook<F: Frame>(frame: &F, work: &mut Work, path: Path) -> Option<Hook> {
         Route::LOCAL => Some(Hook::Input),
         out if has_chains && out != Route::REFUSED && !is_last_hop(work) => {
             work.packet.set(Field::OifIndex, if out == Route::TUNNEL { 0 } else { out.0 });
+            // Chains see what the stack has left of it: it is taken off before the forward hook, in both functions.
+            work.packet.set(Field::Ttl, work.packet.get(Field::Ttl) - 1);
             Some(Hook::Forward)
         }
         _ => None,

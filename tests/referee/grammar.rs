@@ -169,15 +169,25 @@ fn rules(chains: &'static [&'static str]) -> impl Strategy<Value = String> {
     vec(rule(chains), 1..8).prop_map(|rules| rules.concat())
 }
 
-/// A table with two chains to jump to and up to three base chains.
+/// Packets that are for the host, or sent by it.
 pub(crate) fn ruleset() -> impl Strategy<Value = String> {
+    table(
+        prop_oneof![3 => Just("input"), 2 => Just("output"), 2 => Just("prerouting"), 1 => Just("postrouting")].boxed(),
+    )
+}
+
+/// Packets on their way through.
+pub(crate) fn router() -> impl Strategy<Value = String> {
+    table(prop_oneof![4 => Just("forward"), 1 => Just("prerouting"), 1 => Just("postrouting")].boxed())
+}
+
+/// A table with two chains to jump to and up to three base chains.
+fn table(hook: BoxedStrategy<&'static str>) -> impl Strategy<Value = String> {
     let policy = || prop_oneof![Just("accept"), Just("drop")];
-    let hook =
-        || prop_oneof![3 => Just("input"), 2 => Just("output"), 2 => Just("prerouting"), 1 => Just("postrouting")];
     // Before and behind connection tracking; each priority once: nft leaves the order of chains with one priority to the
     // kernel.
     let early = || prop_oneof![2 => Just(0), 1 => Just(-260)];
-    let base = (hook(), early(), policy(), rules(&["leaf", "branch"]));
+    let base = (hook, early(), policy(), rules(&["leaf", "branch"]));
     (sets(), rules(&[]), rules(&["leaf"]), vec(base, 1..4)).prop_map(|(sets, leaf, branch, bases)| {
         let mut text =
             format!("table inet dice {{\n{sets}\tchain leaf {{\n{leaf}\t}}\n\tchain branch {{\n{branch}\t}}\n");

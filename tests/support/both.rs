@@ -26,11 +26,17 @@ pub const OURS: &str = "198.51.100.0/24";
 /// Those of IPv6.
 pub const OURS6: &str = "2001:db8:5::/48";
 
+/// Addresses behind the server, when it forwards.
+pub const BEYOND: &str = "192.0.2.128/25";
+
 /// The mark of packets that a test has the server send.
 const MARK: u32 = 1;
 
 /// Until both have counted what was sent; reached only when they differ.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Writes what a checksum beyond the IPv4 header's covers: who has it is attached by tc.
+pub const WRITES: &str = "table ip t { chain c { type filter hook input priority 0; tcp dport 1 tcp dport set 2; }; }";
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +119,7 @@ impl Both {
 
     /// The same, attached by tc, as rules that write what a checksum beyond the IPv4 header's covers want it.
     pub fn by_tc() -> Self {
-        Self::begun_with("table ip t { chain c { type filter hook input priority 0; tcp dport 1 tcp dport set 2; }; }")
+        Self::begun_with(WRITES)
     }
 
     /// Who comes to fit a ruleset.
@@ -152,6 +158,21 @@ impl Both {
     pub fn ip(&self, arguments: &str) {
         self.ours.pair.server.ip(arguments);
         self.theirs.pair.server.ip(arguments);
+    }
+
+    /// Makes routers of both: what is for [`BEYOND`] leaves by an interface that nobody listens at.
+    pub fn forward(&self) {
+        for Pair { client, server } in [&self.ours.pair, &self.theirs.pair] {
+            server.ip(&format!("link add beyond type veth peer name hole netns {}", client.name()));
+            for (side, interface) in [(server, "beyond"), (client, "hole")] {
+                side.set_parameter(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "1");
+                side.ip(&format!("link set {interface} up"));
+            }
+            // Nobody is asked for hardware addresses.
+            server.ip("link set beyond arp off");
+            server.set_parameter("net/ipv4/ip_forward", "1");
+            server.ip(&format!("route add {BEYOND} dev beyond"));
+        }
     }
 
     /// Sets a kernel parameter of both.

@@ -214,11 +214,11 @@ impl Drop for Firewall {
     }
 }
 
-/// The place of the only interface.
+/// The place of the interface that packets of tests come in by.
 fn place(instance: &Instance) -> u32 {
     let interfaces = instance.interfaces().expect("interfaces");
-    let [interface] = &interfaces[..] else { panic!("attached to {interfaces:?}") };
-    interface.place
+    let found = interfaces.iter().find(|one| one.name == INTERFACE);
+    found.unwrap_or_else(|| panic!("attached to {interfaces:?}")).place
 }
 
 fn judge(instance: &Instance, side: Side, frame: &[u8], (ifindex, place): (u32, u32)) -> Outcome {
