@@ -149,11 +149,15 @@ impl Field {
 
 /// Asks on a connection, which may have been used before.
 fn ask(stream: &mut TcpStream) -> IpAddr {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: www.example\r\n\r\n").expect("a request");
+    try_to_ask(stream).expect("an answer")
+}
+
+fn try_to_ask(stream: &mut TcpStream) -> Option<IpAddr> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: www.example\r\n\r\n").ok()?;
     let mut answer = vec![0; 1024];
-    let count = stream.read(&mut answer).expect("an answer");
+    let count = stream.read(&mut answer).ok()?;
     let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
-    answer.rsplit("\r\n").next().and_then(|body| body.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+    answer.rsplit("\r\n").next()?.parse().ok()
 }
 
 #[test]
@@ -222,4 +226,59 @@ fn least_connections() {
     let shares = field.shares(10);
     assert!(shares.get(&SECOND.into()).is_some_and(|count| *count >= 7), "{shares:?}");
     drop((standing, first));
+}
+
+/// While clients come and talk without a pause, a backend dies and returns: conversations with the other one never fail, and none fails
+/// once the dead one's places are the other's.
+#[test]
+fn a_backend_dies_under_load_and_nobody_else_notices() {
+    let field = Field::new();
+    let _first = Server::start(&field.routed.server, FAR_SERVER, "200 OK");
+    let second = Server::start(&field.routed.server, SECOND, "200 OK");
+    let (_rampart, _agent) = field.put_in_force("");
+    field.wait_for(SECOND, 1, |places| places >= 10);
+    let mut standing: Vec<_> = std::iter::repeat_with(|| field.connect().expect("a connection"))
+        .filter_map(|mut stream| (ask(&mut stream) == IpAddr::from(FAR_SERVER)).then_some(stream))
+        .take(4)
+        .collect();
+    let (ends, may_fail) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let talks = scope.spawn(|| {
+            let mut count = 0_u32;
+            while !ends.load(Ordering::Relaxed) {
+                for stream in &mut standing {
+                    assert_eq!(ask(stream), IpAddr::from(FAR_SERVER));
+                    count += 1;
+                }
+            }
+            count
+        });
+        let comes = || {
+            let mut found = BTreeMap::<IpAddr, u32>::new();
+            while !ends.load(Ordering::Relaxed) {
+                let might_fail = may_fail.load(Ordering::Relaxed);
+                // One that the dead one's system had taken already, and it had not, ends as well.
+                match field.connect().and_then(|mut stream| try_to_ask(&mut stream)) {
+                    Some(backend) => *found.entry(backend).or_default() += 1,
+                    None => assert!(might_fail || may_fail.load(Ordering::Relaxed), "a connection failed"),
+                }
+            }
+            found
+        };
+        let comers = [scope.spawn(comes), scope.spawn(comes)];
+        may_fail.store(true, Ordering::Relaxed);
+        drop(second);
+        field.wait_for(SECOND, 0, |places| places == 0);
+        may_fail.store(false, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(500));
+        let _second = Server::start(&field.routed.server, SECOND, "200 OK");
+        field.wait_for(SECOND, 1, |places| places >= 10);
+        thread::sleep(Duration::from_millis(500));
+        ends.store(true, Ordering::Relaxed);
+        assert!(talks.join().expect("no conversation failed") > 100);
+        for comer in comers {
+            let found = comer.join().expect("only the dead one's connections failed");
+            assert_eq!(found.len(), 2, "{found:?}");
+        }
+    });
 }
