@@ -91,7 +91,7 @@ fn generations_in_no_slot_are_removed_by_the_next_apply() {
     let mut left: Vec<_> =
         fs::read_dir(&generations).expect("generations").map(|entry| entry.expect("entry").file_name()).collect();
     left.sort();
-    assert_eq!(left, ["1", "8"], "the one in force, and the one before");
+    assert_eq!(left, ["1", "8", "next"], "the one in force, the one before, and the programs for the next");
 }
 
 /// What another version left is taken down on demand, without being read.
