@@ -109,6 +109,9 @@ pub(super) const STATE: [Shape; 24] = [
     shape(LEDGER, MapType::PerCpuArray, 4, size_of::<DroppedSet>(), Some(SETS)),
 ];
 
+/// Maps of the instance without which a generation's programs cannot be put in force, or have nothing to do there.
+pub(super) const OF_SLOTS: [&str; 5] = [XDP, TC_INGRESS, TC_EGRESS, FLOWS, EVENTS];
+
 /// Names of a generation's own maps that are pinned with it.
 pub(super) const OF_GENERATION: [&str; 11] =
     [START, INSNS, CONSTANTS, INTERVALS, ROOTS, NODES, NARROW, WIDE, GENERATORS, DEVICES, MANIFEST];

@@ -44,6 +44,10 @@ impl Instance {
         shape: &Shape<'_>,
         number: u32,
     ) -> Result<Option<(PathBuf, Start)>, KernelError> {
+        // A map of the instance that is not there yet is made by loading.
+        if maps::OF_SLOTS.iter().any(|name| !self.pins.state().join(name).exists()) {
+            return Ok(None);
+        }
         let replaced = self.spare(control)?.map(|spare| self.pins.generation(spare));
         for directory in replaced.into_iter().chain(Some(self.pins.next()).filter(|next| is_whole(next))) {
             if let Some(start) = fitting(&directory, shape, number)? {
