@@ -26,6 +26,8 @@ mod filters;
 mod hash;
 #[path = "classify/kernel.rs"]
 mod kernel;
+#[path = "parts.rs"]
+mod parts;
 #[path = "../classifier/rules.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "shared with a test")]
 mod rules;
@@ -65,8 +67,6 @@ const SEED: u64 = 0x5eed;
 const COLD: usize = 65_536;
 const WARM: usize = 256;
 const RUNS: usize = 5;
-/// Packets of a run of which the least counts, where look-ups alone are measured.
-const PART: u32 = 512;
 /// Rules times packets that are scanned one by one.
 const SCANNED: usize = 1 << 30;
 
@@ -226,28 +226,6 @@ fn difference(frames: &[[u8; FRAME]], instance: &Instance, times: u32) -> u64 {
         driver = driver.min(without.run(times));
     }
     all.saturating_sub(driver).as_nanos() as u64
-}
-
-/// Nanoseconds of `with` less those of `without`: of each part of the packets the least of several runs.
-fn least_of_parts(
-    packets: usize,
-    with: impl Fn(u32) -> Duration,
-    without: impl Fn(u32) -> Duration,
-    between_runs: impl Fn(),
-) -> u64 {
-    let parts = packets / PART as usize;
-    let mut least = vec![(Duration::MAX, Duration::MAX); parts];
-    for _ in 0..RUNS {
-        between_runs();
-        for (all, _) in &mut least {
-            *all = (*all).min(with(PART));
-        }
-        for (_, driver) in &mut least {
-            *driver = (*driver).min(without(PART));
-        }
-    }
-    let sum: u128 = least.iter().map(|(all, driver)| all.saturating_sub(*driver).as_nanos()).sum();
-    (sum / parts as u128) as u64
 }
 
 /// The price of nothing: a program that ends at once.

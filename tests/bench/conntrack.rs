@@ -11,6 +11,8 @@ mod bare;
 mod driver;
 #[path = "conntrack/hash.rs"]
 mod hash;
+#[path = "parts.rs"]
+mod parts;
 #[path = "conntrack/rate.rs"]
 mod rate;
 #[path = "../support/mod.rs"]
@@ -20,7 +22,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use driver::{Driver, FRAME};
@@ -30,6 +32,7 @@ use firewall_tests::{
     topology::{INTERFACE, Neighbours, Pair, SERVER, SERVER6},
 };
 use firewall_user::kernel::{ApplyOptions, Instance, StateOptions};
+use parts::least_of_parts;
 use support::{compiled, packets::between};
 
 const RUNS: usize = 5;
@@ -112,35 +115,15 @@ where
     })
 }
 
-/// Packets of a run: short, so that some of the runs of a part are not interrupted by what else the machine does.
-const PART: u32 = 512;
-
 /// Nanoseconds of one packet, without the driver's: of each part of the trace the least of several runs, and of those the mean.
 fn least(frames: &[[u8; FRAME]], instance: &Instance, between_runs: impl Fn()) -> u64 {
     let (with, without) = (Driver::new(frames, Some(&pin(instance))), Driver::new(frames, None));
-    least_of_parts(frames.len(), |packets| with.run_some(packets), |packets| without.run_some(packets), between_runs)
-}
-
-/// Nanoseconds of one packet of so many, from what runs so many of them and what runs as many without what is measured.
-fn least_of_parts(
-    packets: usize,
-    with: impl Fn(u32) -> Duration,
-    without: impl Fn(u32) -> Duration,
-    between_runs: impl Fn(),
-) -> u64 {
-    let parts = packets / PART as usize;
-    let mut least = vec![(Duration::MAX, Duration::MAX); parts];
-    for _ in 0..RUNS {
-        between_runs();
-        for (all, _) in &mut least {
-            *all = (*all).min(with(PART));
-        }
-        for (_, driver) in &mut least {
-            *driver = (*driver).min(without(PART));
-        }
-    }
-    let sum: u128 = least.iter().map(|(all, driver)| all.saturating_sub(*driver).as_nanos()).sum();
-    (sum / parts as u128) as u64
+    least_of_parts(
+        (frames.len(), RUNS),
+        |packets| with.run_some(packets),
+        |packets| without.run_some(packets),
+        between_runs,
+    )
 }
 
 /// Makes connections of all the strangers, both ways.

@@ -13,6 +13,8 @@ mod bare;
 #[path = "classify/driver.rs"]
 #[allow(dead_code, reason = "shared with other measurements")]
 mod driver;
+#[path = "parts.rs"]
+mod parts;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -35,12 +37,11 @@ use firewall_user::{
     kernel::{ApplyOptions, Instance, StateOptions},
 };
 use nix::sys::resource::{UsageWho, getrusage};
+use parts::least_of_parts;
 use support::{compiled, packets::between};
 
 const RUNS: usize = 7;
 const FRAMES: usize = 65_536;
-/// Packets of a run, see `conntrack.rs`.
-const PART: u32 = 512;
 /// Elements added and removed one by one.
 const CHANGES: u32 = 10_000;
 
@@ -198,18 +199,7 @@ fn least(frames: &[[u8; FRAME]], instance: &Instance) -> u64 {
     let pin =
         PathBuf::from(format!("/run/rampart/bpf/{}/generation/{generation}/enter_tc_egress", bare::namespace_cookie()));
     let (with, without) = (Driver::new(frames, Some(&pin)), Driver::new(frames, None));
-    let parts = frames.len() / PART as usize;
-    let mut least = vec![(Duration::MAX, Duration::MAX); parts];
-    for _ in 0..RUNS {
-        for (all, _) in &mut least {
-            *all = (*all).min(with.run_some(PART));
-        }
-        for (_, driver) in &mut least {
-            *driver = (*driver).min(without.run_some(PART));
-        }
-    }
-    let sum: u128 = least.iter().map(|(all, driver)| all.saturating_sub(*driver).as_nanos()).sum();
-    (sum / parts as u128) as u64
+    least_of_parts((frames.len(), RUNS), |packets| with.run_some(packets), |packets| without.run_some(packets), || {})
 }
 
 fn state(instance: &Instance) -> StateSet {

@@ -6,8 +6,9 @@
 use std::{os::fd::AsRawFd, time::Duration};
 
 use super::{
+    RUNS,
     bare::{self, ARRAY, SCHED_CLS, load_map},
-    least_of_parts,
+    parts::least_of_parts,
 };
 
 /// Bytes of a value.
@@ -29,7 +30,7 @@ pub(crate) fn look_up(count: usize, key_size: usize) -> u64 {
         let program = bare::load(SCHED_CLS, &bare::over_next_frame(maps, (count, key_size), 76, (then, 0)));
         move |packets| Duration::from_nanos(bare::test_run(&program, &[0; 80], packets, false))
     });
-    least_of_parts(count, with, without, || {})
+    least_of_parts((count, RUNS), with, without, || {})
 }
 
 /// A key of its own for each number, as spread as addresses and ports are.
