@@ -96,6 +96,8 @@ pub struct By {
     pub rule: u32,
     /// The generation.
     pub generation: u32,
+    /// Index of the interface it was at.
+    pub ifindex: u32,
 }
 
 impl Dropped {
@@ -114,7 +116,7 @@ impl Dropped {
         self.rule = by.rule;
         self.generation = by.generation;
         self.destination_port = packet.get(Field::DestinationPort);
-        self.ifindex = packet.get(Field::IifIndex) | packet.get(Field::OifIndex);
+        self.ifindex = by.ifindex;
     }
 
     /// What two CPUs know of one source, together.

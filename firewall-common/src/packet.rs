@@ -202,6 +202,13 @@ impl Packet {
         fragment_offset: 0,
     };
 
+    /// Index of the interface that the packet is at: where it comes in (`leaves` is false) or leaves. What is forwarded has both
+    /// where it comes in.
+    #[inline(always)]
+    pub fn interface(&self, leaves: bool) -> u32 {
+        self.get(if leaves { Field::OifIndex } else { Field::IifIndex })
+    }
+
     /// The word of `field` (the first one of a field of several).
     #[inline(always)]
     pub fn get(&self, field: Field) -> u32 {

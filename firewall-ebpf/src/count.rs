@@ -59,6 +59,7 @@ fn note_drop(work: &mut Work) {
     work.choice = set.place(&source) as u32;
     // Read back, so that the four places are one way for the verifier.
     let place = forget(&work.choice) as usize & (PLACES - 1);
-    let by = By { now_ns: work.now_ns, rule: work.cursor.rule, generation: maps::generation() };
+    let ifindex = work.packet.interface(work.path == Path::Egress as u32);
+    let by = By { now_ns: work.now_ns, rule: work.cursor.rule, generation: maps::generation(), ifindex };
     set.places[place].note(&source, &work.packet, Verdict::stored(work.outcome), by);
 }

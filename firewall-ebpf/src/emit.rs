@@ -1,5 +1,6 @@
 //! Events, for whoever listens: nobody listening costs one load, too many cost a counter.
 
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use firewall_common::{
     conntrack::{Direction, State},
     event::{self, Budget, EVENTS_PER_AUTHOR, Event, Kind, REPEATED_AFTER},
@@ -106,10 +107,7 @@ pub extern "C" fn tell(path: u32, kind: u32, rule: u32, log: u32) -> u32 {
     verifier::frame();
     let Some(work) = maps::work_of(path) else { return 0 };
     let reason = reason(work, kind);
-    let Some((budget, own)) = take(work, event::author(kind, reason, rule), event::is_rare(kind)) else { return 0 };
-    let Some(mut record) = maps::EVENTS.reserve::<Event>(0) else {
-        own.refuse();
-        budget.refuse();
+    let Some((mut record, budget, own)) = reserve(work, event::author(kind, reason, rule), event::is_rare(kind)) else {
         return 0;
     };
     // SAFETY: the record is ours to fill until it is submitted, and every field is written.
@@ -179,6 +177,22 @@ fn take(work: &Work, author: u32, is_rare: bool) -> Option<(&'static mut Budget,
     Some((budget, own))
 }
 
+/// Room for an event, and the budgets that it was taken from.
+#[inline(always)]
+fn reserve(
+    work: &Work,
+    author: u32,
+    is_rare: bool,
+) -> Option<(RingBufEntry<Event>, &'static mut Budget, &'static mut Budget)> {
+    let (budget, own) = take(work, author, is_rare)?;
+    let Some(record) = maps::EVENTS.reserve::<Event>(0) else {
+        own.refuse();
+        budget.refuse();
+        return None;
+    };
+    Some((record, budget, own))
+}
+
 /// How many were not told since one was.
 #[inline(always)]
 fn finish(event: &mut Event, budget: &mut Budget, own: &mut Budget) {
@@ -198,12 +212,7 @@ pub extern "C" fn tell_closed(path: u32, state: u32) -> u32 {
     // SAFETY: a place of the bucket; that another CPU recycles it meanwhile makes numbers wrong, nothing else.
     let entry = unsafe { &*bucket::entry(bucket, forget(&work.place)) };
     let author = event::author(Kind::Closed as u32, 0, entry.rule);
-    let Some((budget, own)) = take(work, author, false) else { return 0 };
-    let Some(mut record) = maps::EVENTS.reserve::<Event>(0) else {
-        own.refuse();
-        budget.refuse();
-        return 0;
-    };
+    let Some((mut record, budget, own)) = reserve(work, author, false) else { return 0 };
     // SAFETY: the record is ours to fill until it is submitted, and every field is written.
     let event = unsafe { &mut *record.as_mut_ptr() };
     event.kind = Kind::Closed as u32;
@@ -280,12 +289,7 @@ pub extern "C" fn tell_gone(path: u32, at: u32) -> u32 {
         return 0;
     }
     let author = event::author(Kind::Closed as u32, 0, entry.rule);
-    let Some((budget, own)) = take(work, author, false) else { return 0 };
-    let Some(mut record) = maps::EVENTS.reserve::<Event>(0) else {
-        own.refuse();
-        budget.refuse();
-        return 0;
-    };
+    let Some((mut record, budget, own)) = reserve(work, author, false) else { return 0 };
     // SAFETY: the record is ours to fill until it is submitted, and every field is written.
     let event = unsafe { &mut *record.as_mut_ptr() };
     event.set_ended(entry, word, (work.now_ns, work.tick));
@@ -314,9 +318,7 @@ fn fill(event: &mut Event, work: &Work) {
     event.hook = work.hook;
     event.translated = [[0; 4]; 2];
     event.translated_ports = [0; 2];
-    // What is forwarded has both where it comes in.
-    let way = if work.path == Path::Ingress as u32 { Field::IifIndex } else { Field::OifIndex };
-    event.ifindex = packet.get(way);
+    event.ifindex = packet.interface(work.path == Path::Egress as u32);
     event.length = packet.frame_length;
     event.ct_state = packet.get(Field::CtState);
     event.ether_type = packet.get(Field::EtherType);

@@ -13,7 +13,12 @@ fn note(set: &mut DroppedSet, address: u32, now_ns: u64) {
     let packet = packet(address);
     let source = source(&packet).expect("an address");
     let place = set.place(&source);
-    set.places[place].note(&source, &packet, Verdict::drop(Reason::Policy), By { now_ns, rule: 5, generation: 1 });
+    set.places[place].note(
+        &source,
+        &packet,
+        Verdict::drop(Reason::Policy),
+        By { now_ns, rule: 5, generation: 1, ifindex: 2 },
+    );
 }
 
 #[test]
@@ -54,4 +59,17 @@ fn two_cpus_know_more_than_one() {
 fn neighbours_do_not_share_a_set() {
     let sets: std::collections::BTreeSet<_> = (0..256).map(|host| set(&[0xcb00_7100 + host, 0, 0, 0])).collect();
     assert!(sets.len() > 150, "{}", sets.len());
+}
+
+/// A packet that is forwarded has both interfaces, and is dropped at one of them.
+#[test]
+fn an_interface_is_told_as_it_is() {
+    let mut packet = packet(9);
+    packet.set(Field::IifIndex, 2);
+    packet.set(Field::OifIndex, 3);
+    assert_eq!((packet.interface(false), packet.interface(true)), (2, 3));
+    let mut dropped = DroppedSet::default().places[0];
+    let by = By { now_ns: 1, rule: 5, generation: 1, ifindex: packet.interface(false) };
+    dropped.note(&source(&packet).expect("an address"), &packet, Verdict::drop(Reason::Policy), by);
+    assert_eq!(dropped.ifindex, 2);
 }

@@ -8,10 +8,8 @@ use std::{
 use anyhow::{Context, Result};
 use firewall_common::{
     event::{Event, Kind},
-    packet::Field,
     trail::{ASKED, ONLY_DROPPED, SNAP, Trail, TrailFilter},
 };
-
 use tokio::time::sleep;
 
 use super::monitor::{Until, interface_name};
@@ -84,9 +82,7 @@ async fn follow(
             () = sleep(PULSE) => is_over = Instant::now() >= end_at,
         }
         while let Some(trail) = watch.next().filter(|_| end.seen < wish.count) {
-            // What is forwarded has both where it comes in.
-            let way = if trail.path == 0 { Field::IifIndex } else { Field::OifIndex };
-            let ifindex = trail.packet.get(way);
+            let ifindex = trail.packet.interface(trail.path != 0);
             let name = names.entry(ifindex).or_insert_with(|| interface_name(ifindex));
             if is_wanted(&trail, &manifest, name, wish.filters) {
                 end.seen += 1;
