@@ -8,7 +8,7 @@ use rtnetlink::packet_route::link::{
 use super::KernelError;
 
 /// An interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Interface {
     pub(super) index: u32,
     pub(super) name: String,
@@ -61,20 +61,10 @@ async fn ask() -> Result<Vec<Interface>, KernelError> {
 fn describe(link: &LinkMessage) -> Option<Interface> {
     let mut interface = Interface {
         index: link.header.index,
-        name: String::new(),
         is_up: link.header.flags.contains(LinkFlags::Up),
         is_loopback: link.header.flags.contains(LinkFlags::Loopback),
         has_ethernet: matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
-        vlan_of: None,
-        below: None,
-        address: [0; 6],
-        controller: None,
-        has_ports: false,
-        is_vrf: false,
-        is_pair: false,
-        unasked: false,
-        rewrites: false,
-        xdp: None,
+        ..Interface::default()
     };
     let mut below = None;
     for attribute in &link.attributes {
@@ -179,18 +169,9 @@ mod tests {
             index,
             name: name.to_owned(),
             is_up: true,
-            is_loopback: false,
             has_ethernet: true,
-            vlan_of: None,
-            below: None,
             address: [2, 0, 0, 0, 0, 1],
-            controller: None,
-            has_ports: false,
-            is_vrf: false,
-            is_pair: false,
-            unasked: false,
-            rewrites: false,
-            xdp: None,
+            ..Interface::default()
         }
     }
 
